@@ -1,0 +1,73 @@
+/**
+ * The port through which every room counts what it does; `gateways/metrics.ts` is what stands behind it. Imports nothing.
+ *
+ * Label values are words of ours or names an operator gave (a host system's), never a destination, a person or a text.
+ * A call never throws and never waits.
+ */
+
+/** Counters and the labels each may carry. */
+export type Counters = {
+  /** What a host system's page met: verdict `accepted | repeated | refused`. */
+  pages: "host" | "verdict";
+  /** Statuses pages reached; reason is a class of ours for FAILED, else "". */
+  statuses: "host" | "status" | "reason";
+  /** Pages refused before they became messages, by class of reason. */
+  refusals: "host" | "reason";
+  /** messageNotification documents written to a host system's connection, repeats after a break included. */
+  host_notifications: "host" | "status";
+  /** Repeats that were recognised and had no second effect: kind `page | receipt | reply | registration | envelope`. */
+  duplicates: "kind";
+  push_outcomes: "provider" | "outcome" | "code";
+  /** Documents from a stream of XML that were refused: gateway `mxpp | core2core | wctp`. */
+  xml_faults: "gateway" | "class";
+  /** Parts of valid documents that were ignored: unknown elements, an output gateway nobody configured. */
+  ignored_parts: "gateway" | "part";
+  client_requests: "operation" | "result";
+  auth_failures: "gateway";
+  actor_failures: "actor";
+  /** Times a full queue made its source wait or turned it away. */
+  back_pressure: "queue";
+  /** Compare-and-sets that found the row moved on. */
+  stale_changes: "kind";
+};
+
+/** Histograms, all in seconds, and the labels each may carry. */
+export type Histograms = {
+  /** From a page's acceptance to each status it reaches. */
+  page_status: "status" | "priority";
+  /** From a push being due to the provider's answer. */
+  push: "provider" | "outcome";
+  /** From a request's arrival to its answer. */
+  client_request: "operation";
+};
+
+/** Read when Prometheus asks. */
+export type Gauges = {
+  outbox_rows: never;
+  outbox_oldest_seconds: never;
+  due_rows: never;
+  due_oldest_seconds: never;
+  push_queue_rows: never;
+  push_queue_oldest_seconds: never;
+  sockets: "kind";
+  mailbox_depth: "actor";
+  batch_depth: "batch";
+  shards: never;
+};
+
+export type CounterName = keyof Counters;
+export type HistogramName = keyof Histograms;
+export type GaugeName = keyof Gauges;
+export type Labels<Names extends string = string> = { readonly [Label in Names]?: string };
+
+export type Meter = {
+  count<Name extends CounterName>(metric: Name, labels?: Labels<Counters[Name]>, by?: number): void;
+  observe<Name extends HistogramName>(metric: Name, seconds: number, labels?: Labels<Histograms[Name]>): void;
+};
+
+/** One value of one gauge, as a room reports it when asked. */
+export type GaugeReading = {
+  [Name in GaugeName]: { readonly name: Name; readonly labels?: Labels<Gauges[Name]>; readonly value: number };
+}[GaugeName];
+
+export const silentMeter: Meter = { count() {}, observe() {} };
