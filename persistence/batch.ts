@@ -1,0 +1,102 @@
+/**
+ * Gathers the calls that arrive while the last batch is in flight and writes them together: throughput rises under
+ * load, and an idle system adds no wait. Two lanes, so that urgent entries never queue behind the rest.
+ *
+ *   submit ─► waiting (bounded) ─► in flight (one batch a lane, one entry a key) ─► settled
+ *
+ * No two entries of one key are in flight in a lane at once: a set-based update that names a row twice loses one of
+ * them. Entries go sorted by key, so that two batches lock rows in the same order. A batch refused for bad data is
+ * split until the poison is alone and fails by itself.
+ */
+import { BadData, Conflict } from "./database.ts";
+
+/** The lane holds as many entries as it may; the caller must slow its source. */
+export class BatchFull extends Error {
+  override readonly name = "BatchFull";
+}
+
+export type Batch<In, Out> = {
+  submit(entry: In): Promise<Out>;
+  /** Entries waiting or in flight. */
+  depth(): number;
+};
+
+export type BatchOptions<In, Out> = {
+  readonly key: (entry: In) => string;
+  readonly urgent: (entry: In) => boolean;
+  /** Writes all entries as one statement; answers in the same order. */
+  readonly write: (entries: readonly In[]) => Promise<readonly Out[]>;
+  readonly entriesMax: number;
+  readonly waitingMax: number;
+};
+
+type Pending<In, Out> = { key: string; entry: In; resolve(out: Out): void; reject(error: unknown): void };
+type Lane<In, Out> = { waiting: Pending<In, Out>[]; flying: number; scheduled: boolean };
+
+const CONFLICT_TRIES = 5;
+
+export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Out> {
+  const urgent: Lane<In, Out> = { waiting: [], flying: 0, scheduled: false };
+  const normal: Lane<In, Out> = { waiting: [], flying: 0, scheduled: false };
+
+  function schedule(lane: Lane<In, Out>): void {
+    if (lane.scheduled || lane.flying > 0 || lane.waiting.length === 0) return;
+    lane.scheduled = true;
+    // After the current turn, so that entries of one turn share a statement.
+    queueMicrotask(() => {
+      lane.scheduled = false;
+      void fly(lane);
+    });
+  }
+
+  async function fly(lane: Lane<In, Out>): Promise<void> {
+    const batch = take(lane);
+    lane.flying = batch.length;
+    await write(batch, CONFLICT_TRIES);
+    lane.flying = 0;
+    schedule(lane);
+  }
+
+  function take(lane: Lane<In, Out>): Pending<In, Out>[] {
+    const batch = new Map<string, Pending<In, Out>>();
+    const left: Pending<In, Out>[] = [];
+    for (const pending of lane.waiting) {
+      if (batch.size < options.entriesMax && !batch.has(pending.key)) batch.set(pending.key, pending);
+      else left.push(pending);
+    }
+    lane.waiting = left;
+    return [...batch.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  /** Settles every entry of the batch; never throws. */
+  async function write(batch: readonly Pending<In, Out>[], tries: number): Promise<void> {
+    let results: readonly Out[];
+    try {
+      results = await options.write(batch.map((pending) => pending.entry));
+      if (results.length !== batch.length) throw new Error(`a batch of ${batch.length} was answered ${results.length} times`);
+    } catch (error) {
+      if (error instanceof Conflict && tries > 1) return write(batch, tries - 1);
+      if (error instanceof BadData && batch.length > 1) {
+        const half = batch.length >> 1;
+        await write(batch.slice(0, half), tries);
+        await write(batch.slice(half), tries);
+        return;
+      }
+      for (const pending of batch) pending.reject(error);
+      return;
+    }
+    for (const [index, pending] of batch.entries()) pending.resolve(results[index]!);
+  }
+
+  return {
+    submit(entry) {
+      const lane = options.urgent(entry) ? urgent : normal;
+      if (lane.waiting.length >= options.waitingMax) return Promise.reject(new BatchFull());
+      return new Promise<Out>((resolve, reject) => {
+        lane.waiting.push({ key: options.key(entry), entry, resolve, reject });
+        schedule(lane);
+      });
+    },
+    depth: () => urgent.waiting.length + urgent.flying + normal.waiting.length + normal.flying,
+  };
+}

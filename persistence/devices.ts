@@ -1,0 +1,182 @@
+/**
+ * Devices: registering, proving who calls, changing and losing an address. A registration is written to `meta` first and
+ * to `premise_core` by the same id after; a phone that heard nothing registers again and both halves meet.
+ */
+import { createHash } from "node:crypto";
+import type { DeviceId, GatewayType, SiteId, SubscriberId, TenantId } from "../domain.ts";
+import type { Database } from "./database.ts";
+
+export type DeviceType = "ANDROID" | "IOS" | "WEB" | "SIMULATOR";
+
+/** Who a request comes from, as its token says. */
+export type Device = {
+  readonly id: DeviceId;
+  readonly subscriberId: SubscriberId;
+  readonly tenantId: TenantId;
+  readonly siteId: SiteId;
+  readonly confirms: boolean;
+  readonly gatewayType: GatewayType;
+};
+
+export type Registrant = {
+  readonly subscriberId: SubscriberId;
+  readonly tenantId: TenantId;
+  readonly siteId: SiteId;
+  readonly registrationCodeHash: Buffer;
+};
+
+export type Registration = {
+  readonly registrant: Registrant;
+  readonly deviceType: DeviceType;
+  readonly deviceOS: string;
+  readonly clientVersion: string;
+  readonly gatewayType: GatewayType;
+  readonly notificationAddress: string;
+  readonly confirms: boolean;
+  readonly token: string;
+};
+
+/** Only this is stored of a device token or registration code; both are random enough for a plain digest. */
+export function hashSecret(secret: string): Buffer {
+  return createHash("sha256").update(secret).digest();
+}
+
+export async function findRegistrant(premise: Database, siteId: string, address: string): Promise<Registrant | null> {
+  const [row] = await premise.run<{ id: SubscriberId; tenant_id: TenantId; site_id: SiteId; registration_code_hash: Buffer }>(
+    (sql) => sql`
+    select subscriber.id, subscriber.tenant_id, subscriber.site_id, subscriber.registration_code_hash
+    from premise_core.subscriber_addresses as address
+    join premise_core.subscribers as subscriber on subscriber.id = address.subscriber_id
+    where address.site_id = ${siteId} and address.address = ${address}`,
+  );
+  if (row === undefined) return null;
+  return { subscriberId: row.id, tenantId: row.tenant_id, siteId: row.site_id, registrationCodeHash: row.registration_code_hash };
+}
+
+/** Binds the phone to the subscriber and takes its address from whoever had it. The same phone again keeps its id. */
+export async function register(premise: Database, meta: Database, registration: Registration): Promise<DeviceId> {
+  const { registrant: who, gatewayType, notificationAddress: address } = registration;
+  await meta.run(
+    (sql) => sql`
+    update meta.registrations set status = 'REMOVED', removed_at = now()
+    where gateway_type = ${gatewayType} and notification_address = ${address} and status = 'ACTIVE'
+      and subscriber_id <> ${who.subscriberId}`,
+  );
+  const [row] = await meta.run<{ id: DeviceId }>(
+    (sql) => sql`
+    insert into meta.registrations (
+      id, tenant_id, site_id, subscriber_id, device_type, device_os, client_version, gateway_type, notification_address)
+    values (gen_random_uuid(), ${who.tenantId}, ${who.siteId}, ${who.subscriberId}, ${registration.deviceType},
+      ${registration.deviceOS}, ${registration.clientVersion}, ${gatewayType}, ${address})
+    on conflict (gateway_type, notification_address) where status = 'ACTIVE' do update set
+      device_type = excluded.device_type, device_os = excluded.device_os, client_version = excluded.client_version
+    returning id`,
+  );
+  const id = row!.id;
+  await premise.run(
+    (sql) => sql`
+    update premise_core.devices set state = 'REMOVED', version = version + 1
+    where gateway_type = ${gatewayType} and notification_address = ${address} and state = 'ACTIVE' and id <> ${id}`,
+  );
+  await premise.run(
+    (sql) => sql`
+    insert into premise_core.devices (
+      id, tenant_id, site_id, subscriber_id, device_type, device_os, client_version, gateway_type, notification_address, confirms, token_hash)
+    values (${id}, ${who.tenantId}, ${who.siteId}, ${who.subscriberId}, ${registration.deviceType}, ${registration.deviceOS},
+      ${registration.clientVersion}, ${gatewayType}, ${address}, ${registration.confirms}, ${hashSecret(registration.token)})
+    on conflict (id) do update set
+      subscriber_id = excluded.subscriber_id, device_type = excluded.device_type, device_os = excluded.device_os,
+      client_version = excluded.client_version, notification_address = excluded.notification_address, address_set_at = now(),
+      confirms = excluded.confirms, token_hash = excluded.token_hash, state = 'ACTIVE', version = devices.version + 1`,
+  );
+  return id;
+}
+
+type DeviceRow = {
+  id: DeviceId;
+  subscriber_id: SubscriberId;
+  tenant_id: TenantId;
+  site_id: SiteId;
+  confirms: boolean;
+  gateway_type: GatewayType;
+};
+
+/** The device this token belongs to, noted as seen (to the minute); null when there is none. */
+export async function authenticate(premise: Database, token: string): Promise<Device | null> {
+  // The index compares digests, not tokens: how long it takes says nothing about how much of a guess was right.
+  const hash = hashSecret(token);
+  const [row] = await premise.run<DeviceRow>(
+    (sql) => sql`
+    with seen as (
+      update premise_core.devices set last_seen_at = now()
+      where token_hash = ${hash} and state = 'ACTIVE' and (last_seen_at is null or last_seen_at < now() - interval '1 minute')
+    )
+    select id, subscriber_id, tenant_id, site_id, confirms, gateway_type
+    from premise_core.devices where token_hash = ${hash} and state = 'ACTIVE'`,
+  );
+  if (row === undefined) return null;
+  return {
+    id: row.id,
+    subscriberId: row.subscriber_id,
+    tenantId: row.tenant_id,
+    siteId: row.site_id,
+    confirms: row.confirms,
+    gatewayType: row.gateway_type,
+  };
+}
+
+/** Gives the device another address, taking it from any other device. */
+export async function updateAddress(premise: Database, meta: Database, device: DeviceId, type: GatewayType, address: string): Promise<void> {
+  await meta.run(
+    (sql) => sql`
+    update meta.registrations set status = 'REMOVED', removed_at = now()
+    where gateway_type = ${type} and notification_address = ${address} and status = 'ACTIVE' and id <> ${device}`,
+  );
+  await meta.run(
+    (sql) => sql`update meta.registrations set gateway_type = ${type}, notification_address = ${address} where id = ${device}`,
+  );
+  await premise.run(
+    (sql) => sql`
+    update premise_core.devices set state = 'REMOVED', version = version + 1
+    where gateway_type = ${type} and notification_address = ${address} and state = 'ACTIVE' and id <> ${device}`,
+  );
+  await premise.run(
+    (sql) => sql`
+    update premise_core.devices set gateway_type = ${type}, notification_address = ${address}, address_set_at = now(), version = version + 1
+    where id = ${device} and state = 'ACTIVE'`,
+  );
+}
+
+/** Ends the registration: the token stops working, pages no longer go to the device. */
+export async function unregister(premise: Database, meta: Database, device: DeviceId): Promise<boolean> {
+  const gone = await premise.run<{ id: DeviceId }>(
+    (sql) => sql`
+    update premise_core.devices set state = 'REMOVED', version = version + 1 where id = ${device} and state = 'ACTIVE' returning id`,
+  );
+  await meta.run(
+    (sql) => sql`
+    update meta.registrations set status = 'REMOVED', removed_at = now() where id = ${device} and status = 'ACTIVE'`,
+  );
+  return gone.length > 0;
+}
+
+export type DeadAddress = {
+  readonly deviceId: DeviceId;
+  readonly notificationAddress: string;
+  /** ms since 1970: when the push service says it died, else when the push was asked for. */
+  readonly since: number;
+};
+
+/** Clears addresses reported dead, each only if it is unchanged and older than the report. Number cleared. */
+export async function clearDeadAddresses(premise: Database, reports: readonly DeadAddress[]): Promise<number> {
+  const rows = await premise.run<{ id: DeviceId }>(
+    (sql) => sql`
+    update premise_core.devices as device set notification_address = null, version = device.version + 1
+    from unnest(
+      ${reports.map((r) => r.deviceId)}::uuid[], ${reports.map((r) => r.notificationAddress)}::text[],
+      ${reports.map((r) => new Date(r.since).toISOString())}::timestamptz[]) as report (id, address, since)
+    where device.id = report.id and device.notification_address = report.address and device.address_set_at < report.since
+    returning device.id`,
+  );
+  return rows.length;
+}

@@ -1,0 +1,150 @@
+/** Host systems: who may hand in pages, from where, and how it wants to be spoken to. */
+import type { HostSystemId, Priority, SiteId, TenantId } from "../domain.ts";
+import { BadData, type Database } from "./database.ts";
+
+export type HostKind = "MXPP" | "WCTP";
+export type HostEncoding = "utf-8" | "utf-16" | "utf-16-label";
+
+export type HostSystem = {
+  readonly id: HostSystemId;
+  readonly tenantId: TenantId;
+  readonly siteId: SiteId;
+  /** header/origin of what it sends, and the systemId of its pages. */
+  readonly name: string;
+  readonly kind: HostKind;
+  /** IP addresses and CIDR ranges it may come from; see gateways/address.ts. */
+  readonly allowedAddresses: readonly string[];
+  /** SHA-256 of its client certificate, upper-case hex with colons. */
+  readonly certificateFingerprint: string | null;
+  /** The listener that names it. */
+  readonly port: number | null;
+  /** No status/statusReason in its notifications. */
+  readonly strict: boolean;
+  readonly encoding: HostEncoding;
+  /** Its own scale, by the number as text; null: words and 1 to 3. */
+  readonly priorities: Readonly<Record<string, Priority>> | null;
+  readonly hasSecurityCode: boolean;
+  readonly createdAt: Date;
+};
+
+/** What an operator decides of a host system. The security code is stored as its digest. */
+export type HostSettings = {
+  readonly name: string;
+  readonly kind: HostKind;
+  readonly allowedAddresses: readonly string[];
+  readonly certificateFingerprint: string | null;
+  readonly port: number | null;
+  readonly strict: boolean;
+  readonly encoding: HostEncoding;
+  readonly priorities: Readonly<Record<string, Priority>> | null;
+  readonly securityCodeHash: Buffer | null;
+};
+
+/** Which setting another host system has already. */
+export type HostConflict = { readonly conflict: "name" | "certificateFingerprint" };
+
+/** All of them, or from `after` on in order of id. */
+export async function hostSystems(premise: Database, after: string | null = null, limit = 10_000): Promise<HostSystem[]> {
+  return premise.run<HostSystem>(
+    (sql) => sql`
+    select id, tenant_id as "tenantId", site_id as "siteId", name, kind, allowed_addresses as "allowedAddresses",
+      certificate_fingerprint as "certificateFingerprint", port, strict, encoding, priorities,
+      security_code_hash is not null as "hasSecurityCode", created_at as "createdAt"
+    from premise_core.host_systems
+    where ${after}::uuid is null or id > ${after}::uuid
+    order by id limit ${limit}`,
+  );
+}
+
+export async function findHostSystem(premise: Database, id: string): Promise<HostSystem | null> {
+  const rows = await premise.run<HostSystem>(
+    (sql) => sql`
+    select id, tenant_id as "tenantId", site_id as "siteId", name, kind, allowed_addresses as "allowedAddresses",
+      certificate_fingerprint as "certificateFingerprint", port, strict, encoding, priorities,
+      security_code_hash is not null as "hasSecurityCode", created_at as "createdAt"
+    from premise_core.host_systems where id = ${id}`,
+  );
+  return rows[0] ?? null;
+}
+
+export async function createHostSystem(
+  premise: Database,
+  owner: { readonly tenantId: TenantId; readonly siteId: SiteId },
+  settings: HostSettings,
+): Promise<HostSystemId | HostConflict> {
+  try {
+    const [row] = await premise.run<{ id: HostSystemId }>(
+      (sql) => sql`
+      insert into premise_core.host_systems (
+        tenant_id, site_id, name, kind, allowed_addresses, certificate_fingerprint, port, security_code_hash, strict, encoding, priorities)
+      values (${owner.tenantId}, ${owner.siteId}, ${settings.name}, ${settings.kind}, ${[...settings.allowedAddresses]},
+        ${settings.certificateFingerprint}, ${settings.port}, ${settings.securityCodeHash}, ${settings.strict}, ${settings.encoding},
+        ${settings.priorities === null ? null : JSON.stringify(settings.priorities)}::text::jsonb)
+      returning id`,
+    );
+    return row!.id;
+  } catch (error) {
+    return conflictOf(error);
+  }
+}
+
+/** Changes what is given and leaves the rest. false: there is no such host system. */
+export async function changeHostSystem(
+  premise: Database,
+  id: string,
+  change: Partial<Omit<HostSettings, "kind">>,
+): Promise<boolean | HostConflict> {
+  const given = (field: keyof typeof change) => change[field] !== undefined;
+  const priorities = change.priorities == null ? null : JSON.stringify(change.priorities);
+  try {
+    const rows = await premise.run<{ id: HostSystemId }>(
+      (sql) => sql`
+      update premise_core.host_systems set
+        name = coalesce(${change.name ?? null}, name),
+        allowed_addresses = coalesce(${change.allowedAddresses ? [...change.allowedAddresses] : null}::text[], allowed_addresses),
+        certificate_fingerprint = case when ${given("certificateFingerprint")}
+          then ${change.certificateFingerprint ?? null} else certificate_fingerprint end,
+        port = case when ${given("port")} then ${change.port ?? null}::integer else port end,
+        security_code_hash = case when ${given("securityCodeHash")}
+          then ${change.securityCodeHash ?? null}::bytea else security_code_hash end,
+        strict = coalesce(${change.strict ?? null}, strict),
+        encoding = coalesce(${change.encoding ?? null}, encoding),
+        priorities = case when ${given("priorities")} then ${priorities}::text::jsonb else priorities end,
+        version = version + 1
+      where id = ${id}
+      returning id`,
+    );
+    return rows.length > 0;
+  } catch (error) {
+    return conflictOf(error);
+  }
+}
+
+/** Removes a host system unless pages of hers are still out or she has yet to be told of some. */
+export async function removeHostSystem(premise: Database, id: string): Promise<"removed" | "unknown" | "in use"> {
+  const [row] = await premise.run<{ known: boolean; removed: boolean }>(
+    (sql) => sql`
+    with known as (
+      select id from premise_core.host_systems where id = ${id} for update
+    ), used as (
+      select 1 where exists (
+        select from premise_core.host_outbox
+        where lane = ${id}::uuid or lane in (select link.id from premise_core.host_links as link where link.host_system_id = ${id}))
+      or exists (
+        select from premise_core.messages
+        where open and host_system_id = ${id} and expires_at > now() and outcome is distinct from 'RECALLED')
+    ), gone as (
+      delete from premise_core.host_systems where id in (select id from known) and not exists (select from used) returning id
+    )
+    select exists (select from known) as known, exists (select from gone) as removed`,
+  );
+  if (row!.removed) return "removed";
+  return row!.known ? "in use" : "unknown";
+}
+
+function conflictOf(error: unknown): HostConflict {
+  if (error instanceof BadData && error.code === "23505") {
+    return { conflict: error.constraint === "host_systems_certificate_fingerprint_key" ? "certificateFingerprint" : "name" };
+  }
+  throw error;
+}

@@ -1,0 +1,147 @@
+/**
+ * Pages for an operator's list. Newest first, it looks back in widening windows until it has enough, and a week at most
+ * at one call, so that no question reads the whole table; pages under a trackingId stand side by side in the primary
+ * key; stuck pages are found by what is due and what is open.
+ */
+import { canonicalDestination, type HostSystemId, type Outcome, PRIORITIES, type Priority } from "../domain.ts";
+import type { StatusText, UniqueId } from "../domain.ts";
+import type { Database, Sql } from "./database.ts";
+import { idRange } from "./unique-id.ts";
+
+export type ListedMessage = {
+  readonly uniqueId: UniqueId;
+  readonly trackingId: string;
+  readonly origin: string;
+  readonly destination: string;
+  readonly priority: Priority;
+  /** The one word the host is told of where it stands now. */
+  readonly status: StatusText;
+  readonly outcome: Outcome | null;
+  readonly reason: string | null;
+  readonly acceptedAt: Date;
+  readonly deviceDeadline: Date | null;
+  readonly expiresAt: Date;
+};
+
+export type MessageFilter = {
+  readonly status: StatusText | null;
+  /** Any address of a subscriber, however it is spelt: pages for that subscriber. */
+  readonly destination: string | null;
+};
+
+/** `next` continues the list; null: it ends here. A page may hold fewer than `limit` although there is more. */
+export type MessagePage = { readonly items: readonly ListedMessage[]; readonly next: string | null };
+
+const WINDOWS = ["10 minutes", "3 hours", "1 day", "7 days"];
+/** `<accepted_at in µs since 1970>.<uniqueId>` of the last row listed; without an id, everything up to that time. */
+const CURSOR = /^(\d{1,16})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?$/;
+
+type Row = Omit<ListedMessage, "priority"> & { priority: number; position: string };
+type Position = { readonly us: string | null; readonly id: string | null };
+
+/** Newest first. @throws RangeError for a cursor nobody gave out */
+export async function listMessages(premise: Database, filter: MessageFilter, cursor: string | null, limit: number): Promise<MessagePage> {
+  const from = positionOf(cursor);
+  let rows: Row[] = [];
+  for (const window of WINDOWS) {
+    rows = await premise.run<Row>(
+      (sql) => sql`
+      with start as (select coalesce(${timeOf(sql, from)}, now()) as at)
+      select ${columns(sql)} from premise_core.messages
+      where accepted_at <= (select at from start) and accepted_at > (select at from start) - ${window}::text::interval
+        and (${from.id}::uuid is null or accepted_at < (select at from start) or unique_id < ${from.id}::uuid)
+        and ${matches(sql, filter)}
+      order by accepted_at desc, unique_id desc limit ${limit + 1}`,
+    );
+    if (rows.length > limit) return pageOf(rows, limit);
+  }
+  return { items: rows.map(listed), next: await furtherBack(premise, from, WINDOWS.at(-1)!) };
+}
+
+/** Where the list goes on after windows that were read to their end; null when nothing is older. */
+async function furtherBack(premise: Database, from: Position, window: string): Promise<string | null> {
+  const [row] = await premise.run<{ position: string | null }>(
+    (sql) => sql`
+    with finish as (select coalesce(${timeOf(sql, from)}, now()) - ${window}::text::interval as at)
+    select case when exists (select from premise_core.messages where accepted_at <= (select at from finish))
+      then (extract(epoch from at) * 1000000)::bigint || '.' end as position from finish`,
+  );
+  return row?.position ?? null;
+}
+
+/**
+ * Pages something should have happened to, oldest first: due for more than 10 s, past timeoutDevice without DELIVERED or
+ * an outcome, or unfinished with nothing due at all.
+ */
+export async function stuckMessages(premise: Database, filter: MessageFilter, cursor: string | null, limit: number): Promise<MessagePage> {
+  const from = positionOf(cursor);
+  const rows = await premise.run<Row>(
+    (sql) => sql`
+    select ${columns(sql)} from premise_core.messages
+    where unique_id in (
+        select unique_id from premise_core.messages where due_at is not null and due_at < now() - interval '10 seconds'
+        union
+        select unique_id from premise_core.messages
+        where open and status < 4 and outcome is null and (due_at is null or device_deadline < now()))
+      and (${from.us}::text is null or (accepted_at, unique_id) > (${timeOf(sql, from)}, ${from.id}::uuid))
+      and ${matches(sql, filter)}
+    order by accepted_at, unique_id limit ${limit + 1}`,
+  );
+  return pageOf(rows, limit);
+}
+
+/** Pages under this trackingId from whatever host system, newest first. */
+export async function messagesUnder(premise: Database, trackingId: string, filter: MessageFilter, limit: number): Promise<ListedMessage[]> {
+  const hosts = await premise.run<{ id: HostSystemId; key: string }>(
+    (sql) => sql`select host.id, install.message_key as key from premise_core.host_systems as host cross join premise_core.install`,
+  );
+  const ranges = hosts.map((host) => idRange(host.id, trackingId, host.key));
+  const rows = await premise.run<Row>(
+    (sql) => sql`
+    select ${columns(sql)}
+    from unnest(${ranges.map((range) => range.first)}::uuid[], ${ranges.map((range) => range.last)}::uuid[]) as range (first, last)
+    join premise_core.messages on unique_id between range.first and range.last
+    where tracking_id = ${trackingId} and ${matches(sql, filter)}
+    order by accepted_at desc, unique_id desc limit ${limit}`,
+  );
+  return rows.map(listed);
+}
+
+/** The word of `presentStatus` in acceptance.ts. */
+function word(sql: Sql) {
+  return sql`case when answer is not null then answer when outcome is not null and status < 4 then 'FAILED'
+    else (array['ACCEPTED', 'QUEUED', 'ENROUTE', 'DELIVERED', 'READ'])[status] end`;
+}
+
+function columns(sql: Sql) {
+  return sql`unique_id as "uniqueId", tracking_id as "trackingId", origin, destination, priority, ${word(sql)} as status, outcome,
+    outcome_reason as reason, accepted_at as "acceptedAt", device_deadline as "deviceDeadline", expires_at as "expiresAt",
+    (extract(epoch from accepted_at) * 1000000)::bigint || '.' || unique_id as position`;
+}
+
+function matches(sql: Sql, filter: MessageFilter) {
+  const address = filter.destination === null ? null : canonicalDestination(filter.destination);
+  return sql`(${filter.status}::text is null or ${word(sql)} = ${filter.status}::text)
+    and (${address}::text is null or subscriber_id in (
+      select subscriber_id from premise_core.subscriber_addresses where address = ${address}::text))`;
+}
+
+function timeOf(sql: Sql, from: Position) {
+  return sql`timestamptz 'epoch' + ${from.us}::text::bigint * interval '1 microsecond'`;
+}
+
+function positionOf(cursor: string | null): Position {
+  if (cursor === null) return { us: null, id: null };
+  const match = CURSOR.exec(cursor);
+  if (match === null) throw new RangeError("the cursor is none this list gave out");
+  return { us: match[1]!, id: match[2] ?? null };
+}
+
+function pageOf(rows: readonly Row[], limit: number): MessagePage {
+  return { items: rows.slice(0, limit).map(listed), next: rows.length > limit ? rows[limit - 1]!.position : null };
+}
+
+function listed(row: Row): ListedMessage {
+  const { position: _, ...message } = row;
+  return { ...message, priority: PRIORITIES[row.priority]! };
+}

@@ -1,0 +1,163 @@
+/**
+ * What a driving node does to a message: finds those that are due, and changes each by compare-and-set on its version,
+ * in one statement with its history and what the host is to be told.
+ */
+import type { Answer, HostSystemId, LinkId, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
+import { PRIORITIES, type StatusText, type Transport } from "../domain.ts";
+import { rankOf, transportOf } from "../domain.ts";
+import type { WakeTarget } from "./acceptance.ts";
+import type { Database } from "./database.ts";
+
+/** All that is needed to decide what is to happen to a message next. Times in ms since 1970, on the database's clock. */
+export type DueMessage = {
+  readonly uniqueId: UniqueId;
+  readonly version: number;
+  readonly status: Transport;
+  readonly answer: Answer | null;
+  readonly outcome: Outcome | null;
+  readonly wakeups: number;
+  readonly priority: Priority;
+  readonly subscriberId: SubscriberId;
+  readonly deviceDeadline: number | null;
+  readonly userDeadline: number | null;
+  readonly expiresAt: number;
+  readonly targets: readonly WakeTarget[];
+  /** The database's clock when the row was read. */
+  readonly readAt: number;
+};
+
+type DueRow = {
+  unique_id: UniqueId;
+  version: number;
+  status: number;
+  answer: Answer | null;
+  outcome: Outcome | null;
+  wakeups: number;
+  priority: number;
+  subscriber_id: SubscriberId;
+  device_deadline: Date | null;
+  user_deadline: Date | null;
+  expires_at: Date;
+  targets: WakeTarget[] | null;
+  read_at: Date;
+};
+
+/** The most urgent due messages of these shards, at most `limit`. */
+export async function dueMessages(database: Database, shards: readonly Shard[], limit: number): Promise<DueMessage[]> {
+  const rows = await database.run<DueRow>(
+    (sql) => sql`
+    select unique_id, version, status, answer, outcome, wakeups, priority, subscriber_id, device_deadline, user_deadline, expires_at,
+      clock_timestamp() as read_at,
+      (select json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
+            'tenantId', tenant_id, 'siteId', site_id))
+       from premise_core.devices
+       where devices.subscriber_id = messages.subscriber_id and state = 'ACTIVE' and notification_address is not null
+         and (messages.device_id is null or id = messages.device_id)) as targets
+    from premise_core.messages
+    where shard = any (${[...shards]}::smallint[]) and due_at <= now()
+    order by priority, due_at
+    limit ${limit}`,
+  );
+  return rows.map((row) => ({
+    uniqueId: row.unique_id,
+    version: row.version,
+    status: transportOf(row.status),
+    answer: row.answer,
+    outcome: row.outcome,
+    wakeups: row.wakeups,
+    priority: PRIORITIES[row.priority]!,
+    subscriberId: row.subscriber_id,
+    deviceDeadline: row.device_deadline?.getTime() ?? null,
+    userDeadline: row.user_deadline?.getTime() ?? null,
+    expiresAt: row.expires_at.getTime(),
+    targets: row.targets ?? [],
+    readAt: row.read_at.getTime(),
+  }));
+}
+
+/** One change of one message, carried out only if its version is still the one given. */
+export type Change = {
+  readonly uniqueId: UniqueId;
+  readonly version: number;
+  /**
+   * What the history calls it: WAKE a wake-up claimed, ENROUTE and PUSH a request durably with the hosted side (detail: its
+   * notification id) for the first time and again, WAIT nothing could be requested (detail: why).
+   */
+  readonly event: "WAKE" | "ENROUTE" | "PUSH" | "WAIT" | "FAILED" | "EXPIRED";
+  readonly detail: string | null;
+  /** Raises transport to this rung; null leaves it. */
+  readonly transport: Transport | null;
+  readonly outcome: Outcome | null;
+  /** What the host hears of it; null: nothing. */
+  readonly tell: StatusText | null;
+  /** Claims a wake-up. */
+  readonly wakes: boolean;
+  /** When something is due again: so many ms from now (never past the message's own next deadline), at expiry, or never. */
+  readonly due: number | "expiry" | "never";
+};
+
+/** Where news for a host waits: a link's id, or the host system's own id where no link has it. */
+export type Lane = LinkId | HostSystemId;
+/** `news`: a row for the host was written, to this lane. */
+export type Written = {
+  readonly version: number;
+  readonly news: { readonly hostSystemId: HostSystemId; readonly lane: Lane } | null;
+  /** How long ago the page was accepted. */
+  readonly ageSeconds: number;
+};
+
+type ChangedRow = { unique_id: UniqueId; version: number; host_system_id: HostSystemId; lane: Lane; age: number };
+
+/** Answers in the order of `changes`; null where the version had moved on and nothing was written. One entry a message. */
+export async function changeMessages(database: Database, node: string, changes: readonly Change[]): Promise<(Written | null)[]> {
+  const rows = await database.run<ChangedRow>(
+    (sql) => sql`
+    with input as (
+      select * from unnest(
+        ${changes.map((c) => c.uniqueId)}::uuid[], ${changes.map((c) => c.version)}::integer[], ${changes.map((c) => c.event)}::text[],
+        ${changes.map((c) => c.detail)}::text[], ${changes.map((c) => (c.transport === null ? 0 : rankOf(c.transport)))}::smallint[],
+        ${changes.map((c) => c.outcome)}::text[], ${changes.map((c) => c.tell)}::text[], ${changes.map((c) => Number(c.wakes))}::integer[],
+        ${changes.map((c) => (typeof c.due === "number" ? c.due : null))}::double precision[],
+        ${changes.map((c) => Number(c.due === "never"))}::integer[]
+      ) as change (unique_id, version, event, detail, rank, outcome, tell, wakes, due_ms, never)
+    ), changed as (
+      update premise_core.messages as message set
+        version = message.version + 1,
+        status = greatest(message.status, input.rank),
+        outcome = coalesce(message.outcome, input.outcome),
+        outcome_reason = case when message.outcome is null and input.outcome is not null then input.detail else message.outcome_reason end,
+        wakeups = message.wakeups + input.wakes,
+        open = message.open and input.outcome is distinct from 'EXPIRED',
+        due_at = case
+          when input.never = 1 then null
+          when input.due_ms is null then message.expires_at
+          else least(
+            clock_timestamp() + input.due_ms * interval '1 ms', message.expires_at,
+            case when message.status < 4 and message.outcome is null then message.device_deadline end,
+            case when message.status >= 4 then message.user_deadline end)
+        end
+      from input
+      where message.unique_id = input.unique_id and message.version = input.version
+      returning message.unique_id, message.version, message.host_system_id, message.link_id, input.event, input.detail, input.tell,
+        extract(epoch from clock_timestamp() - message.accepted_at)::double precision as age
+    ), history as (
+      insert into premise_core.message_history (unique_id, seq, event, at, node, detail)
+      select unique_id, version, event, clock_timestamp(), ${node}, detail from changed
+    ), lanes as (
+      select changed.*, coalesce(link.id, changed.host_system_id) as lane
+      from changed left join premise_core.host_links as link on link.id = changed.link_id and link.closed_at is null
+    ), told as (
+      insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
+      select lane, host_system_id, unique_id, tell, clock_timestamp(), case when tell = 'FAILED' then detail end
+      from lanes where tell is not null
+    )
+    select unique_id, version, host_system_id, lane, age from lanes`,
+  );
+  const written = new Map(rows.map((row) => [row.unique_id, row]));
+  return changes.map((change) => {
+    const row = written.get(change.uniqueId);
+    if (row === undefined) return null;
+    const news = change.tell === null ? null : { hostSystemId: row.host_system_id, lane: row.lane };
+    return { version: row.version, news, ageSeconds: row.age };
+  });
+}

@@ -1,0 +1,155 @@
+/**
+ * What host systems have yet to be told, and the links (connections) it leaves by.
+ *
+ * A row waits in a lane: its page's link while that is open, else the host system's own lane. Only the oldest open link
+ * of a host system takes rows from the host's lane and from closed links, all in one statement and in order, so that the
+ * statuses of one page never leave by two links at once. A row goes when the peer is known to have it; until then a
+ * link that breaks leaves it to the next.
+ */
+import type { BootId, HostSystemId, LinkId, StatusText, UniqueId } from "../domain.ts";
+import type { Database } from "./database.ts";
+
+/** One status as the host is to hear it (messageNotification). `at` in ms since 1970. */
+export type News = {
+  readonly id: string;
+  readonly written: string;
+  readonly uniqueId: UniqueId;
+  readonly status: StatusText;
+  readonly at: number;
+  readonly reason: string | null;
+  readonly origin: string;
+  readonly source: string;
+  readonly trackingId: string;
+  readonly systemId: string;
+};
+
+export async function openLink(database: Database, link: LinkId, host: HostSystemId, boot: BootId, peer: string): Promise<void> {
+  await database.run(
+    (sql) => sql`
+    insert into premise_core.host_links (id, host_system_id, node_boot, peer) values (${link}, ${host}, ${boot}, ${peer})
+    on conflict (id) do nothing`,
+  );
+}
+
+/** Ends links; whatever they had not been seen to deliver is free for the next. Drops ends that are long past. */
+export async function closeLinks(database: Database, links: readonly LinkId[]): Promise<void> {
+  await database.run(
+    (sql) => sql`
+    with closed as (
+      update premise_core.host_links set closed_at = clock_timestamp() where id = any (${[...links]}::uuid[]) and closed_at is null
+    )
+    delete from premise_core.host_links
+    where closed_at < now() - interval '1 hour'
+      and host_system_id in (select host_system_id from premise_core.host_links where id = any (${[...links]}::uuid[]))
+      and not exists (select from premise_core.host_outbox where lane = host_links.id)`,
+  );
+}
+
+/** Ends every link of nodes that are no more. */
+export async function closeLinksOf(database: Database, boots: readonly BootId[]): Promise<void> {
+  await database.run(
+    (sql) => sql`
+    update premise_core.host_links set closed_at = clock_timestamp()
+    where node_boot = any (${[...boots]}::uuid[]) and closed_at is null`,
+  );
+}
+
+/** Moves waiting rows without a living link to this one, if it is the host system's oldest. Number of rows moved. */
+export async function claimNews(database: Database, link: LinkId, host: HostSystemId, limit: number): Promise<number> {
+  const rows = await database.run<{ id: string }>(
+    (sql) => sql`
+    with oldest as (
+      select id from premise_core.host_links where host_system_id = ${host} and closed_at is null order by opened_at, id limit 1
+    ), free as (
+      select lane, written, id from premise_core.host_outbox
+      where lane in (
+          select ${host}::uuid
+          union all select id from premise_core.host_links where host_system_id = ${host} and closed_at is not null)
+        and ${link}::uuid in (select id from oldest)
+      order by id
+      limit ${limit}
+      for update skip locked
+    )
+    update premise_core.host_outbox as row set lane = ${link}, written = pg_current_xact_id()
+    from free
+    where row.lane = free.lane and row.written = free.written and row.id = free.id
+    returning row.id`,
+  );
+  return rows.length;
+}
+
+/** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */
+export type NewsPage = { readonly snapshot: string; readonly oldestRunning: string; readonly news: readonly News[] };
+
+type NewsRow = {
+  snapshot: string;
+  oldest_running: string;
+  id: string | null;
+  written: string;
+  unique_id: UniqueId;
+  status: StatusText;
+  at: Date;
+  reason: string | null;
+  origin: string;
+  destination: string;
+  tracking_id: string;
+  system_id: string;
+};
+
+/**
+ * Up to `limit` rows of the lane in order, written by transaction `cursor` or later, after row `afterId`. With the
+ * `snapshot` of an earlier page, only what that page could have seen: ids are drawn before they become visible, and a
+ * later page on a newer view could show a page's second status while its first is behind us.
+ */
+export async function readNews(
+  database: Database,
+  link: LinkId,
+  from: { readonly cursor: string; readonly afterId: string; readonly snapshot: string | null },
+  limit: number,
+): Promise<NewsPage> {
+  const rows = await database.run<NewsRow>(
+    (sql) => sql`
+    select here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, news.*
+    from (select pg_current_snapshot() as snapshot) as here
+    left join lateral (
+      select row.id, row.written::text as written, row.unique_id, row.status, row.at, row.reason,
+        message.origin, message.destination, message.tracking_id, message.system_id
+      from premise_core.host_outbox as row
+      join premise_core.messages as message on message.unique_id = row.unique_id
+      where row.lane = ${link} and row.written >= ${from.cursor}::text::xid8 and row.id > ${from.afterId}
+        and pg_visible_in_snapshot(row.written, coalesce(${from.snapshot}::text::pg_snapshot, here.snapshot))
+      order by row.id
+      limit ${limit}
+    ) as news on true
+    order by news.id`,
+  );
+  const news = rows.flatMap((row) =>
+    row.id === null
+      ? []
+      : [
+          {
+            id: row.id,
+            written: row.written,
+            uniqueId: row.unique_id,
+            status: row.status,
+            at: row.at.getTime(),
+            reason: row.reason,
+            origin: row.origin,
+            source: row.destination,
+            trackingId: row.tracking_id,
+            systemId: row.system_id,
+          },
+        ],
+  );
+  return { snapshot: rows[0]!.snapshot, oldestRunning: rows[0]!.oldest_running, news };
+}
+
+/** Forgets rows the peer is known to have. */
+export async function forgetNews(database: Database, link: LinkId, news: readonly { id: string; written: string }[]): Promise<void> {
+  await database.run(
+    (sql) => sql`
+    delete from premise_core.host_outbox as row
+    using unnest(${news.map((n) => n.written)}::text[], ${news.map((n) => n.id)}::bigint[]) as done (written, id)
+    where row.lane = ${link} and row.written = done.written::xid8 and row.id = done.id`,
+  );
+}

@@ -1,0 +1,145 @@
+/**
+ * BullMQ on Redis: spreads due pushes over the nodes within milliseconds. It is speed and nothing else: a job holds an id
+ * and the attempt, every answer is a hint, and whatever it loses is found by the sweep over core.message_queue. Nothing
+ * here rejects or waits for Redis.
+ */
+import { Queue, Worker } from "bullmq";
+import { type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
+import { faultFields, type Log } from "../log.ts";
+
+export type PushQueueSlice = { readonly url: string; readonly prefix: string };
+
+export type PushHint = {
+  readonly id: NotificationId;
+  readonly gatewayType: GatewayType;
+  readonly priority: Priority;
+  readonly attempt: number;
+  readonly delayMs: number;
+};
+
+export type PushQueue = {
+  /** Tells the workers of all nodes. Dropped when Redis does not take it. */
+  add(hints: readonly PushHint[]): void;
+  /** Whether Redis answers; when not, the sweep must look at once. */
+  isUp(): boolean;
+  close(): Promise<void>;
+};
+
+type Job = { id: NotificationId };
+
+/** A killed node's jobs come back after lockDuration and one or two scans; the sweep is sooner. */
+const LOCK_MS = 4_000;
+const STALLED_SCAN_MS = 1_000;
+const WORKER_RETRY_MS = 500;
+const CLOSE_DEADLINE_MS = 3_000;
+
+export function openPushQueue(
+  slice: PushQueueSlice,
+  ports: {
+    readonly log: Log;
+    /** Performs one push to its end; settles in bounded time and never rejects. */
+    readonly perform: (gatewayType: GatewayType, id: NotificationId) => Promise<void>;
+    readonly gatewayTypes: readonly GatewayType[];
+    readonly concurrency: number;
+  },
+): PushQueue {
+  const log = ports.log.child({ part: "push-queue" });
+  const connection = {
+    ...redisOptions(slice.url),
+    retryStrategy: (times: number) => Math.min(50 * times, 500),
+    reconnectOnError: (error: Error) => (error.message.startsWith("READONLY") ? (2 as const) : false),
+    connectTimeout: 2_000,
+  };
+  // The braces keep all keys of a queue in one slot of a Redis Cluster.
+  const prefix = `{${slice.prefix}}`;
+  let up = false;
+  let complained = 0;
+
+  function complain(error: unknown): void {
+    up = false;
+    // A Redis that is away fails every command of every connection: one line a minute says it.
+    if (Date.now() - complained < 60_000) return;
+    complained = Date.now();
+    log.warn(faultFields(error), "redis does not answer; pushes go out by the sweep");
+  }
+
+  const queues = new Map<GatewayType, Queue<Job>>();
+  const workers: Worker<Job>[] = [];
+  for (const gatewayType of ports.gatewayTypes) {
+    const name = `push-${gatewayType.toLowerCase()}`;
+    const queue = new Queue<Job>(name, {
+      prefix,
+      connection: { ...connection, enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 2_000 },
+      skipWaitingForReady: true,
+      defaultJobOptions: { removeOnComplete: true, removeOnFail: true },
+    });
+    queue.on("error", complain);
+    queues.set(gatewayType, queue);
+    const worker = new Worker<Job>(name, (job) => ports.perform(gatewayType, job.data.id), {
+      prefix,
+      connection: { ...connection, maxRetriesPerRequest: null },
+      concurrency: ports.concurrency,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_SCAN_MS,
+      maxStalledCount: 1_000,
+      runRetryDelay: WORKER_RETRY_MS,
+      drainDelay: 2,
+    });
+    worker.on("error", complain);
+    worker.on("ready", () => {
+      up = true;
+    });
+    workers.push(worker);
+  }
+
+  return {
+    add(hints) {
+      for (const [gatewayType, queue] of queues) {
+        const jobs = hints
+          .filter((hint) => hint.gatewayType === gatewayType)
+          .map((hint) => ({
+            name: "push",
+            data: { id: hint.id },
+            opts: {
+              // A job that still exists swallows another of its id, so the attempt is part of it.
+              jobId: `p-${hint.id}-${hint.attempt}`,
+              priority: PRIORITIES.indexOf(hint.priority) + 1,
+              ...(hint.delayMs > 0 ? { delay: hint.delayMs } : {}),
+            },
+          }));
+        if (jobs.length === 0) continue;
+        queue.addBulk(jobs).then(() => {
+          up = true;
+        }, complain);
+      }
+    },
+    isUp: () => up,
+    async close() {
+      const closing = Promise.allSettled([...workers.map((worker) => worker.close()), ...[...queues.values()].map((queue) => queue.close())]);
+      const deadline = new Promise((resolve) => setTimeout(resolve, CLOSE_DEADLINE_MS).unref());
+      await Promise.race([closing, deadline]);
+      await Promise.race([Promise.allSettled(workers.map((worker) => worker.close(true))), deadline]);
+    },
+  };
+}
+
+/** `redis://`, `rediss://`, or `redis-sentinel://host:port,host:port/master-name`. */
+function redisOptions(url: string): Record<string, unknown> {
+  if (url.startsWith("redis-sentinel://")) {
+    const [hosts, name] = url.slice("redis-sentinel://".length).split("/");
+    const sentinels = hosts!.split(",").map((host) => {
+      const [address, port] = host.split(":");
+      return { host: address!, port: Number(port ?? 26379) };
+    });
+    return { sentinels, name, failoverDetector: true, sentinelCommandTimeout: 1_000 };
+  }
+  const parsed = new URL(url);
+  return {
+    host: parsed.hostname,
+    port: Number(parsed.port || 6379),
+    ...(parsed.username === "" ? {} : { username: decodeURIComponent(parsed.username) }),
+    ...(parsed.password === "" ? {} : { password: decodeURIComponent(parsed.password) }),
+    ...(parsed.pathname.length > 1 ? { db: Number(parsed.pathname.slice(1)) } : {}),
+    ...(parsed.protocol === "rediss:" ? { tls: {} } : {}),
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * What a phone says of a page: DELIVERED, READ, ACKNOWLEDGED, IGNORED. Any node may record it; the row's own status is
+ * what each receipt is compared with, under the row's lock, so the first wins and a repeat changes nothing.
+ */
+import { type DeviceId, type HostSystemId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
+import type { Database } from "./database.ts";
+import type { Lane } from "./messages.ts";
+
+export type ReceiptEntry = {
+  readonly uniqueId: UniqueId;
+  readonly deviceId: DeviceId;
+  readonly receipt: Receipt;
+};
+
+export type ReceiptResult =
+  /** The page is not this device's, or is not there. */
+  | { readonly kind: "unknown" }
+  /** Nothing new in it for the host. */
+  | { readonly kind: "repeated" }
+  | {
+      readonly kind: "recorded";
+      readonly hostSystemId: HostSystemId;
+      readonly lane: Lane;
+      readonly priority: Priority;
+      /** How long ago the page was accepted. */
+      readonly ageSeconds: number;
+    };
+
+/** How long after DELIVERED an unanswered alert is first brought back to mind. */
+const FIRST_REMINDER = "60 seconds";
+
+type Row = { unique_id: UniqueId; told: boolean; host_system_id: HostSystemId; lane: Lane; priority: number; age: number };
+
+/** Answers in the order of `entries`. One entry a message: two receipts of one message go in two calls. */
+export async function recordReceipts(database: Database, node: string, entries: readonly ReceiptEntry[]): Promise<ReceiptResult[]> {
+  const rows = await database.run<Row>(
+    (sql) => sql`
+    with input as (
+      select * from unnest(
+        ${entries.map((e) => e.uniqueId)}::uuid[], ${entries.map((e) => e.deviceId)}::uuid[], ${entries.map((e) => e.receipt)}::text[]
+      ) as receipt (unique_id, device_id, receipt)
+    ), before as (
+      select message.*, input.device_id as by_device, input.receipt,
+        not input.device_id = any (message.fetched_by) as fetches,
+        case
+          when input.receipt in ('ACKNOWLEDGED', 'IGNORED') then message.answer is null
+          when input.receipt = 'READ' then message.status < 5
+          else message.status < 4
+        end as tells
+      from input
+      join premise_core.messages as message on message.unique_id = input.unique_id
+      join premise_core.devices as device on device.id = input.device_id
+        and device.subscriber_id = message.subscriber_id and device.state = 'ACTIVE'
+      where message.device_id is null or message.device_id = input.device_id
+      order by message.unique_id
+      for update of message
+    ), changed as (
+      update premise_core.messages as message set
+        version = before.version + 1,
+        status = greatest(before.status, case before.receipt when 'DELIVERED' then 4 else 5 end),
+        answer = case when before.tells and before.receipt in ('ACKNOWLEDGED', 'IGNORED') then before.receipt else before.answer end,
+        fetched_by = case when before.fetches then before.fetched_by || before.by_device else before.fetched_by end,
+        open = before.open and exists (
+          select from premise_core.devices as other
+          where other.subscriber_id = before.subscriber_id and other.state = 'ACTIVE' and other.id <> before.by_device
+            and not other.id = any (before.fetched_by) and (before.device_id is null or other.id = before.device_id)),
+        user_deadline = case when before.status < 4 then clock_timestamp() + before.timeout_user else before.user_deadline end,
+        due_at = case
+          when before.receipt in ('ACKNOWLEDGED', 'IGNORED') or before.answer is not null or before.timeout_user is null then null
+          when before.status < 4 then clock_timestamp() + least(before.timeout_user, ${FIRST_REMINDER}::text::interval)
+          else before.due_at
+        end
+      from before
+      where message.unique_id = before.unique_id and (before.tells or before.fetches)
+      returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.by_device
+    ), history as (
+      insert into premise_core.message_history (unique_id, seq, event, at, node, detail)
+      select unique_id, version, case when tells then receipt else 'FETCHED' end, clock_timestamp(), ${node}, by_device::text from changed
+    ), lanes as (
+      select changed.*, coalesce(link.id, changed.host_system_id) as lane
+      from changed left join premise_core.host_links as link on link.id = changed.link_id and link.closed_at is null
+    ), told as (
+      insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at)
+      select lane, host_system_id, unique_id, receipt, clock_timestamp() from lanes where tells
+    )
+    select before.unique_id, coalesce(lanes.tells, false) as told, before.host_system_id, lanes.lane, before.priority,
+      extract(epoch from clock_timestamp() - before.accepted_at)::double precision as age
+    from before left join lanes on lanes.unique_id = before.unique_id`,
+  );
+  const found = new Map(rows.map((row) => [row.unique_id, row]));
+  return entries.map((entry) => {
+    const row = found.get(entry.uniqueId);
+    if (row === undefined) return { kind: "unknown" };
+    if (!row.told) return { kind: "repeated" };
+    return {
+      kind: "recorded",
+      hostSystemId: row.host_system_id,
+      lane: row.lane,
+      priority: PRIORITIES[row.priority]!,
+      ageSeconds: row.age,
+    };
+  });
+}

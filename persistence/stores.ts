@@ -1,0 +1,97 @@
+/**
+ * The three logical databases of a node, each brought to the schema this program knows, on servers of the operator's or on
+ * an embedded one. Those with the same servers share a pool.
+ */
+import type { Log } from "../log.ts";
+import { type Database, openDatabase } from "./database.ts";
+import { startEmbeddedPostgres } from "./embedded.ts";
+import { migrate, type Schema, SchemaTooNew } from "./migrate.ts";
+
+export type StoresSlice = {
+  readonly node: string;
+  readonly dataDir: string;
+  /** null: embedded. */
+  readonly premise: readonly string[] | null;
+  readonly meta: readonly string[] | null;
+  readonly core: readonly string[] | null;
+};
+
+export type Stores = {
+  readonly premise: Database;
+  readonly meta: Database;
+  readonly core: Database;
+  /** The premise database over one connection that nothing else uses: leases and this node's lock. */
+  readonly lease: Database;
+  readonly embedded: boolean;
+  /** What the operator should know of the embedded server. */
+  readonly note: string | null;
+  close(): Promise<void>;
+};
+
+const CONNECTIONS_MAX = 10;
+const RETRY_MS = 1_000;
+
+/** Waits for servers that are away; rejects when a schema is newer than this program or a migration fails. */
+export async function openStores(slice: StoresSlice, ports: { readonly log: Log }): Promise<Stores> {
+  const { log } = ports;
+  const premise = slice.premise;
+  const embedded = premise === null ? await startEmbeddedPostgres({ dataDir: slice.dataDir, log }) : null;
+  const premiseUrls = premise ?? [embedded!.url];
+  const urls: Record<Schema, readonly string[]> = {
+    premise_core: premiseUrls,
+    meta: slice.meta ?? premiseUrls,
+    core: slice.core ?? premiseUrls,
+  };
+  const opened: Database[] = [];
+  const byServers = new Map<string, Database>();
+
+  async function open(name: Schema): Promise<Database> {
+    const servers = urls[name].join(",");
+    const shared = byServers.get(servers);
+    const database = shared ?? openDatabase({ name, urls: urls[name], node: slice.node, connectionsMax: CONNECTIONS_MAX }, { log });
+    if (shared === undefined) {
+      opened.push(database);
+      byServers.set(servers, database);
+    }
+    await migrateWhenUp(database, name);
+    return database;
+  }
+
+  async function migrateWhenUp(database: Database, schema: Schema): Promise<void> {
+    for (;;) {
+      await database.untilUp(10_000).catch(() => log.warn({ schema }, "waiting for a writable database server"));
+      const url = database.currentUrl();
+      if (url === null) continue;
+      try {
+        await migrate(url, schema, { log });
+        return;
+      } catch (error) {
+        // A server that went away in the middle has rolled the migration back; anything else will not mend itself.
+        if (error instanceof SchemaTooNew || /^[0-9A-Z]{5}$/.test((error as { code?: string }).code ?? "") || database.isUp()) throw error;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  async function close(): Promise<void> {
+    await Promise.all(opened.map((database) => database.close()));
+    await embedded?.stop();
+  }
+
+  try {
+    const lease = openDatabase({ name: "premise_core", urls: premiseUrls, node: slice.node, connectionsMax: 1, lease: true }, { log });
+    opened.push(lease);
+    return {
+      premise: await open("premise_core"),
+      meta: await open("meta"),
+      core: await open("core"),
+      lease,
+      embedded: embedded !== null,
+      note: embedded?.note ?? null,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
