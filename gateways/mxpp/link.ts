@@ -1,0 +1,126 @@
+/**
+ * The link of one connection: its row, its actor (actors/host.ts), and the tick that tells the actor whether the peer
+ * has what it was sent. Ends a connection whose peer has stopped answering.
+ */
+import { randomUUID } from "node:crypto";
+import type { Socket } from "node:net";
+import { type HostPorts, hostBehaviour, type Message } from "../../actors/host.ts";
+import type { ActorSystem, Address, Parent } from "../../cluster/actor-system.ts";
+import type { Bus } from "../../cluster/bus.ts";
+import type { BootId, Clock, HostSystemId, LinkId } from "../../domain.ts";
+import { faultFields, type Log } from "../../log.ts";
+import type { Database } from "../../persistence/database.ts";
+import { claimNews, closeLinks, forgetNews, type News, openLink, readNews } from "../../persistence/outbox.ts";
+import type { Peers } from "../unacknowledged.ts";
+
+export type LinkPorts = {
+  readonly database: Database;
+  readonly system: ActorSystem;
+  readonly parent: Parent;
+  readonly bus: Bus;
+  readonly peers: Peers;
+  readonly boot: BootId;
+  readonly log: Log;
+  readonly clock: Clock;
+};
+
+export type Link = {
+  readonly id: LinkId;
+  readonly hostSystemId: HostSystemId;
+  /** What is written drains: the actor goes on. */
+  drained(): void;
+  /** Frees what the peer is not known to have for the next link. */
+  close(): Promise<void>;
+};
+
+const TICK_MS = 1_000;
+const CLAIM_ROWS = 500;
+/** A peer that answers nothing for this long is gone; CONTRACT gives 60 s from when it vanished. */
+const SILENT_MS = 40_000;
+
+/** Rejects with DatabaseDown when the link's row cannot be written. */
+export async function makeLink(
+  hostSystemId: HostSystemId,
+  socket: Socket,
+  write: (news: readonly News[]) => boolean,
+  ports: LinkPorts,
+): Promise<Link> {
+  const { database, bus, clock, log } = ports;
+  const id = randomUUID() as LinkId;
+  await openLink(database, id, hostSystemId, ports.boot, `${socket.remoteAddress} ${socket.remotePort}`);
+
+  const actorPorts: HostPorts = {
+    link: id,
+    hostSystemId,
+    now: clock.monotonic,
+    claim: async (link, host) => void (await claimNews(database, link, host, CLAIM_ROWS)),
+    look: (link, from, limit) => readNews(database, link, from, limit),
+    forget: (link, rows) => forgetNews(database, link, rows),
+    write,
+    later: () => actor.tell({ kind: "drained" }),
+  };
+  const actor: Address<Message> = ports.system.spawn<Message>(
+    ports.parent,
+    `link-${id}`,
+    {
+      mailboxMax: 16,
+      turnMs: 60_000,
+      onFailure: (error) => {
+        log.error({ link: id, ...faultFields(error) }, "link failed; its connection is ended");
+        socket.destroy();
+      },
+    },
+    hostBehaviour(actorPorts),
+  );
+
+  // A full mailbox holds a hint already; another would say nothing more.
+  const unsubscribe = bus.subscribe((hint) => {
+    if (hint.lane === id) actor.tell({ kind: "news", unclaimed: false });
+    else if (hint.hostSystemId === hostSystemId && hint.lane === hostSystemId)
+      actor.tell({ kind: "news", unclaimed: true });
+  });
+
+  let silentSince: number | null = null;
+  let ticking = false;
+  async function tick(): Promise<void> {
+    const written = socket.writableLength === 0;
+    const peer = await ports.peers.look(socket);
+    const now = clock.monotonic();
+    silentSince = peer?.silent === true ? (silentSince ?? now) : null;
+    if (silentSince !== null && now - silentSince >= SILENT_MS) {
+      log.warn({ link: id }, "host system vanished; its connection is ended");
+      socket.destroy();
+      return;
+    }
+    actor.tell({
+      kind: "tick",
+      acknowledged: written && peer?.unacknowledged === 0,
+      writable: !socket.writableNeedDrain,
+      now,
+    });
+  }
+  const timer = setInterval(() => {
+    if (ticking) return;
+    ticking = true;
+    void tick().finally(() => {
+      ticking = false;
+    });
+  }, TICK_MS);
+  actor.tell({ kind: "news", unclaimed: true });
+
+  return {
+    id,
+    hostSystemId,
+    drained: () => void actor.tell({ kind: "drained" }),
+    async close() {
+      clearInterval(timer);
+      unsubscribe();
+      actor.stop();
+      // Without the database the row stays open until this boot is declared dead or closes its links at its end.
+      await closeLinks(database, [id]).catch((error) =>
+        log.warn({ link: id, ...faultFields(error) }, "link could not be closed"),
+      );
+      bus.publish({ hostSystemId, lane: hostSystemId });
+    },
+  };
+}

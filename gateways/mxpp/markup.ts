@@ -1,0 +1,24 @@
+/** XML as the seed lays it out: four blanks a level, `<name />` for an empty element, text escaped here and nowhere else. */
+
+/** Names are our own or came through the framer; content is any text. */
+export type Markup = readonly [name: string, content: string | readonly Markup[]];
+
+/** The declaration, a line end, and the root element; nothing after its `>`. */
+export function renderMarkup(declaration: string, root: Markup): string {
+  return `${declaration}\n${lines(root, "")}`;
+}
+
+function lines([name, content]: Markup, indent: string): string {
+  if (content.length === 0) return `${indent}<${name} />`;
+  if (typeof content === "string") return `${indent}<${name}>${escapeText(content)}</${name}>`;
+  const inner = content.map((child) => lines(child, `${indent}    `));
+  return [`${indent}<${name}>`, ...inner, `${indent}</${name}>`].join("\n");
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;" };
+const NOT_PLAIN = /[&<>\r]|[^\t\n\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu;
+
+/** A carriage return would be read as a line feed if it were not a reference; what XML cannot hold becomes U+FFFD. */
+function escapeText(text: string): string {
+  return text.replace(NOT_PLAIN, (character) => ESCAPES[character] ?? "\uFFFD");
+}

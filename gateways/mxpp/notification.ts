@@ -1,0 +1,84 @@
+/** What Tocsin tells a host about a page (seed, steps 2.1, 2.3, 2.5 and 3.6), and how a host reads it. */
+import { ANSWERS, type StatusText, TRANSPORTS } from "../../domain.ts";
+import { readDateTime } from "./date-time.ts";
+import { type Markup, renderMarkup } from "./markup.ts";
+import { childrenOf, type Element, readTree } from "./tree.ts";
+
+export type Notification = {
+  /** The host system's name, as in its page's header. */
+  readonly origin: string;
+  /** The destination of the page. */
+  readonly source: string;
+  readonly trackingId: string;
+  readonly systemId: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly status: StatusText;
+  /** Written as `status/statusReason`; null leaves the element out, as strict hosts need it. */
+  readonly reason: string | null;
+};
+
+/**
+ * Per host system. `utf-16`: declared and real, little-endian with its byte-order mark. `utf-16-label`: declared
+ * UTF-16 as in the seed, the bytes UTF-8, for hosts that read them so.
+ */
+export type NotificationEncoding = "utf-8" | "utf-16" | "utf-16-label";
+
+/** One document, nothing before its declaration (or mark) and nothing after its root. */
+export function renderNotification(notification: Notification, encoding: NotificationEncoding): Buffer {
+  const status: Markup[] = [
+    ["dateTime", new Date(notification.at).toISOString()],
+    ["statusText", notification.status],
+  ];
+  if (notification.reason !== null) status.push(["statusReason", notification.reason]);
+  const declared = encoding === "utf-8" ? "utf-8" : "utf-16";
+  const xml = renderMarkup(`<?xml version="1.0" encoding="${declared}" standalone="no"?>`, [
+    "amcomMessage",
+    [
+      ["header", [["origin", notification.origin]]],
+      [
+        "messageNotification",
+        [
+          ["originator", [["source", notification.source]]],
+          [
+            "conversationId",
+            [
+              ["trackingId", notification.trackingId],
+              ["systemId", notification.systemId],
+            ],
+          ],
+          ["status", status],
+        ],
+      ],
+    ],
+  ]);
+  return encoding === "utf-16" ? Buffer.from(`\uFEFF${xml}`, "utf16le") : Buffer.from(xml, "utf8");
+}
+
+/** A framed document as a notification; null where it is something else, or its status or date is not one. */
+export function readNotification(xml: string): Notification | null {
+  const root = readTree(xml);
+  if (root?.name !== "amcomMessage") return null;
+  const body = only(root, "messageNotification");
+  const status = only(body, "status");
+  const statusText = STATUS_TEXTS.find((text) => text === only(status, "statusText")?.text);
+  const at = readDateTime(only(status, "dateTime")?.text ?? "");
+  if (statusText === undefined || at === null) return null;
+  const conversation = only(body, "conversationId");
+  return {
+    origin: only(only(root, "header"), "origin")?.text ?? "",
+    source: only(only(body, "originator"), "source")?.text ?? "",
+    trackingId: only(conversation, "trackingId")?.text ?? "",
+    systemId: only(conversation, "systemId")?.text ?? "",
+    at,
+    status: statusText,
+    reason: only(status, "statusReason")?.text ?? null,
+  };
+}
+
+const STATUS_TEXTS: readonly StatusText[] = [...TRANSPORTS, ...ANSWERS, "FAILED"];
+
+function only(element: Element | null, name: string): Element | null {
+  const [first, ...more] = childrenOf(element, name);
+  return first === undefined || more.length > 0 ? null : first;
+}

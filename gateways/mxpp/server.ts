@@ -1,0 +1,172 @@
+/** MXPP: listens for host systems, plain and over TLS, and holds a session for each connection. */
+import { createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from "node:tls";
+import type { HostSystemId } from "../../domain.ts";
+import { faultFields } from "../../log.ts";
+import { makeBatch } from "../../persistence/batch.ts";
+import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
+import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
+import type { Certificates } from "../certificates.ts";
+import { openSession, type Session, type SessionPorts } from "./session.ts";
+
+export type MxppSlice = {
+  readonly node: string;
+  readonly bind: string;
+  /** 0: any free port; -1: off. */
+  readonly port: number;
+  readonly tlsPort: number;
+};
+
+type Listening = { readonly host: string; readonly port: number };
+
+export type Mxpp = {
+  /** null: that listener is off. */
+  readonly address: { readonly plain: Listening | null; readonly tls: Listening | null };
+  listening(): boolean;
+  connections(): { readonly plain: number; readonly tls: number };
+  /** Stops listening, lets what was read be answered, ends connections by the deadline. */
+  close(deadlineMs: number): Promise<void>;
+};
+
+const CONNECTIONS_MAX = 20_000;
+const HANDSHAKE_MS = 10_000;
+/** How old the list of host systems may be; also how soon a new one is known. */
+const HOSTS_FRESH_MS = 1_000;
+
+export async function openMxpp(
+  slice: MxppSlice,
+  ports: Omit<SessionPorts, "hosts" | "refused"> & { readonly certificates: Certificates | null },
+): Promise<Mxpp> {
+  const { log, meter, database, certificates, clock } = ports;
+  const sessions = new Set<Session>();
+  const counts = { plain: 0, tls: 0 };
+  const hosts = cachedHosts();
+
+  const refusals = makeBatch<Refusal & { n: number }, true>({
+    key: (refusal) => String(refusal.n),
+    urgent: () => false,
+    write: async (entries) => {
+      await recordRefusals(database, slice.node, entries);
+      return entries.map(() => true as const);
+    },
+    entriesMax: 100,
+    waitingMax: 1_000,
+  });
+  let refusalCount = 0;
+
+  const sessionPorts: SessionPorts = {
+    ...ports,
+    hosts,
+    refused: ({ host, ...refusal }) => {
+      refusalCount += 1;
+      const hostSystemId: HostSystemId | null = host?.id ?? null;
+      // The host has its answer already; that the operator's record is complete is not worth a wait.
+      refusals.submit({ ...refusal, hostSystemId, n: refusalCount }).catch(() => {});
+    },
+  };
+
+  function cachedHosts(): SessionPorts["hosts"] {
+    let known: readonly HostSystem[] | null = null;
+    let readAt = Number.NEGATIVE_INFINITY;
+    let reading: Promise<readonly HostSystem[]> | null = null;
+    return (fresh) => {
+      if (!fresh && known !== null && clock.monotonic() - readAt < HOSTS_FRESH_MS) return Promise.resolve(known);
+      reading ??= hostSystems(database)
+        .then((rows) => {
+          known = rows;
+          readAt = clock.monotonic();
+          return rows;
+        })
+        .catch((error) => {
+          // An old list serves while the database is away: nothing is accepted without it anyway.
+          if (known !== null) return known;
+          throw error;
+        })
+        .finally(() => {
+          reading = null;
+        });
+      return reading;
+    };
+  }
+
+  function hold(socket: Socket, kind: "plain" | "tls", fingerprint: string | null): void {
+    const session = openSession(
+      socket,
+      { fingerprint, port: socket.localPort ?? 0, address: (socket.remoteAddress ?? "").replace(/^::ffff:/, "") },
+      sessionPorts,
+    );
+    sessions.add(session);
+    counts[kind] += 1;
+    socket.on("close", () => {
+      sessions.delete(session);
+      counts[kind] -= 1;
+    });
+  }
+
+  let plain: Server | null = null;
+  if (slice.port >= 0) {
+    plain = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => hold(socket, "plain", null));
+    await listen(plain, slice.port, slice.bind);
+  }
+  let tls: TlsServer | null = null;
+  if (slice.tlsPort >= 0 && certificates !== null) {
+    tls = createTlsServer(
+      {
+        ...certificates.current(),
+        // A host may show a certificate; one that shows a wrong one is not let in as if it had shown none.
+        requestCert: true,
+        rejectUnauthorized: false,
+        handshakeTimeout: HANDSHAKE_MS,
+        allowHalfOpen: true,
+      },
+      (socket: TLSSocket) => {
+        const shown = socket.getPeerCertificate();
+        const fingerprint = shown?.fingerprint256 ?? null;
+        if (fingerprint !== null && !socket.authorized) {
+          meter.count("auth_failures", { gateway: "mxpp" });
+          log.warn({ peer: socket.remoteAddress ?? null }, "host connection refused: its certificate is not trusted");
+          socket.destroy();
+          return;
+        }
+        hold(socket, "tls", fingerprint);
+      },
+    );
+    // A balancer's probe, or a peer that speaks no TLS: counted, not logged.
+    tls.on("tlsClientError", (_error, socket) => {
+      meter.count("xml_faults", { gateway: "mxpp", class: "tls" });
+      socket.destroy();
+    });
+    certificates.onChange(() => tls?.setSecureContext(certificates.current()));
+    await listen(tls, slice.tlsPort, slice.bind);
+  }
+  for (const server of [plain, tls]) {
+    if (server === null) continue;
+    server.maxConnections = CONNECTIONS_MAX;
+    server.on("error", (error) => log.error(faultFields(error), "mxpp listener failed"));
+  }
+
+  return {
+    address: { plain: addressOf(plain), tls: addressOf(tls) },
+    listening: () => [plain, tls].every((server) => server === null || server.listening),
+    connections: () => ({ ...counts }),
+    async close(deadlineMs) {
+      for (const server of [plain, tls]) server?.close();
+      await Promise.all([...sessions].map((session) => session.close(deadlineMs)));
+    },
+  };
+}
+
+function listen(server: Server, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, 1024, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+function addressOf(server: Server | null): Listening | null {
+  const address = server?.address();
+  return typeof address === "object" && address !== null ? { host: address.address, port: address.port } : null;
+}
