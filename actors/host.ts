@@ -1,0 +1,191 @@
+/**
+ * One link: one connection of a host system, and what is to be told over it. Reads its lane of the outbox in order,
+ * writes as fast as the peer takes it, and forgets a row only when the peer must have it.
+ *
+ *              news, tick                       page full
+ *   resting ─────────────► looking ─► writing ──────────► looking …
+ *      ▲                                 │ page not full, or the socket takes no more
+ *      └─────────────────────────────────┘ (drained: looks again)
+ *
+ *   written ─► unconfirmed ── all bytes acknowledged since, and 30 s old ──► forgotten
+ *                          ── the link closes ──► left to the next link
+ */
+import { type HostSystemId, type LinkId, unreachable } from "../domain.ts";
+import { DatabaseDown } from "../persistence/database.ts";
+import type { News, NewsPage } from "../persistence/outbox.ts";
+
+export type Message =
+  /** Something may be waiting; `unclaimed`: perhaps in the host system's own lane. */
+  | { readonly kind: "news"; readonly unclaimed: boolean }
+  | { readonly kind: "drained" }
+  /**
+   * Once a second. `acknowledged`: the peer's kernel has taken everything written so far. `writable`: the socket takes
+   * more. `now`: monotonic ms. Whatever other message found the mailbox full, the tick makes up for it.
+   */
+  | { readonly kind: "tick"; readonly acknowledged: boolean; readonly writable: boolean; readonly now: number }
+  | { readonly kind: "looked"; readonly page: NewsPage; readonly now: number }
+  | { readonly kind: "forgotten"; readonly ids: readonly string[] };
+
+type Unconfirmed = { readonly id: string; readonly written: string; readonly at: number };
+
+/** One look at the lane; its pages share the first one's snapshot. */
+type Look = { readonly snapshot: string; readonly oldestRunning: string; readonly afterId: string };
+
+export type State = {
+  readonly cursor: string;
+  readonly look: Look | null;
+  /** The socket takes no more until it has drained. */
+  readonly full: boolean;
+  /** News came while looking. */
+  readonly again: boolean;
+  /**
+   * Written, oldest first; what a broken connection may have swallowed. Changed in place: half a minute of a busy host is
+   * too much to copy at every step.
+   */
+  readonly unconfirmed: Map<string, Unconfirmed>;
+};
+
+export type Effect =
+  | { readonly kind: "claim" }
+  | { readonly kind: "look"; readonly cursor: string; readonly afterId: string; readonly snapshot: string | null }
+  | { readonly kind: "write"; readonly news: readonly News[] }
+  | { readonly kind: "forget"; readonly rows: readonly { readonly id: string; readonly written: string }[] };
+
+export const PAGE_ROWS = 200;
+/** A row stays at least this long after it was written to a connection (CONTRACT, MXPP). */
+export const KEPT_MS = 30_000;
+
+/** Pages written in one turn; what is left goes on behind other messages. */
+const TURN_PAGES_MAX = 20;
+
+export function openedLink(): State {
+  return { cursor: "0", look: null, full: false, again: false, unconfirmed: new Map() };
+}
+
+export function step(state: State, message: Message): { state: State; effects: readonly Effect[] } {
+  switch (message.kind) {
+    case "news": {
+      const claim: Effect[] = message.unclaimed ? [{ kind: "claim" }] : [];
+      if (state.look !== null || state.full) return { state: { ...state, again: true }, effects: claim };
+      return { state, effects: [...claim, firstLook(state)] };
+    }
+    case "drained": {
+      const drained = { ...state, full: false };
+      return { state: drained, effects: [state.look === null ? firstLook(state) : nextPage(state.cursor, state.look)] };
+    }
+    case "tick": {
+      const confirmed = message.acknowledged ? settled(state.unconfirmed, message.now - KEPT_MS) : [];
+      const effects: Effect[] = confirmed.length > 0 ? [{ kind: "forget", rows: confirmed }] : [];
+      if (state.full && !message.writable) return { state, effects };
+      const next = { ...state, full: false };
+      if (state.look !== null) return { state: next, effects: [...effects, nextPage(state.cursor, state.look)] };
+      return { state: next, effects: [...effects, { kind: "claim" }, firstLook(state)] };
+    }
+    case "forgotten":
+      for (const id of message.ids) state.unconfirmed.delete(id);
+      return { state, effects: [] };
+    case "looked":
+      return looked(state, message.page, message.now);
+    default:
+      return unreachable(message);
+  }
+}
+
+function looked(state: State, page: NewsPage, now: number): { state: State; effects: readonly Effect[] } {
+  const fresh = page.news.filter((news) => !state.unconfirmed.has(news.id));
+  for (const { id, written } of fresh) state.unconfirmed.set(id, { id, written, at: now });
+  const write: Effect[] = fresh.length > 0 ? [{ kind: "write", news: fresh }] : [];
+  const first = state.look ?? { snapshot: page.snapshot, oldestRunning: page.oldestRunning, afterId: "0" };
+  const last = page.news.at(-1);
+  if (last !== undefined && page.news.length === PAGE_ROWS) {
+    const look = { ...first, afterId: last.id };
+    return { state: { ...state, look }, effects: [...write, nextPage(state.cursor, look)] };
+  }
+  // All that was visible at the look's beginning is written; whoever was still writing then is at or past the cursor.
+  const next = { ...state, look: null, cursor: first.oldestRunning, again: false };
+  return { state: next, effects: state.again ? [...write, firstLook(next)] : write };
+}
+
+function firstLook(state: State): Effect {
+  return { kind: "look", cursor: state.cursor, afterId: "0", snapshot: null };
+}
+
+function nextPage(cursor: string, look: Look): Effect {
+  return { kind: "look", cursor, afterId: look.afterId, snapshot: look.snapshot };
+}
+
+/** Rows old enough to be forgotten, at most as many as one statement should name. */
+function settled(unconfirmed: ReadonlyMap<string, Unconfirmed>, before: number): Unconfirmed[] {
+  const rows: Unconfirmed[] = [];
+  for (const row of unconfirmed.values()) {
+    if (row.at > before || rows.length === 1_000) break;
+    rows.push(row);
+  }
+  return rows;
+}
+
+export type HostPorts = {
+  readonly link: LinkId;
+  readonly hostSystemId: HostSystemId;
+  readonly now: () => number;
+  readonly claim: (link: LinkId, host: HostSystemId) => Promise<void>;
+  readonly look: (link: LinkId, from: { cursor: string; afterId: string; snapshot: string | null }, limit: number) => Promise<NewsPage>;
+  readonly forget: (link: LinkId, rows: readonly { id: string; written: string }[]) => Promise<void>;
+  /** Writes to the connection; false: it takes no more until it has drained. */
+  readonly write: (news: readonly News[]) => boolean;
+  /** Tells this actor "drained", behind what already waits. */
+  readonly later: () => void;
+};
+
+/**
+ * One link's actor. A database that is away leaves the link where it was, and the next tick looks again; any other fault
+ * ends the link, and its rows go to the next.
+ */
+export function hostBehaviour(ports: HostPorts): (message: Message) => Promise<void> {
+  let state = openedLink();
+
+  async function perform(effect: Effect): Promise<Message | null> {
+    switch (effect.kind) {
+      case "claim":
+        await ports.claim(ports.link, ports.hostSystemId);
+        return null;
+      case "look":
+        return { kind: "looked", page: await ports.look(ports.link, effect, PAGE_ROWS), now: ports.now() };
+      case "write":
+        if (!ports.write(effect.news)) state = { ...state, full: true };
+        return null;
+      case "forget":
+        await ports.forget(ports.link, effect.rows);
+        return { kind: "forgotten", ids: effect.rows.map((row) => row.id) };
+      default:
+        return unreachable(effect);
+    }
+  }
+
+  return async (message) => {
+    const inbox: Message[] = [message];
+    let pages = 0;
+    try {
+      for (let next = inbox.shift(); next !== undefined; next = inbox.shift()) {
+        const stepped = step(state, next);
+        state = stepped.state;
+        for (const effect of stepped.effects) {
+          if (effect.kind === "look") {
+            // A full socket, or a turn that has had its share, keeps its place and goes on with "drained".
+            if (state.full) continue;
+            pages += 1;
+            if (pages > TURN_PAGES_MAX) {
+              ports.later();
+              continue;
+            }
+          }
+          const answer = await perform(effect);
+          if (answer !== null) inbox.push(answer);
+        }
+      }
+    } catch (error) {
+      state = { ...state, look: null };
+      if (!(error instanceof DatabaseDown)) throw error;
+    }
+  };
+}

@@ -1,0 +1,209 @@
+/**
+ * The way in to the actors, for every protocol: accepts pages, drives what is due, records what phones say. Owns the
+ * batches through which all changes of messages go, and the message and device actors.
+ *
+ *   accept ─► one statement ─► message actor ─► device actors ─► hosted side
+ *   sweep ───────── due ─────────┘                                (gateways/core2core)
+ *   receipt ─► one statement ─► hint to the host's link
+ */
+import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
+import type { ActorSystem, Parent } from "../cluster/actor-system.ts";
+import type { Bus } from "../cluster/bus.ts";
+import type { Membership } from "../cluster/membership.ts";
+import { openLeaves } from "../cluster/routing.ts";
+import type { Log } from "../log.ts";
+import type { Meter } from "../meter.ts";
+import { acceptPages, type PageToAccept, type Verdict, type WakeTarget } from "../persistence/acceptance.ts";
+import { makeBatch } from "../persistence/batch.ts";
+import type { Database } from "../persistence/database.ts";
+import { type Change, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
+import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
+import { deviceBehaviour, type Message as DeviceMessage, type HostedPort } from "./device.ts";
+import { type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
+
+export type Paging = {
+  /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */
+  accept(page: PageToAccept): Promise<Verdict>;
+  record(entry: ReceiptEntry): Promise<ReceiptResult>;
+  drive(due: DueMessage): void;
+  /** How many more messages may be driven now. */
+  room(): number;
+  reap(): void;
+  depths(): { readonly accept: number; readonly change: number; readonly receipt: number };
+};
+
+export type PagingSlice = {
+  readonly node: string;
+  /** Where phones fetch from. */
+  readonly urls: () => readonly string[];
+  readonly coreVersion: string;
+};
+
+const ENTRIES_MAX = 250;
+const WAITING_MAX = 10_000;
+const MESSAGES_MAX = 20_000;
+const DEVICES_MAX = 20_000;
+const WAKES_WAITING_MAX = 2_000;
+const TURN_MS = 15_000;
+const LEAF_LIFE_MS = 30_000;
+/** How long the accepting node may act on the claim that came with the insert (3 s on the database's clock). */
+const FIRST_CLAIM_MS = 2_500;
+
+export function openPaging(
+  slice: PagingSlice,
+  ports: {
+    readonly database: Database;
+    readonly system: ActorSystem;
+    readonly branch: (shard: Shard) => Parent;
+    readonly membership: Membership;
+    readonly bus: Bus;
+    readonly hosted: HostedPort;
+    readonly log: Log;
+    readonly meter: Meter;
+    readonly clock: Clock;
+  },
+): Paging {
+  const { database, bus, clock, log, meter, membership } = ports;
+  const { node } = slice;
+  const messages = openLeaves<MessageMessage>(
+    { kind: "message", residentMax: MESSAGES_MAX, mailboxMax: 64, turnMs: TURN_MS, lifeMs: LEAF_LIFE_MS },
+    ports,
+  );
+  const devices = openLeaves<DeviceMessage>(
+    { kind: "device", residentMax: DEVICES_MAX, mailboxMax: WAKES_WAITING_MAX, turnMs: TURN_MS, lifeMs: LEAF_LIFE_MS },
+    ports,
+  );
+
+  const limits = { entriesMax: ENTRIES_MAX, waitingMax: WAITING_MAX };
+  const accepting = makeBatch<PageToAccept, Verdict>({
+    ...limits,
+    key: (page) => page.uniqueId,
+    urgent: (page) => page.priority === "high",
+    write: (pages) => acceptPages(database, node, pages),
+  });
+  type UrgentChange = { readonly change: Change; readonly urgent: boolean };
+  const changing = makeBatch<UrgentChange, Written | null>({
+    ...limits,
+    key: ({ change }) => change.uniqueId,
+    urgent: ({ urgent }) => urgent,
+    write: (entries) =>
+      changeMessages(
+        database,
+        node,
+        entries.map(({ change }) => change),
+      ),
+  });
+  const receiving = makeBatch<ReceiptEntry, ReceiptResult>({
+    ...limits,
+    key: (entry) => entry.uniqueId,
+    urgent: () => false,
+    write: (entries) => recordReceipts(database, node, entries),
+  });
+
+  function reached(status: StatusText, priority: Priority, ageSeconds: number, detail: string | null): void {
+    meter.count("statuses", { status, reason: status === "FAILED" ? (detail ?? "") : "" });
+    meter.observe("page_status", ageSeconds, { status, priority });
+  }
+
+  function start(row: Row, claimed: boolean, now: number, mayAct: () => boolean): void {
+    const shard = shardOf(row.subscriberId);
+    const urgent = row.priority === "high";
+    const address = messages.start(row.uniqueId, shard, (self) =>
+      messageBehaviour(row, {
+        mayAct,
+        write: async (change) => {
+          const written = await changing.submit({ change, urgent });
+          if (written === null) meter.count("stale_changes", { kind: "message" });
+          else if (change.tell !== null) reached(change.tell, row.priority, written.ageSeconds, change.detail);
+          return written;
+        },
+        announce: (news) => bus.publish(news),
+        ask: (asking, target) => wake(asking, target, shard, self()),
+        end: (id) => messages.end(id),
+      }),
+    );
+    address?.tell({ kind: "drive", claimed, now });
+  }
+
+  function wake(row: Row, target: WakeTarget, shard: Shard, replyTo: ReturnType<typeof messages.get> & object): void {
+    const id = target.deviceId;
+    const device =
+      devices.get(id) ??
+      devices.start(id, shard, (self) =>
+        deviceBehaviour({
+          hosted: ports.hosted,
+          urls: slice.urls(),
+          coreVersion: slice.coreVersion,
+          flushLater: () => self().tell({ kind: "flush" }),
+          end: () => {
+            if (self().waiting() === 0) devices.end(id);
+          },
+        }),
+      );
+    const { uniqueId, wakeups: wakeup, priority, expiresAt } = row;
+    const told = device?.tell({ kind: "wake", wake: { uniqueId, wakeup, priority, expiresAt, target, replyTo } });
+    if (told !== "queued") replyTo.tell({ kind: "not-handed", deviceId: id, reason: "too much is waiting to be sent" });
+  }
+
+  return {
+    async accept(page) {
+      const asked = clock.monotonic();
+      const verdict = await accepting.submit(page);
+      switch (verdict.kind) {
+        case "accepted": {
+          bus.publish({ hostSystemId: page.hostSystemId, lane: page.linkId ?? page.hostSystemId });
+          const seconds = (clock.monotonic() - asked) / 1_000;
+          reached("ACCEPTED", page.priority, seconds, null);
+          reached("QUEUED", page.priority, seconds, null);
+          const row: Row = {
+            uniqueId: page.uniqueId,
+            version: verdict.version,
+            status: "QUEUED",
+            answer: null,
+            outcome: null,
+            wakeups: 1,
+            priority: page.priority,
+            subscriberId: verdict.subscriberId,
+            deviceDeadline: null,
+            userDeadline: null,
+            expiresAt: verdict.expiresAt,
+            targets: verdict.targets,
+          };
+          start(row, true, 0, () => clock.monotonic() < asked + FIRST_CLAIM_MS);
+          if (verdict.trackingIdReused) log.warn({ uniqueId: page.uniqueId }, "other content came under a trackingId used before");
+          break;
+        }
+        case "repeated":
+          meter.count("duplicates", { kind: "page" });
+          break;
+        case "refused":
+          break;
+        default:
+          unreachable(verdict);
+      }
+      return verdict;
+    },
+
+    async record(entry) {
+      const result = await receiving.submit(entry);
+      if (result.kind === "recorded") {
+        bus.publish({ hostSystemId: result.hostSystemId, lane: result.lane });
+        reached(entry.receipt, result.priority, result.ageSeconds, null);
+      }
+      if (result.kind === "repeated") meter.count("duplicates", { kind: "receipt" });
+      return result;
+    },
+
+    drive(due) {
+      const shard = shardOf(due.subscriberId);
+      start(due, false, due.readAt, () => membership.drives(shard));
+    },
+
+    room: () => messages.room(),
+    reap() {
+      const reaped = messages.reap() + devices.reap();
+      if (reaped > 0) log.warn({ reaped }, "actors that nobody answered were ended; their rows come due again");
+    },
+    depths: () => ({ accept: accepting.depth(), change: changing.depth(), receipt: receiving.depth() }),
+  };
+}

@@ -1,0 +1,52 @@
+/**
+ * Which node is to drive which shard: weighted rendezvous hashing over the living nodes. Every node computes the same
+ * answer from the same rows; when a node goes, only its shards move. Pure.
+ */
+import { createHash } from "node:crypto";
+import type { BootId, Shard } from "../domain.ts";
+import { SHARD_COUNT } from "../domain.ts";
+
+export type Candidate = { readonly boot: BootId; readonly weight: number };
+export type Ownership = ReadonlyMap<Shard, BootId | null>;
+export type Move = { readonly id: Shard; readonly from: BootId | null; readonly to: BootId };
+
+/** At most a tenth of the shards changes hands between living nodes at once. */
+export const MOVES_MAX = Math.floor(SHARD_COUNT / 10);
+
+/** The node a shard belongs on; null when there is none. */
+export function ownerOf(shard: Shard, candidates: readonly Candidate[]): BootId | null {
+  let best: BootId | null = null;
+  let bestScore = Number.NEGATIVE_INFINITY;
+  for (const { boot, weight } of candidates) {
+    // -w / ln(u) with u uniform in (0, 1): each node wins a share of the shards in proportion to its weight.
+    const score = -weight / Math.log(uniform(boot, shard));
+    if (score > bestScore || (score === bestScore && best !== null && boot < best)) {
+      best = boot;
+      bestScore = score;
+    }
+  }
+  return best;
+}
+
+/**
+ * What `self` may move now: shards of nobody and of the dead that belong on it, at once; and of its own those that
+ * belong on another living node, a few at a time.
+ */
+export function movesFor(self: BootId, ownership: Ownership, candidates: readonly Candidate[]): Move[] {
+  const living = new Set(candidates.map((candidate) => candidate.boot));
+  const taken: Move[] = [];
+  const given: Move[] = [];
+  for (const [id, from] of ownership) {
+    const to = ownerOf(id, candidates);
+    if (to === null || to === from) continue;
+    if (to === self && (from === null || !living.has(from))) taken.push({ id, from, to });
+    else if (from === self) given.push({ id, from, to });
+  }
+  // A node that is leaving is no candidate: it gives everything at once.
+  return [...taken, ...(living.has(self) ? given.slice(0, MOVES_MAX) : given)];
+}
+
+function uniform(boot: BootId, shard: Shard): number {
+  const hash = createHash("sha1").update(`${boot}/${shard}`).digest();
+  return (hash.readUIntBE(0, 6) + 1) / (2 ** 48 + 2);
+}

@@ -1,0 +1,61 @@
+/**
+ * The shards this node drives: their branches in the tree, and the sweep that finds what is due in them. The sweep is
+ * what makes every faster way optional: whatever died, was lost or found no room is a row with a due time, met here.
+ */
+import type { Clock, Shard } from "../domain.ts";
+import type { Log } from "../log.ts";
+import type { Database } from "../persistence/database.ts";
+import { type DueMessage, dueMessages } from "../persistence/messages.ts";
+import type { ActorSystem, Parent } from "./actor-system.ts";
+import type { Membership } from "./membership.ts";
+import { type Loop, superviseLoop } from "./supervision.ts";
+
+/** Hangs shards under the node, each when it is first used. */
+export function openBranches(system: ActorSystem, node: string): (shard: Shard) => Parent {
+  const root = system.branch(system.root, node.replace(/[^a-zA-Z0-9-]/g, "-"));
+  const branches = new Map<Shard, Parent>();
+  return (shard) => {
+    let branch = branches.get(shard);
+    if (branch === undefined) {
+      branch = system.branch(root, `shard-${shard}`);
+      branches.set(shard, branch);
+    }
+    return branch;
+  };
+}
+
+/** Most rows taken in one look; a takeover of many comes in at this rate and no faster. */
+const LOOK_MAX = 500;
+
+export type Sweep = Loop;
+
+export function openSweep(
+  slice: { readonly intervalMs: number },
+  ports: {
+    readonly database: Database;
+    readonly membership: Membership;
+    readonly log: Log;
+    readonly clock: Clock;
+    /** How many more messages may be driven now. */
+    readonly room: () => number;
+    readonly drive: (due: DueMessage) => void;
+    /** Called each round, for leaves that nobody will answer any more. */
+    readonly reap: () => void;
+  },
+): Sweep {
+  let full = false;
+  async function round(): Promise<void> {
+    ports.reap();
+    const shards = ports.membership.shards();
+    const limit = Math.min(LOOK_MAX, ports.room());
+    full = false;
+    if (shards.length === 0 || limit <= 0 || !ports.database.isUp()) return;
+    const due = await dueMessages(ports.database, shards, limit);
+    for (const message of due) ports.drive(message);
+    full = due.length === limit;
+  }
+  // A full look means more is waiting; the pause lets what was taken be claimed, so that the next look is past it.
+  const loop = superviseLoop("sweep", () => (full ? Math.min(50, slice.intervalMs) : slice.intervalMs), round, ports);
+  ports.membership.onGain(() => loop.wake());
+  return loop;
+}

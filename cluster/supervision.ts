@@ -1,0 +1,100 @@
+/**
+ * How often something may fail. Pure budget first, then the two things that are held to it: loops that run as long as
+ * the node does, and leaves that are brought back by their due row.
+ *
+ *   failure ─► inside the budget: again after a pause that doubles
+ *           ─► budget spent: the pause stays at its longest, and the fault is reported as lasting
+ */
+import type { Clock } from "../domain.ts";
+import { faultFields, type Log } from "../log.ts";
+
+export type RestartPolicy = {
+  readonly failuresMax: number;
+  readonly windowMs: number;
+  readonly pauseMinMs: number;
+  readonly pauseMaxMs: number;
+};
+
+export type FailureRecord = readonly number[];
+
+/** Adds a failure at `now` (monotonic ms) and says how long to wait and whether the budget is spent. */
+export function judge(record: FailureRecord, now: number, policy: RestartPolicy): { record: FailureRecord; pauseMs: number; spent: boolean } {
+  const recent = [...record, now].filter((at) => at > now - policy.windowMs).slice(-policy.failuresMax - 1);
+  const pauseMs = Math.min(policy.pauseMinMs * 2 ** (recent.length - 1), policy.pauseMaxMs);
+  return { record: recent, pauseMs, spent: recent.length > policy.failuresMax };
+}
+
+export type Loop = {
+  /** Runs the next round now instead of at the end of the pause. */
+  wake(): void;
+  /** null while the budget holds; else since when it is spent (monotonic ms). */
+  failingSince(): number | null;
+  /** Ends after the round under way. */
+  close(): Promise<void>;
+};
+
+const LOOP_POLICY: RestartPolicy = { failuresMax: 5, windowMs: 60_000, pauseMinMs: 100, pauseMaxMs: 5_000 };
+
+/** Runs `round` again and again, `pauseMs` apart, for as long as the node lives. A round that throws is a failure. */
+export function superviseLoop(
+  name: string,
+  pauseMs: () => number,
+  round: () => Promise<void>,
+  ports: { readonly log: Log; readonly clock: Clock },
+): Loop {
+  let closed = false;
+  let woken = false;
+  let interrupt: (() => void) | null = null;
+  let record: FailureRecord = [];
+  let failingSince: number | null = null;
+
+  function pause(ms: number): Promise<void> {
+    if (woken || closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms);
+      interrupt = done;
+      function done(): void {
+        clearTimeout(timer);
+        interrupt = null;
+        resolve();
+      }
+    });
+  }
+
+  async function run(): Promise<void> {
+    while (!closed) {
+      woken = false;
+      try {
+        await round();
+        record = [];
+        failingSince = null;
+        await pause(pauseMs());
+      } catch (error) {
+        const verdict = judge(record, ports.clock.monotonic(), LOOP_POLICY);
+        record = verdict.record;
+        if (verdict.spent && failingSince === null) {
+          failingSince = ports.clock.monotonic();
+          ports.log.error({ loop: name, ...faultFields(error) }, "loop keeps failing");
+        } else {
+          ports.log.debug({ loop: name, ...faultFields(error) }, "loop round failed");
+        }
+        woken = false;
+        await pause(verdict.pauseMs);
+      }
+    }
+  }
+
+  const running = run();
+  return {
+    wake() {
+      woken = true;
+      interrupt?.();
+    },
+    failingSince: () => failingSince,
+    async close() {
+      closed = true;
+      interrupt?.();
+      await running;
+    },
+  };
+}
