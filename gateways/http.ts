@@ -1,0 +1,167 @@
+/**
+ * The HTTP(S) listener that phones, operators and probes share. Rooms hand in their routes; each set lives in a scope of
+ * its own, with error handler and hooks of its own where it wants them.
+ *
+ *   open ─► listening ─ close(deadline) ─► stops accepting, finishes requests ─► all finished ─► closed
+ *                                                     └─ deadline ─► every socket destroyed ───────┘
+ */
+import { lookup } from "node:dns/promises";
+import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import swagger from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from "fastify";
+import { faultFields, type Log } from "../log.ts";
+import type { Certificates } from "./certificates.ts";
+import { notFound, problemOf, sendProblem } from "./problems.ts";
+
+export type HttpSlice = {
+  readonly bind: string;
+  /** 0: any free one. */
+  readonly port: number;
+  /** Addresses and CIDR ranges whose X-Forwarded-For is believed. */
+  readonly trustedProxies: readonly string[];
+};
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  import("node:http").IncomingMessage,
+  import("node:http").ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+/** One room's routes, put into a scope of their own. Upgrades: `app.server.on("upgrade", …)`. */
+export type RouteSet = (app: App) => void | Promise<void>;
+
+export type HttpGateway = {
+  readonly address: { readonly url: string; readonly port: number };
+  /** Stops accepting, lets requests under way finish, destroys what is left after `deadlineMs`. */
+  close(deadlineMs: number): Promise<void>;
+};
+
+const BODY_LIMIT_BYTES = 256 * 1024;
+const HEADERS_LIMIT_BYTES = 16 * 1024;
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Longer than balancers keep a connection (60 s), so that it is they who close an idle one. */
+const KEEP_ALIVE_MS = 65_000;
+const TIMEOUT_LOOK_MS = 1_000;
+const CONNECTIONS_MAX = 20_000;
+const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
+
+/** @throws the listener's own error, such as EADDRINUSE */
+export async function openHttp(
+  slice: HttpSlice,
+  ports: { readonly log: Log; readonly certificates: Certificates | null },
+  routes: readonly RouteSet[],
+): Promise<HttpGateway> {
+  const log = ports.log.child({ part: "http" });
+  const { certificates } = ports;
+  const sockets = new Set<Socket>();
+  let closing = false;
+
+  function makeServer(handler: RequestListener): Server {
+    const options = {
+      maxHeaderSize: HEADERS_LIMIT_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: TIMEOUT_LOOK_MS,
+      noDelay: true,
+    };
+    const server: Server =
+      certificates === null
+        ? createHttpServer(options, handler)
+        : createHttpsServer({ ...options, ...pairOf(certificates), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS }, handler);
+    server.maxConnections = CONNECTIONS_MAX;
+    server.on("connection", (socket: Socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+    });
+    // A handshake that fails (a probe, plain HTTP, an old TLS) is the caller's affair.
+    server.on("tlsClientError", () => {});
+    certificates?.onChange(() => {
+      if (!closing) (server as unknown as { setSecureContext(pair: object): void }).setSecureContext(pairOf(certificates));
+    });
+    return server;
+  }
+
+  const app: App = Fastify({
+    serverFactory: (handler) => makeServer(handler as RequestListener),
+    bodyLimit: BODY_LIMIT_BYTES,
+    logger: false,
+    trustProxy: slice.trustedProxies.length === 0 ? false : [...slice.trustedProxies],
+    forceCloseConnections: "idle",
+    routerOptions: { maxParamLength: 300 },
+    frameworkErrors: (error, _request, reply) => void sendProblem(reply, problemOf(error)),
+    clientErrorHandler: refuseMalformed,
+  }).withTypeProvider<TypeBoxTypeProvider>();
+  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setNotFoundHandler(notFound);
+  app.setErrorHandler((error, request, reply) => {
+    const problem = problemOf(error);
+    // The route's pattern, never the URL: ids and queries stay out of the log.
+    if (problem.code === "internal") log.error({ ...faultFields(error), method: request.method, route: request.routeOptions.url }, "request failed");
+    return sendProblem(reply, problem);
+  });
+  app.addHook("onSend", async (_request, reply) => {
+    reply.header("x-content-type-options", "nosniff");
+    if (closing) reply.header("connection", "close");
+  });
+
+  await app.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: { title: "Tocsin", description: "Pages, their recipients, and where each page stands.", version: "1" },
+      components: { securitySchemes: { apiKey: { type: "http", scheme: "bearer" } } },
+    },
+  });
+  await app.register(swaggerUi, {
+    routePrefix: "/docs",
+    staticCSP: true,
+    uiConfig: { validatorUrl: null, persistAuthorization: false },
+  });
+  for (const set of routes) await app.register(async (scope) => set(scope as App));
+  // "localhost" stands for two addresses, and Fastify would open a second server that knows nothing of certificates.
+  const { address: host, family } = await lookup(slice.bind);
+  await app.listen({ host, port: slice.port });
+
+  const { port } = app.server.address() as AddressInfo;
+  const name = slice.bind === "0.0.0.0" || slice.bind === "::" ? "localhost" : family === 6 ? `[${host}]` : slice.bind;
+  return {
+    address: { url: `${certificates === null ? "http" : "https"}://${name}:${port}`, port },
+    async close(deadlineMs) {
+      closing = true;
+      const deadline = setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, deadlineMs);
+      await app.close();
+      clearTimeout(deadline);
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+/** Phones and operators prove themselves by tokens: the client CA is for host systems' listeners alone. */
+function pairOf(certificates: Certificates): { cert: string; key: string; minVersion: "TLSv1.2" } {
+  const { cert, key, minVersion } = certificates.current();
+  return { cert, key, minVersion };
+}
+
+const MALFORMED: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
+  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+};
+
+/** Bytes that are no HTTP get a bare answer; a connection that resets is a balancer's probe and leaves no trace. */
+function refuseMalformed(error: Error & { code?: string }, socket: Socket): void {
+  if (socket.writable && error.code !== "ECONNRESET") {
+    const status = MALFORMED[error.code ?? ""] ?? "400 Bad Request";
+    socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    return;
+  }
+  socket.destroy();
+}
