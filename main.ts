@@ -1,0 +1,152 @@
+/**
+ * The composition root: reads the settings, opens the parts in order, closes them in reverse.
+ *
+ *   settings ─► stores ─► cluster ─► push ─► actors ─► listeners ─► ready
+ *   SIGTERM, SIGINT ─► not ready ─► listeners, actors, cluster, push, stores close ─► exit 0 (1 after 15 s)
+ *
+ * Exit codes: 0 ended as asked · 1 failed · 78 the settings are at fault.
+ */
+import { existsSync } from "node:fs";
+import { openPaging } from "./actors/paging.ts";
+import { startActorSystem } from "./cluster/actor-system.ts";
+import { openBus } from "./cluster/bus.ts";
+import { openLoad } from "./cluster/load.ts";
+import { joinCluster } from "./cluster/membership.ts";
+import { openBranches, openSweep } from "./cluster/shards.ts";
+import { superviseLoop } from "./cluster/supervision.ts";
+import { type Config, readConfig } from "./config.ts";
+import { systemClock as clock } from "./domain.ts";
+import { prepareAccess } from "./gateways/admin/access.ts";
+import { adminRoutes } from "./gateways/admin/routes.ts";
+import { addressAllowed } from "./gateways/address.ts";
+import { openCertificates } from "./gateways/certificates.ts";
+import { clientRoutes } from "./gateways/client/routes.ts";
+import { openHosted } from "./gateways/core2core/hosted.ts";
+import { openEmulator } from "./gateways/emulator/emulator.ts";
+import { openFailures } from "./gateways/failures.ts";
+import { readGauges } from "./gateways/gauges.ts";
+import { healthRoutes } from "./gateways/health.ts";
+import { openHttp } from "./gateways/http.ts";
+import { type GaugeSource, openMetrics } from "./gateways/metrics.ts";
+import { openMxpp } from "./gateways/mxpp/server.ts";
+import { openProviders } from "./gateways/push/providers.ts";
+import { openPush } from "./gateways/push/push.ts";
+import { openPeers } from "./gateways/unacknowledged.ts";
+import { openLog } from "./log.ts";
+import { readMessageKey } from "./persistence/install.ts";
+import { openStores } from "./persistence/stores.ts";
+import { announce, removeRunFile, version, writeRunFile } from "./welcome.ts";
+
+const CLOSE_DEADLINE_MS = 15_000;
+const LISTENERS_DEADLINE_MS = 5_000;
+const REQUEUE_MS = 1_000;
+const REQUEUE_ROWS = 500;
+const FAILURES_PER_MINUTE = 30;
+
+async function open(config: Config): Promise<() => Promise<void>> {
+  const node = config.node.name;
+  const log = openLog(config.logLevel, node);
+  const closers: (() => Promise<void> | void)[] = [];
+  let draining = false;
+  const close = async () => {
+    draining = true;
+    for (const closer of closers.reverse()) await Promise.resolve(closer()).catch(() => {});
+  };
+  const opened = <T extends { close(...deadline: number[]): Promise<void> | void }>(part: T): T => {
+    closers.push(() => part.close(LISTENERS_DEADLINE_MS));
+    return part;
+  };
+
+  try {
+    const stores = opened(await openStores({ node, dataDir: config.dataDir, ...config.databases }, { log }));
+    const { premise, meta, core } = stores;
+    const messageKey = await readMessageKey(premise);
+    const load = openLoad();
+    const membership = opened(joinCluster({ node, address: config.bind }, { database: stores.lease, log, clock, load }));
+    const { boot } = membership;
+    const system = opened(startActorSystem(node));
+    const bus = openBus();
+
+    let gauges: GaugeSource = async () => [];
+    const metrics = opened(await openMetrics(config.metrics, { log, gauges: [() => gauges()] }));
+    const { meter } = metrics;
+    const { providers, emulator } = opened(await openProviders(config, { log, clock, openEmulator }));
+    const push = opened(openPush({ redis: config.redis, boot }, { premise, core, providers, log, meter, clock }));
+    const hosted = openHosted({ premise, core, queued: push.queued });
+    opened(superviseLoop("requeue", () => REQUEUE_MS, async () => void (await hosted.requeue(REQUEUE_ROWS)), { log, clock }));
+
+    const coreVersion = version();
+    const urls = () => config.enterpriseUrls ?? [http.address.url];
+    const branch = openBranches(system, node);
+    const paging = openPaging({ node, urls, coreVersion }, { database: premise, system, branch, membership, bus, hosted, log, meter, clock });
+    const sweep = opened(
+      openSweep({ intervalMs: config.redis === null ? 250 : 1_000 }, { database: premise, membership, log, clock, ...paging }),
+    );
+
+    const peers = openPeers();
+    const failures = openFailures({ perMinute: FAILURES_PER_MINUTE }, { clock });
+    const certificates = config.tls === null ? null : opened(openCertificates(config.tls, { log, clock }));
+    const { embedded } = stores;
+    const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
+    const cluster = async () => membership.view();
+    let listening = () => false;
+    const checks = {
+      database: async () => [premise, meta, core].every((database) => database.isUp()) || "no writable server",
+      lease: async () => membership.leased() || "the lease has lapsed",
+      push: async () => push.ready(),
+      sweep: async () => sweep.failingSince() === null || "the sweep keeps failing",
+      listeners: async () => listening() || "a host listener is closed",
+      staying: async () => !draining || "draining",
+    };
+    const http = opened(
+      await openHttp({ ...config.http, trustedProxies: config.trustedProxies }, { log, certificates }, [
+        healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
+        clientRoutes({ gatewayTypes: push.gatewayTypes, urls, coreVersion }, { premise, meta, paging, peers, failures, log, meter }),
+        adminRoutes({ premise, meta, meter, cluster, deviceRemoved: () => {} }),
+      ]),
+    );
+    const mxpp = opened(
+      await openMxpp(
+        { node, ...config.mxpp },
+        { database: premise, system, parent: system.root, bus, peers, boot, log, clock, paging, addressAllowed, messageKey, meter, certificates },
+      ),
+    );
+    listening = mxpp.listening;
+    gauges = () => readGauges({ premise, core, paging, system, membership, connections: mxpp.connections });
+
+    const emulatorUrl = emulator?.address.url ?? null;
+    const running = { node, url: http.address.url, mxpp: mxpp.address, metricsUrl: metrics.address.url, emulatorUrl };
+    await writeRunFile(config.dataDir, { ...running, adminKey: access.key });
+    closers.push(() => removeRunFile(config.dataDir));
+    announce(running, { ...access, embedded, note: stores.note, insecure: config.insecure });
+    return close;
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+if (existsSync(".env")) process.loadEnvFile();
+const reading = readConfig(process.env);
+if (!reading.ok) {
+  for (const fault of reading.faults) console.error(`tocsin: ${fault}`);
+  process.exit(78);
+}
+
+let close: (() => Promise<void>) | null = null;
+let stopping = false;
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  process.on(signal, () => {
+    // A second Ctrl-C, or one before everything is open, does not wait.
+    if (stopping || close === null) process.exit(1);
+    stopping = true;
+    setTimeout(() => process.exit(1), CLOSE_DEADLINE_MS).unref();
+    void close().then(() => process.exit(0));
+  });
+}
+try {
+  close = await open(reading.config);
+} catch (error) {
+  console.error(`tocsin: cannot start: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+}

@@ -1,0 +1,35 @@
+/** `npm run help`: what can be typed in this checkout, one line each. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** Every npm script by its name. */
+export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
+  start: "runs Tocsin (script/server sets up what is missing first)",
+  test: "runs every test; node test/run.ts <file> … runs some",
+  coverage: "runs every test and reports what they reach",
+  check: "lint, types, unused code, architecture",
+  format: "puts the code into the house's form",
+  bench: "runs the benchmarks",
+  settings: "prints every setting as .env.example; -- --table as a Markdown table",
+  help: "prints this",
+};
+
+const COMMANDS: Readonly<Record<string, string>> = {
+  "script/server": "sets up what is missing, then runs Tocsin",
+  "script/test": "sets up what is missing, then runs every test",
+  "npx tocsin --help": "every command: page, phone, trace, emulator, doctor …",
+};
+
+if (import.meta.main) {
+  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../package.json"), "utf8")) as {
+    version: string;
+  };
+  const named = Object.entries(NPM_SCRIPTS).map(([name, line]) => [
+    `npm ${/^(start|test)$/.test(name) ? "" : "run "}${name}`,
+    line,
+  ]);
+  const lines = [...Object.entries(COMMANDS), ...named].map(([name, line]) => `  ${name?.padEnd(20)}${line}`);
+  console.log(
+    `Tocsin ${version}\n\n${lines.join("\n")}\n\nSettings are environment variables, also read from .env: see .env.example`,
+  );
+}
