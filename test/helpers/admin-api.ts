@@ -1,0 +1,77 @@
+/** The admin API on real HTTP, over a database of a test's own. */
+import type { DeviceId } from "../../domain.ts";
+import { adminRoutes } from "../../gateways/admin/routes.ts";
+import { type HttpGateway, openHttp } from "../../gateways/http.ts";
+import { silentLog } from "../../log.ts";
+import { setBootstrapKey } from "../../persistence/api-keys.ts";
+import { type Database, openDatabase } from "../../persistence/database.ts";
+import { MESSAGE_KEY, openWard, type Ward } from "./ward.ts";
+
+export type Answer = { readonly status: number; readonly headers: Headers; readonly text: string; readonly body: Json };
+/** Whatever JSON an answer holds. */
+export type Json = { readonly [field: string]: Json } & readonly Json[] & string;
+
+export type AdminApi = {
+  readonly ward: Ward;
+  readonly meta: Database;
+  readonly gateway: HttpGateway;
+  readonly key: string;
+  readonly removedDevices: readonly DeviceId[];
+  /** Names of counters, once for each count. */
+  readonly counted: readonly string[];
+  call(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>;
+  close(): Promise<void>;
+};
+
+export async function openMeta(ward: Ward): Promise<Database> {
+  const meta = openDatabase({ name: "meta", urls: [ward.url], node: "test", connectionsMax: 3 }, { log: silentLog });
+  await meta.untilUp(5_000);
+  return meta;
+}
+
+export async function openAdminApi(): Promise<AdminApi> {
+  const ward = await openWard();
+  // The ward's pages get their ids by this key.
+  await ward.sql`update premise_core.install set message_key = ${MESSAGE_KEY}`;
+  const meta = await openMeta(ward);
+  const key = "test-bootstrap-key";
+  await setBootstrapKey(meta, key);
+  const removedDevices: DeviceId[] = [];
+  const counted: string[] = [];
+  const routes = adminRoutes({
+    premise: ward.database,
+    meta,
+    meter: { count: (metric) => void counted.push(metric), observe() {} },
+    cluster: async () => ({ nodes: [{ name: "a", state: "LIVE", shards: 256, load: 0.25 }], unowned: 0 }),
+    deviceRemoved: (device) => void removedDevices.push(device),
+  });
+  const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] };
+  const gateway = await openHttp(slice, { log: silentLog, certificates: null }, [routes]);
+  return {
+    ward,
+    meta,
+    gateway,
+    key,
+    removedDevices,
+    counted,
+    async call(method, path, body, headers = {}) {
+      const answer = await fetch(`${gateway.address.url}${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${key}`,
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      });
+      const text = await answer.text();
+      const isJson = answer.headers.get("content-type")?.includes("json") === true;
+      return { status: answer.status, headers: answer.headers, text, body: isJson ? JSON.parse(text) : {} };
+    },
+    async close() {
+      await gateway.close(1_000);
+      await meta.close();
+      await ward.close();
+    },
+  };
+}

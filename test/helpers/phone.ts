@@ -1,0 +1,97 @@
+/** A clinician's phone for tests, in the words of the domain; the protocol is the command line's own. */
+import {
+  type AmcMessage,
+  freshAddress,
+  phoneClient,
+  type RegisterRequest,
+  type Registration,
+  receiptReport,
+  register,
+} from "../../cli/phone-client.ts";
+import { openPhone } from "../../cli/phone-session.ts";
+import type { Answer, Receipt } from "../../domain.ts";
+import { eventually } from "./eventually.ts";
+
+export type Phone = {
+  readonly registration: Registration;
+  /** Asks once for what waits; confirms nothing but what is given. */
+  fetches(confirm?: readonly string[]): Promise<readonly AmcMessage[]>;
+  confirms(uniqueIds: readonly string[]): Promise<void>;
+  reads(page: AmcMessage): Promise<void>;
+  answers(page: AmcMessage, answer: Answer): Promise<void>;
+  reports(uniqueId: string, ...receipts: Receipt[]): Promise<void>;
+  /** Takes another notification address, by default a fresh one; returns it. */
+  changesAddress(notificationAddress?: string): Promise<string>;
+  unregisters(): Promise<void>;
+  /**
+   * Switches it on: from now it wakes at pushes (null: there is no emulator, it looks every 5 s), fetches, keeps and confirms
+   * what it got. Ended by `switchesOff`, which every test that calls this must call.
+   */
+  wakesOnPush(emulatorUrl: string | null): void;
+  /** Waits until a page with exactly this text is on the phone; within 5,000 ms unless said otherwise. */
+  expectsPage(text: string, limits?: { readonly within: number }): Promise<AmcMessage>;
+  /** What it got while it was on, each page once. */
+  pages(): readonly AmcMessage[];
+  /** Pushes that woke it. */
+  wakeUps(): number;
+  switchesOff(): Promise<void>;
+};
+
+export type PhonePlace = { readonly url: string; readonly ca?: string | Buffer };
+
+/** @throws PhoneRefused where the server refuses the registration. */
+export async function registerPhone({
+  url,
+  ca,
+  ...request
+}: PhonePlace & Omit<RegisterRequest, "gatewayType"> & Partial<Pick<RegisterRequest, "gatewayType">>): Promise<Phone> {
+  const server = { url, ca };
+  return phoneOf({ url, ...(ca ? { ca } : {}) }, await register(server, { gatewayType: "GCM", ...request }));
+}
+
+/** The same phone at another place, or with a token of one's own making. */
+export function phoneOf(server: PhonePlace, registration: Registration): Phone {
+  const client = phoneClient(() => server, registration);
+  const pages: AmcMessage[] = [];
+  const off = new AbortController();
+  let wakeUps = 0;
+  let ended: Promise<unknown> = Promise.resolve();
+
+  const report = async (uniqueId: string, ...receipts: Receipt[]) => {
+    await client.setStatus(receipts.map((receipt) => receiptReport(uniqueId, receipt)));
+  };
+  return {
+    registration,
+    fetches: async (confirm) => (await client.getMessages(confirm)).messages,
+    async confirms(uniqueIds) {
+      await client.getMessages(uniqueIds);
+    },
+    reads: (page) => report(page.UniqueId, "READ"),
+    answers: (page, answer) => report(page.UniqueId, answer),
+    reports: report,
+    async changesAddress(notificationAddress = freshAddress(registration.gatewayType)) {
+      await client.updateNotificationAddress(notificationAddress);
+      return notificationAddress;
+    },
+    unregisters: () => client.unregister(),
+    wakesOnPush(emulatorUrl) {
+      const session = openPhone(
+        { registration, server: () => server, emulatorUrl: () => emulatorUrl, signal: off.signal },
+        { onPage: (page) => void pages.push(page), onWakeUp: () => void wakeUps++ },
+      );
+      ended = session.ended;
+    },
+    expectsPage: (text, { within } = { within: 5_000 }) =>
+      eventually(
+        `the page is on phone ${registration.vendorId}`,
+        () => pages.find((page) => page.Text === text),
+        within,
+      ),
+    pages: () => pages,
+    wakeUps: () => wakeUps,
+    async switchesOff() {
+      off.abort();
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,188 @@
+/**
+ * Runs test files: each as a process of its own (uvu has no time limit, and one left handle would hold up all), two at a
+ * time, on one Postgres of the run, with a temp folder that is removed.
+ *
+ *   node test/run.ts [--coverage] [file …]        all of test/ when no file is named
+ *
+ * A file has 120 s unless its first line says `// limit: 300 s`. Past that its whole process group is killed. It counts as
+ * one failed test more when it exits otherwise than by its tests, prints no totals, has no tests, or leaves processes
+ * behind. The last line is `N passed, N failed`; exit code 1 when anything failed.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { chmodSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
+import { startSharedPostgres } from "./helpers/database.ts";
+import { leftovers, removeRelocated } from "./helpers/leftovers.ts";
+
+const AT_A_TIME = 2;
+const LIMIT_S = 120;
+const OUTPUT_LIMIT_BYTES = 1024 * 1024;
+const ROOT = join(import.meta.dirname, "..");
+
+type Outcome = {
+  file: string;
+  passed: number;
+  failed: number;
+  skipped: number;
+  seconds: number;
+  faults: string[];
+  output: string;
+};
+
+const args = process.argv.slice(2);
+const coverage = args.includes("--coverage");
+const named = args.filter((arg) => !arg.startsWith("--"));
+const unknown = args.filter((arg) => arg.startsWith("--") && arg !== "--coverage");
+if (unknown.length > 0) {
+  console.error(`unknown option ${unknown.join(" ")}; usage: node test/run.ts [--coverage] [file …]`);
+  process.exit(2);
+}
+const files = named.length > 0 ? named : globSync("test/**/*.test.ts", { cwd: ROOT }).sort();
+
+const runFolder = mkdtempSync(join(tmpdir(), "tocsin-test-"));
+chmodSync(runFolder, 0o711); // a Postgres below it runs as another user
+const coverageFolder = join(ROOT, "coverage/tmp");
+if (coverage) rmSync(join(ROOT, "coverage"), { recursive: true, force: true });
+const children = new Set<ChildProcess>();
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(name, () => {
+    for (const child of children) killGroup(child);
+    removeRelocated(runFolder);
+    rmSync(runFolder, { recursive: true, force: true });
+    process.exit(130); // the run's Postgres ends with this process
+  });
+}
+
+const shared = await startSharedPostgres();
+const outcomes: Outcome[] = [];
+const waiting = [...files.entries()];
+await Promise.all(
+  Array.from({ length: AT_A_TIME }, async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const outcome = await runFile(next[1], join(runFolder, String(next[0])));
+      outcomes.push(outcome);
+      report(outcome);
+    }
+  }),
+);
+await shared.close();
+rmSync(runFolder, { recursive: true, force: true });
+if (coverage) spawnSync("c8", ["report", "--temp-directory", coverageFolder], { cwd: ROOT, stdio: "inherit" });
+
+const failing = outcomes.filter((outcome) => outcome.failed > 0);
+if (failing.length > 0) console.log(`\nfailed: ${failing.map((outcome) => outcome.file).join(", ")}`);
+if (files.length === 0) console.log("there are no test files");
+const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0);
+const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0);
+process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;
+console.log(`${passed} passed, ${failed} failed`);
+
+async function runFile(file: string, folder: string): Promise<Outcome> {
+  const started = performance.now();
+  const faults: string[] = [];
+  const id = randomUUID();
+  mkdirSync(folder);
+  chmodSync(folder, 0o711);
+  const child = spawn(process.execPath, [file], {
+    cwd: ROOT,
+    detached: true, // a process group of its own, to be killed as one
+    stdio: ["ignore", "pipe", "pipe"],
+    env: {
+      ...process.env,
+      PATH: `${join(ROOT, "node_modules/.bin")}:${process.env.PATH}`,
+      FORCE_COLOR: "0",
+      TMPDIR: folder,
+      TEST_POSTGRES_URL: shared.url,
+      TEST_PROCESS: id,
+      ...(coverage ? { NODE_V8_COVERAGE: coverageFolder } : {}),
+    },
+  });
+  children.add(child);
+  const output = collect(child);
+  const limit_s = limitOf(file);
+  const limit = setTimeout(() => {
+    faults.push(`was still running after ${limit_s} s and was killed`);
+    killGroup(child);
+  }, limit_s * 1000);
+  const ending = await new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, by) => resolve(by ?? String(code)));
+  });
+  clearTimeout(limit);
+  children.delete(child);
+  killGroup(child); // what it left in its group
+  const left = await leftovers(`TEST_PROCESS=${id}`, folder);
+  if (left.length > 0) faults.push(`left running: ${left.join("; ")}`);
+  removeRelocated(folder);
+  rmSync(folder, { recursive: true, force: true });
+
+  const text = output.text();
+  const totals = totalsOf(text);
+  if (totals === null) faults.push(`printed no totals (ended with ${ending})`);
+  else if (totals.total === 0) faults.push("has no tests");
+  else if (ending !== "0" && faults.length === 0 && totals.passed === totals.total) faults.push(`ended with ${ending}`);
+  const failures = totals === null ? 0 : totals.total - totals.passed;
+  return {
+    file: relative(ROOT, resolve(ROOT, file)),
+    passed: totals?.passed ?? 0,
+    failed: failures + faults.length,
+    skipped: totals?.skipped ?? 0,
+    seconds: (performance.now() - started) / 1000,
+    faults,
+    output: text,
+  };
+}
+
+function report({ file, passed, failed, skipped, seconds, faults, output }: Outcome): void {
+  const skips = skipped > 0 ? `, ${skipped} skipped` : "";
+  console.log(`${failed > 0 ? "✘" : "✔"} ${file}  ${passed} passed, ${failed} failed${skips}  ${seconds.toFixed(1)} s`);
+  if (failed === 0) return;
+  for (const fault of faults) console.log(`  ${file} ${fault}`);
+  console.log(output.replace(/^/gm, "  | "));
+}
+
+function totalsOf(output: string): { total: number; passed: number; skipped: number } | null {
+  const found = output.match(/^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)\n {2}Duration:/m);
+  return found === null ? null : { total: Number(found[1]), passed: Number(found[2]), skipped: Number(found[3]) };
+}
+
+/** The beginning and the end of what the process says, so that one gone wild does not fill the memory. */
+function collect(child: ChildProcess): { text(): string } {
+  const head: Buffer[] = [];
+  let headSize = 0;
+  let tail = Buffer.alloc(0);
+  let dropped = 0;
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (chunk: Buffer) => {
+      if (headSize < OUTPUT_LIMIT_BYTES) {
+        head.push(chunk);
+        headSize += chunk.length;
+        return;
+      }
+      tail = Buffer.concat([tail, chunk]);
+      dropped += Math.max(tail.length - OUTPUT_LIMIT_BYTES, 0);
+      tail = tail.subarray(Math.max(tail.length - OUTPUT_LIMIT_BYTES, 0));
+    });
+  }
+  return {
+    text: () =>
+      Buffer.concat([...head, Buffer.from(dropped > 0 ? `\n… ${dropped} bytes …\n` : ""), tail]).toString("utf8"),
+  };
+}
+
+function limitOf(file: string): number {
+  const path = resolve(ROOT, file);
+  if (!existsSync(path)) return LIMIT_S;
+  const stated = readFileSync(path, "utf8").match(/^\/\/ limit: (\d+) s\n/);
+  return stated === null ? LIMIT_S : Number(stated[1]);
+}
+
+function killGroup(child: ChildProcess): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // nothing of it is left
+  }
+}
