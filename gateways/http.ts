@@ -51,6 +51,10 @@ const KEEP_ALIVE_MS = 65_000;
 const TIMEOUT_LOOK_MS = 1_000;
 const CONNECTIONS_MAX = 20_000;
 const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Nothing from elsewhere, and no upgrade to HTTPS where there is none. */
+const DOCS_POLICY =
+  "default-src 'self'; base-uri 'self'; font-src 'self' data:; frame-ancestors 'none'; img-src 'self' data:; " +
+  "object-src 'none'; script-src 'self'; script-src-attr 'none'; style-src 'self'";
 
 /** @throws the listener's own error, such as EADDRINUSE */
 export async function openHttp(
@@ -122,6 +126,7 @@ export async function openHttp(
   await app.register(swaggerUi, {
     routePrefix: "/docs",
     staticCSP: true,
+    transformStaticCSP: () => DOCS_POLICY,
     uiConfig: { validatorUrl: null, persistAuthorization: false },
   });
   for (const set of routes) await app.register(async (scope) => set(scope as App));

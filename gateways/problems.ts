@@ -59,8 +59,8 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof BadData) return new Problem("invalid-field", "The database refused one of the values.");
   const { validation, validationContext, statusCode } = error as Partial<FastifyError>;
   if (validation !== undefined) {
-    const errors = validation.slice(0, ERRORS_MAX).map((fault) => ({ field: fieldOf(validationContext, fault), fault: fault.message ?? "is invalid" }));
-    return new Problem("invalid-field", `${errors[0]?.field ?? "The request"} ${errors[0]?.fault ?? "is invalid"}.`, { errors });
+    const errors = validation.filter(isOwnFault).slice(0, ERRORS_MAX).map((fault) => faultOf(validationContext ?? "request", fault));
+    return new Problem("invalid-field", `${errors[0]?.field ?? "The request"} ${errors[0]?.fault ?? "has an unknown field"}.`, { errors });
   }
   if (statusCode === 413) return new Problem("too-large", "The body is larger than this API takes.");
   if (statusCode === 415) return new Problem("unsupported-media-type", "Send the body as application/json.");
@@ -87,9 +87,20 @@ export function notFound(_request: FastifyRequest, reply: FastifyReply): Fastify
   return sendProblem(reply, new Problem("not-found", "Nothing answers at this address."));
 }
 
-function fieldOf(context: string | undefined, fault: { instancePath?: string; params?: Record<string, unknown> }): string {
-  const path = fault.instancePath?.replaceAll("/", ".") ?? "";
-  const missing = fault.params?.requiredProperties;
-  const name = Array.isArray(missing) && typeof missing[0] === "string" ? `.${missing[0]}` : "";
-  return `${context ?? "request"}${path}${name}`;
+type ValidationFault = NonNullable<FastifyError["validation"]>[number];
+
+/** An unknown field is reported once for itself and once for its parent. */
+function isOwnFault(fault: ValidationFault): boolean {
+  return fault.keyword !== "additionalProperties";
+}
+
+/** A missing field stands in the parameters of its parent's fault; the schema of an unknown one is `false`. */
+function faultOf(context: string, fault: ValidationFault): FieldFault {
+  const path = (fault.instancePath ?? "").split("/").slice(1);
+  const missing = fault.params.requiredProperties;
+  if (Array.isArray(missing)) path.push(String(missing[0]));
+  // A name that is none of ours is said only where it looks like one, so that nobody's text is.
+  const field = [context, ...path.map((name) => (/^[\w-]{1,64}$/.test(name) ? name : "?"))].join(".");
+  if (fault.keyword === "boolean") return { field, fault: "is unknown here" };
+  return { field, fault: Array.isArray(missing) ? "is missing" : (fault.message ?? "is invalid") };
 }

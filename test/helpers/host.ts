@@ -14,10 +14,7 @@ export type Host = {
    * Waits until so many statuses of this page were heard, and asserts that they are these, in this order. Fails at the first
    * that is another, and after `within` ms (5,000). What comes after them is not looked at: see `statuses`.
    */
-  expects(
-    trackingId: string,
-    ...expected: StatusText[] | [...StatusText[], { within: number }]
-  ): Promise<Notification[]>;
+  expects(trackingId: string, ...expected: (StatusText | { readonly within: number })[]): Promise<Notification[]>;
   /** Waits for this status of this page, whatever came before it: for rungs that a fast phone may skip. */
   awaits(trackingId: string, status: StatusText, limits?: { within: number }): Promise<Notification>;
   /** What was heard of this page so far. */
@@ -110,7 +107,7 @@ export async function connectHost(options: {
     sendsRaw: (bytes) => link.send(Buffer.from(bytes)),
     async expects(trackingId, ...rest) {
       const expected = rest.filter((one) => typeof one === "string");
-      const limits = rest.find((one) => typeof one !== "string");
+      const limits = rest.find((one) => typeof one === "object");
       const soFar = () => of(trackingId).map(({ status }) => status);
       const wanted = () => `${expected.join(", ")} of ${trackingId}, but ${soFar().join(", ") || "nothing"}`;
       return await until(wanted, limits?.within ?? WITHIN_MS, () => {

@@ -53,9 +53,24 @@ export async function registerPhone({
 export function phoneOf(server: PhonePlace, registration: Registration): Phone {
   const client = phoneClient(() => server, registration);
   const pages: AmcMessage[] = [];
-  const off = new AbortController();
+  let current = registration;
   let wakeUps = 0;
-  let ended: Promise<unknown> = Promise.resolve();
+  let on: { readonly emulatorUrl: string | null; off(): Promise<void> } | null = null;
+
+  function switchOn(emulatorUrl: string | null): void {
+    const power = new AbortController();
+    const session = openPhone(
+      { registration: current, server: () => server, emulatorUrl: () => emulatorUrl, signal: power.signal },
+      { onPage: (page) => void pages.push(page), onWakeUp: () => void wakeUps++ },
+    );
+    on = {
+      emulatorUrl,
+      async off() {
+        power.abort();
+        await session.ended;
+      },
+    };
+  }
 
   const report = async (uniqueId: string, ...receipts: Receipt[]) => {
     await client.setStatus(receipts.map((receipt) => receiptReport(uniqueId, receipt)));
@@ -71,16 +86,15 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
     reports: report,
     async changesAddress(notificationAddress = freshAddress(registration.gatewayType)) {
       await client.updateNotificationAddress(notificationAddress);
+      current = { ...registration, notificationAddress };
+      if (on !== null) {
+        await on.off();
+        switchOn(on.emulatorUrl);
+      }
       return notificationAddress;
     },
     unregisters: () => client.unregister(),
-    wakesOnPush(emulatorUrl) {
-      const session = openPhone(
-        { registration, server: () => server, emulatorUrl: () => emulatorUrl, signal: off.signal },
-        { onPage: (page) => void pages.push(page), onWakeUp: () => void wakeUps++ },
-      );
-      ended = session.ended;
-    },
+    wakesOnPush: switchOn,
     expectsPage: (text, { within } = { within: 5_000 }) =>
       eventually(
         `the page is on phone ${registration.vendorId}`,
@@ -90,8 +104,8 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
     pages: () => pages,
     wakeUps: () => wakeUps,
     async switchesOff() {
-      off.abort();
-      await ended;
+      await on?.off();
+      on = null;
     },
   };
 }

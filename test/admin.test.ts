@@ -1,0 +1,373 @@
+/** The admin API as operators and programs meet it, over real HTTP and a real database. */
+import { createHash, randomUUID } from "node:crypto";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { acceptPages } from "../persistence/acceptance.ts";
+import { makeSignInToken } from "../persistence/api-keys.ts";
+import { recordReceipts } from "../persistence/receipts.ts";
+import { type AdminApi, openAdminApi } from "./helpers/admin-api.ts";
+import { pageFor } from "./helpers/ward.ts";
+
+let api: AdminApi;
+let siteId: string;
+test.before(async () => {
+  api = await openAdminApi();
+  siteId = (await api.call("POST", "/api/v1/sites", { name: "General" })).body.id!;
+});
+test.after(() => api.close());
+
+const NOBODY = "00000000-0000-4000-8000-000000000009";
+
+test("nothing under /api/v1 answers without a good key", async () => {
+  for (const path of [
+    "sites",
+    "host-systems",
+    "subscribers",
+    "devices",
+    "messages",
+    "messages/last/trace",
+    "cluster",
+  ]) {
+    for (const authorization of ["", "Bearer", "Bearer wrong-key", `Basic ${api.key}`]) {
+      const answer = await api.call("GET", `/api/v1/${path}`, undefined, {
+        authorization,
+        "x-forwarded-for": `192.0.2.${path.length}`,
+      });
+      assert.is(answer.status, 401, `${path} ${authorization}`);
+      assert.is(answer.headers.get("content-type"), "application/problem+json");
+      assert.is(answer.headers.get("www-authenticate"), "Bearer");
+      assert.equal(
+        [answer.body.code, answer.body.type, answer.body.status],
+        ["unauthorized", "urn:tocsin:problem:unauthorized", 401],
+      );
+    }
+  }
+  assert.ok(api.counted.filter((name) => name === "auth_failures").length >= 28);
+});
+
+test("an address that keeps failing is turned away for a while, others and keys in use are not", async () => {
+  const guesser = { "x-forwarded-for": "203.0.113.7" };
+  assert.is((await api.call("GET", "/api/v1/sites", undefined, guesser)).status, 200);
+  let refused = 0;
+  for (let n = 0; n < 25; n += 1) {
+    const answer = await api.call("GET", "/api/v1/sites", undefined, {
+      ...guesser,
+      authorization: `Bearer guess-${n}`,
+    });
+    if (answer.status === 429) {
+      refused += 1;
+      assert.ok(Number(answer.headers.get("retry-after")) >= 1);
+      assert.is(answer.body.code, "too-many-failures");
+    } else assert.is(answer.status, 401);
+  }
+  assert.is(refused, 4, "25 guesses, 21 of them looked at");
+  assert.is(
+    (await api.call("GET", "/api/v1/sites", undefined, guesser)).status,
+    200,
+    "a key that was good a moment ago",
+  );
+  assert.is((await api.call("POST", "/api/v1/session", { token: "guess" }, guesser)).status, 429);
+  const other = { "x-forwarded-for": "203.0.113.8", authorization: "Bearer guess" };
+  assert.is((await api.call("GET", "/api/v1/sites", undefined, other)).status, 401);
+});
+
+test("the sign-in page needs nothing from outside and runs only its own script", async () => {
+  const page = await api.call("GET", "/start", undefined, { authorization: "" });
+  assert.is(page.status, 200);
+  assert.match(page.headers.get("content-type")!, "text/html");
+  assert.is(page.headers.get("cache-control"), "no-store");
+  assert.is(page.headers.get("referrer-policy"), "no-referrer");
+  const policy = page.headers.get("content-security-policy")!;
+  assert.match(policy, "default-src 'none'");
+  assert.not.match(policy, "unsafe");
+  for (const tag of ["script", "style"]) {
+    const content = new RegExp(`<${tag}>([^]*)</${tag}>`).exec(page.text)![1]!;
+    const digest = createHash("sha256").update(content).digest("base64");
+    assert.match(policy, `${tag}-src 'sha256-${digest}'`);
+  }
+  assert.not.match(page.text, /https?:\/\//);
+  assert.not.match(page.text, /\son\w+=|style=/);
+});
+
+test("a sign-in token gives a working key once", async () => {
+  const token = await makeSignInToken(api.meta);
+  const without = { authorization: "" };
+  const first = await api.call("POST", "/api/v1/session", { token }, without);
+  assert.is(first.status, 200);
+  assert.is(first.headers.get("cache-control"), "no-store");
+  const authorization = `Bearer ${first.body.apiKey}`;
+  assert.is((await api.call("GET", "/api/v1/cluster", undefined, { authorization })).status, 200);
+  const second = await api.call("POST", "/api/v1/session", { token }, without);
+  assert.equal([second.status, second.body.code], [401, "invalid-token"]);
+});
+
+test("a site is made, found, listed, and its name is taken once", async () => {
+  const made = await api.call("POST", "/api/v1/sites", { name: "St Mary" });
+  assert.is(made.status, 201);
+  assert.equal((await api.call("GET", `/api/v1/sites/${made.body.id}`)).body, made.body);
+  const listed = await api.call("GET", "/api/v1/sites");
+  assert.ok(listed.body.items!.some((site) => site.id === made.body.id));
+  assert.is(listed.body.next, null);
+  const again = await api.call("POST", "/api/v1/sites", { name: "St Mary" });
+  assert.equal([again.status, again.body.code], [409, "name-taken"]);
+  assert.is((await api.call("GET", `/api/v1/sites/${NOBODY}`)).body.code, "not-found");
+});
+
+test("lists are read to their end by cursors, each row once", async () => {
+  for (let n = 0; n < 5; n += 1) await api.call("POST", "/api/v1/sites", { name: `Paged ${n}` });
+  const whole = (await api.call("GET", "/api/v1/sites?limit=200")).body.items!.map((site) => site.id);
+  const seen: string[] = [];
+  let cursor = "";
+  for (let page = 0; page < 20; page += 1) {
+    const { body } = await api.call("GET", `/api/v1/sites?limit=2${cursor}`);
+    seen.push(...body.items!.map((site) => site.id!));
+    if (body.next === null) break;
+    cursor = `&cursor=${body.next}`;
+  }
+  assert.equal(seen, whole);
+});
+
+test("what is wrong with a request is said by field, and nothing sent is repeated", async () => {
+  const host = { name: "h", siteId, allowedAddresses: ["10.0.0.1"] };
+  const cases: [string, string, unknown, string][] = [
+    ["POST", "sites", { name: "" }, "body.name"],
+    ["POST", "sites", { name: "x".repeat(201) }, "body.name"],
+    ["POST", "sites", { name: "a\u0000b" }, "body.name"],
+    ["POST", "sites", { name: " a" }, "body.name"],
+    ["POST", "sites", {}, "body.name"],
+    ["POST", "sites", { name: 5 }, "body.name"],
+    ["POST", "sites", { name: "a", "zzz unknown": 1 }, "body.?"],
+    ["POST", "sites", { name: "a", tenantId: "zzz" }, "body.tenantId"],
+    ["POST", "host-systems", { ...host, allowedAddresses: [] }, "body.allowedAddresses"],
+    ["POST", "host-systems", { ...host, allowedAddresses: ["10.0.0.1", "zzz.example"] }, "body.allowedAddresses.1"],
+    ["POST", "host-systems", { ...host, allowedAddresses: ["10.0.0.0/33"] }, "body.allowedAddresses.0"],
+    ["POST", "host-systems", { ...host, encoding: "zzz" }, "body.encoding"],
+    ["POST", "host-systems", { ...host, siteId: "zzz" }, "body.siteId"],
+    ["POST", "host-systems", { ...host, priorities: { "1000": "high" } }, "body.priorities"],
+    ["POST", "host-systems", { ...host, priorities: { "1": "zzz" } }, "body.priorities"],
+    ["POST", "host-systems", { ...host, certificateFingerprint: "zzz" }, "body.certificateFingerprint"],
+    ["POST", "host-systems", { ...host, port: 70_000 }, "body.port"],
+    ["POST", "subscribers", { siteId, name: "n", destination: "()-" }, "body.destination"],
+    ["GET", "sites?limit=0", undefined, "querystring.limit"],
+    ["GET", "sites?limit=zzz", undefined, "querystring.limit"],
+    ["GET", "sites?page=zzz", undefined, "querystring.page"],
+    ["GET", "sites/zzz", undefined, "params.id"],
+    ["GET", "messages?status=ZZZ", undefined, "querystring.status"],
+  ];
+  for (const [method, path, body, field] of cases) {
+    const answer = await api.call(method, `/api/v1/${path}`, body);
+    const label = `${method} ${path} ${JSON.stringify(body)}: ${answer.text}`;
+    assert.equal([answer.status, answer.body.code], [400, "invalid-field"], label);
+    assert.ok(String(answer.body.errors![0]!.field).startsWith(field), label);
+    assert.not.match(answer.text, /zzz/i, label);
+  }
+});
+
+test("a body that is no JSON, too large or of another type is refused without repeating it", async () => {
+  const broken = await api.call("POST", "/api/v1/sites", '{"name": zzz');
+  assert.equal([broken.status, broken.body.code], [400, "bad-request"]);
+  assert.not.match(broken.text, "zzz");
+  const large = await api.call("POST", "/api/v1/sites", { name: "x".repeat(300_000) });
+  assert.equal([large.status, large.body.code], [413, "too-large"]);
+  const xml = await api.call("POST", "/api/v1/sites", "<zzz/>", { "content-type": "application/xml" });
+  assert.equal([xml.status, xml.body.code], [415, "unsupported-media-type"]);
+});
+
+test("a host system is made, changed and removed, and its security code is never shown", async () => {
+  const made = await api.call("POST", "/api/v1/host-systems", {
+    name: "callcenter",
+    siteId,
+    allowedAddresses: ["10.1.0.0/16", "2001:db8::1"],
+    kind: "WCTP",
+    securityCode: "s3cret-code",
+    priorities: { "999": "high" },
+    certificateFingerprint: "ab:".repeat(31) + "cd",
+  });
+  assert.is(made.status, 201, made.text);
+  assert.equal(
+    [
+      made.body.kind,
+      made.body.strict,
+      made.body.encoding,
+      made.body.hasSecurityCode,
+      made.body.priorities,
+      made.body.certificateFingerprint,
+    ],
+    ["WCTP", false, "utf-8", true, { "999": "high" }, "AB:".repeat(31) + "CD"],
+  );
+  const path = `/api/v1/host-systems/${made.body.id}`;
+  const changed = await api.call("PATCH", path, { strict: true, allowedAddresses: ["10.1.2.3"], securityCode: null });
+  assert.is(changed.status, 200, changed.text);
+  assert.equal(changed.body, {
+    ...(JSON.parse(made.text) as object),
+    strict: true,
+    allowedAddresses: ["10.1.2.3"],
+    hasSecurityCode: false,
+  });
+  assert.equal((await api.call("GET", path)).body, changed.body);
+  const listed = await api.call("GET", "/api/v1/host-systems");
+  assert.not.match(listed.text, "s3cret-code");
+  assert.is((await api.call("PATCH", path, { kind: "MXPP" })).status, 400);
+  assert.is((await api.call("DELETE", path)).status, 204);
+  assert.is((await api.call("DELETE", path)).status, 404);
+  assert.is((await api.call("PATCH", path, { strict: true })).status, 404);
+});
+
+test("a host system of an unknown site, or with another's name, is refused", async () => {
+  const host = { name: "twin", siteId, allowedAddresses: ["127.0.0.1"] };
+  assert.is((await api.call("POST", "/api/v1/host-systems", { ...host, siteId: NOBODY })).body.code, "unknown-site");
+  assert.is((await api.call("POST", "/api/v1/host-systems", host)).status, 201);
+  const twin = await api.call("POST", "/api/v1/host-systems", host);
+  assert.equal([twin.status, twin.body.code], [409, "name-taken"]);
+});
+
+test("a subscriber's registration code is told once and replaced on request", async () => {
+  const made = await api.call("POST", "/api/v1/subscribers", {
+    siteId,
+    name: "Ida Gray",
+    destination: "(555) 0110",
+    userName: "ida",
+  });
+  assert.is(made.status, 201, made.text);
+  assert.match(made.body.registrationCode!, /^([0-9A-HJKMNP-TV-Z]{4}-){3}[0-9A-HJKMNP-TV-Z]{4}$/);
+  assert.is(made.headers.get("cache-control"), "no-store");
+  const path = `/api/v1/subscribers/${made.body.id}`;
+  const { registrationCode, ...rest } = JSON.parse(made.text) as { registrationCode: string };
+  assert.equal((await api.call("GET", path)).body, rest);
+  const found = await api.call("GET", "/api/v1/subscribers?destination=555-0110");
+  assert.equal(found.body.items, [rest]);
+  assert.not.match(found.text, String(registrationCode));
+  const renewed = await api.call("POST", `${path}/registration-code`);
+  assert.is(renewed.status, 201, renewed.text);
+  assert.is.not(renewed.body.registrationCode, registrationCode);
+  assert.is((await api.call("POST", `/api/v1/subscribers/${NOBODY}/registration-code`)).status, 404);
+});
+
+test("an address that is another subscriber's is named by its field, not by what it is", async () => {
+  await api.call("POST", "/api/v1/subscribers", { siteId, name: "A", destination: "555-0111" });
+  const answer = await api.call("POST", "/api/v1/subscribers", {
+    siteId,
+    name: "B",
+    destination: "555-0112",
+    pagerNumber: "5550111",
+  });
+  assert.equal([answer.status, answer.body.code], [409, "address-taken"]);
+  assert.is(answer.body.errors![0]!.field, "body.pagerNumber");
+  assert.not.match(answer.text, "0111");
+});
+
+test("a subscriber's phones are listed without address or token, and one can be ended", async () => {
+  const subscriber = await api.ward.subscriber("5550120");
+  const device = await api.ward.device(subscriber, { address: "push-token-1", token: "device-token-1" });
+  await api.ward.device(subscriber, { address: null });
+  const listed = await api.call("GET", `/api/v1/devices?subscriberId=${subscriber}`);
+  assert.equal(listed.body.items!.map((each) => each.reachable).sort(), [false, true]);
+  assert.not.match(listed.text, /push-token-1|device-token-1/);
+  assert.is((await api.call("GET", `/api/v1/subscribers/${subscriber}`)).body.devices, 2);
+  assert.is((await api.call("DELETE", `/api/v1/devices/${device}`)).status, 204);
+  assert.equal(api.removedDevices, [device]);
+  assert.is((await api.call("GET", `/api/v1/devices?subscriberId=${subscriber}`)).body.items!.length, 1);
+  const again = await api.call("DELETE", `/api/v1/devices/${device}`);
+  assert.equal([again.status, again.body.code], [404, "not-found"]);
+});
+
+test("pages are listed by status, destination and trackingId, newest first, without their text", async () => {
+  const host = await api.ward.host("lister");
+  const subscriber = await api.ward.subscriber("5550130");
+  const device = await api.ward.device(subscriber);
+  const ids: string[] = [];
+  for (let n = 0; n < 5; n += 1) {
+    const page = pageFor(api.ward, host, "5550130", {
+      trackingId: `list-${n}`,
+      text: `SECRET ${n}`,
+      fromName: "SECRET",
+    });
+    await acceptPages(api.ward.database, "node-a", [page]);
+    ids.unshift(page.uniqueId);
+  }
+  await recordReceipts(api.ward.database, "node-a", [{ uniqueId: ids[0] as never, deviceId: device, receipt: "READ" }]);
+  const all = await api.call("GET", "/api/v1/messages?destination=555-0130&status=&trackingId=");
+  assert.equal(
+    all.body.items!.map((item) => item.uniqueId),
+    ids,
+  );
+  assert.equal(
+    all.body.items!.map((item) => item.status),
+    ["READ", "QUEUED", "QUEUED", "QUEUED", "QUEUED"],
+  );
+  assert.not.match(all.text, "SECRET");
+  const read = await api.call("GET", "/api/v1/messages?destination=5550130&status=READ");
+  assert.equal(
+    read.body.items!.map((item) => item.uniqueId),
+    [ids[0]],
+  );
+  const one = await api.call("GET", "/api/v1/messages?trackingId=list-3");
+  assert.equal(
+    one.body.items!.map((item) => item.uniqueId),
+    [ids[1]],
+  );
+  const first = await api.call("GET", "/api/v1/messages?destination=5550130&limit=3");
+  const second = await api.call("GET", `/api/v1/messages?destination=5550130&limit=3&cursor=${first.body.next}`);
+  assert.equal(
+    [...first.body.items!, ...second.body.items!].map((item) => item.uniqueId),
+    ids,
+  );
+  assert.is((await api.call("GET", "/api/v1/messages?cursor=nonsense")).body.code, "invalid-cursor");
+});
+
+test("a page's trace is found by uniqueId, trackingId and as the last one, and says why without its text", async () => {
+  const host = await api.ward.host("tracer");
+  await api.ward.device(await api.ward.subscriber("5550131"));
+  const page = pageFor(api.ward, host, "5550131", { trackingId: "a/b c?&#", text: "SECRET", fromName: "SECRET" });
+  await acceptPages(api.ward.database, "node-a", [page]);
+  for (const which of [page.uniqueId, page.uniqueId.toUpperCase(), encodeURIComponent("a/b c?&#"), "last"]) {
+    const answer = await api.call("GET", `/api/v1/messages/${which}/trace`);
+    assert.is(answer.status, 200, answer.text);
+    assert.equal(
+      [answer.body.uniqueId, answer.body.status, answer.body.destination],
+      [page.uniqueId, "QUEUED", "5550131"],
+    );
+    assert.equal(
+      answer.body.events!.map((event) => [event.event, event.node]),
+      [
+        ["ACCEPTED", "node-a"],
+        ["QUEUED", "node-a"],
+      ],
+    );
+    assert.match(answer.body.why!, "Waiting for the first wake-up");
+    assert.not.match(answer.text, "SECRET");
+  }
+  for (const which of ["nobody-knows", randomUUID()]) {
+    assert.is((await api.call("GET", `/api/v1/messages/${which}/trace`)).status, 404);
+  }
+});
+
+test("the cluster's nodes are told", async () => {
+  assert.equal((await api.call("GET", "/api/v1/cluster")).body, {
+    nodes: [{ name: "a", state: "LIVE", shards: 256, load: 0.25 }],
+    unowned: 0,
+  });
+});
+
+test("the API describes every one of its routes", async () => {
+  const { body } = await api.call("GET", "/docs/json");
+  const paths = Object.keys(body.paths as object).filter((path) => path.startsWith("/api/v1"));
+  assert.equal(paths.sort(), [
+    "/api/v1/cluster",
+    "/api/v1/devices",
+    "/api/v1/devices/{id}",
+    "/api/v1/host-systems",
+    "/api/v1/host-systems/{id}",
+    "/api/v1/messages",
+    "/api/v1/messages/{which}/trace",
+    "/api/v1/session",
+    "/api/v1/sites",
+    "/api/v1/sites/{id}",
+    "/api/v1/subscribers",
+    "/api/v1/subscribers/{id}",
+    "/api/v1/subscribers/{id}/registration-code",
+  ]);
+  assert.match(JSON.stringify(body), '"security":[{"apiKey":[]}]');
+});
+
+test.run();

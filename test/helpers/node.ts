@@ -1,0 +1,119 @@
+/** A Tocsin node as a process of its own, started the way an operator does, with settings in its environment. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Run } from "../../cli/server.ts";
+import { eventually } from "./eventually.ts";
+
+export type NodeProcess = {
+  readonly name: string;
+  readonly dataDir: string;
+  readonly adminKey: string;
+  /** What it wrote to run.json; of the latest start. */
+  run(): Run;
+  /** Everything it has logged and printed, over all starts. */
+  said(): string;
+  pid(): number;
+  /** As if its machine lost power. */
+  kills(): Promise<void>;
+  /** As its operator would; its exit code. */
+  stops(): Promise<number | null>;
+  starts(): Promise<void>;
+  freezes(): void;
+  thaws(): void;
+  /** Resolves with the exit code when the process ends. */
+  ended(): Promise<number | null>;
+  close(): Promise<void>;
+};
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const START_MS = 20_000;
+
+/** Every port is any free one unless `settings` say otherwise. */
+export async function startNode(settings: Readonly<Record<string, string>> = {}): Promise<NodeProcess> {
+  const dataDir = settings.TOCSIN_DATA_DIR ?? mkdtempSync(join(tmpdir(), "tocsin-node-"));
+  const adminKey = settings.TOCSIN_ADMIN_KEY ?? randomBytes(18).toString("base64url");
+  const name = settings.TOCSIN_NODE ?? "test-node";
+  let said = "";
+  let child: ChildProcess | null = null;
+  let ended: Promise<number | null> = Promise.resolve(null);
+  let run: Run | null = null;
+
+  async function starts(): Promise<void> {
+    const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("TOCSIN_")));
+    const started = spawn(process.execPath, ["main.ts"], {
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {
+        ...clean,
+        TOCSIN_NODE: name,
+        TOCSIN_DATA_DIR: dataDir,
+        TOCSIN_MXPP_PORT: "0",
+        TOCSIN_HTTP_PORT: "0",
+        TOCSIN_METRICS_PORT: "0",
+        TOCSIN_EMULATOR_PORT: "0",
+        TOCSIN_ADMIN_KEY: adminKey,
+        TOCSIN_SEED: "none",
+        ...settings,
+      },
+    });
+    child = started;
+    let over = false;
+    ended = new Promise((resolve) => {
+      started.on("exit", (code) => {
+        over = true;
+        resolve(code);
+      });
+    });
+    for (const stream of [started.stdout!, started.stderr!]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        said += text;
+      });
+    }
+    run = await eventually(
+      `node ${name} is up`,
+      async () => {
+        if (over) return { failed: true } as const;
+        const text = await readFile(join(dataDir, "run.json"), "utf8").catch(() => null);
+        const found = text === null ? null : (JSON.parse(text) as Run);
+        return found !== null && found.pid === started.pid ? found : undefined;
+      },
+      START_MS,
+    ).then((found) => {
+      if ("failed" in found) throw new Error(`node ${name} did not start:\n${said.slice(-4_000)}`);
+      return found;
+    });
+  }
+
+  async function end(how: NodeJS.Signals): Promise<number | null> {
+    child?.kill(how);
+    return ended;
+  }
+  process.on("exit", () => child?.kill("SIGKILL"));
+
+  await starts();
+  return {
+    name,
+    dataDir,
+    adminKey,
+    run: () => run!,
+    said: () => said,
+    pid: () => child!.pid!,
+    async kills() {
+      await end("SIGKILL");
+    },
+    stops: () => end("SIGTERM"),
+    starts,
+    freezes: () => void child?.kill("SIGSTOP"),
+    thaws: () => void child?.kill("SIGCONT"),
+    ended: () => ended,
+    async close() {
+      await end("SIGTERM");
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
