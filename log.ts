@@ -14,7 +14,10 @@ export type Log = {
 export type LogFields = { readonly [key: string]: string | number | boolean | null | undefined };
 
 export function openLog(level: string, node: string): Log {
-  return pino({ level, base: { node }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }));
+  return pino(
+    { level, base: { node }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 2, sync: true }),
+  );
 }
 
 /** What may be said of an error: never its detail, hint, query or parameters, which may hold a page's text. */

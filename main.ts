@@ -16,9 +16,9 @@ import { openBranches, openSweep } from "./cluster/shards.ts";
 import { superviseLoop } from "./cluster/supervision.ts";
 import { type Config, readConfig } from "./config.ts";
 import { systemClock as clock } from "./domain.ts";
+import { addressAllowed } from "./gateways/address.ts";
 import { prepareAccess } from "./gateways/admin/access.ts";
 import { adminRoutes } from "./gateways/admin/routes.ts";
-import { addressAllowed } from "./gateways/address.ts";
 import { openCertificates } from "./gateways/certificates.ts";
 import { clientRoutes } from "./gateways/client/routes.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
@@ -62,7 +62,9 @@ async function open(config: Config): Promise<() => Promise<void>> {
     const { premise, meta, core } = stores;
     const messageKey = await readMessageKey(premise);
     const load = openLoad();
-    const membership = opened(joinCluster({ node, address: config.bind }, { database: stores.lease, log, clock, load }));
+    const membership = opened(
+      joinCluster({ node, address: config.bind }, { database: stores.lease, log, clock, load }),
+    );
     const { boot } = membership;
     const system = opened(startActorSystem(node));
     const bus = openBus();
@@ -73,14 +75,27 @@ async function open(config: Config): Promise<() => Promise<void>> {
     const { providers, emulator } = opened(await openProviders(config, { log, clock, openEmulator }));
     const push = opened(openPush({ redis: config.redis, boot }, { premise, core, providers, log, meter, clock }));
     const hosted = openHosted({ premise, core, queued: push.queued });
-    opened(superviseLoop("requeue", () => REQUEUE_MS, async () => void (await hosted.requeue(REQUEUE_ROWS)), { log, clock }));
+    opened(
+      superviseLoop(
+        "requeue",
+        () => REQUEUE_MS,
+        async () => void (await hosted.requeue(REQUEUE_ROWS)),
+        { log, clock },
+      ),
+    );
 
     const coreVersion = version();
     const urls = () => config.enterpriseUrls ?? [http.address.url];
     const branch = openBranches(system, node);
-    const paging = openPaging({ node, urls, coreVersion }, { database: premise, system, branch, membership, bus, hosted, log, meter, clock });
+    const paging = openPaging(
+      { node, urls, coreVersion },
+      { database: premise, system, branch, membership, bus, hosted, log, meter, clock },
+    );
     const sweep = opened(
-      openSweep({ intervalMs: config.redis === null ? 250 : 1_000 }, { database: premise, membership, log, clock, ...paging }),
+      openSweep(
+        { intervalMs: config.redis === null ? 250 : 1_000 },
+        { database: premise, membership, log, clock, ...paging },
+      ),
     );
 
     const peers = openPeers();
@@ -101,14 +116,31 @@ async function open(config: Config): Promise<() => Promise<void>> {
     const http = opened(
       await openHttp({ ...config.http, trustedProxies: config.trustedProxies }, { log, certificates }, [
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
-        clientRoutes({ gatewayTypes: push.gatewayTypes, urls, coreVersion }, { premise, meta, paging, peers, failures, log, meter }),
+        clientRoutes(
+          { gatewayTypes: push.gatewayTypes, urls, coreVersion },
+          { premise, meta, paging, peers, failures, log, meter },
+        ),
         adminRoutes({ premise, meta, meter, cluster, deviceRemoved: () => {} }),
       ]),
     );
     const mxpp = opened(
       await openMxpp(
         { node, ...config.mxpp },
-        { database: premise, system, parent: system.root, bus, peers, boot, log, clock, paging, addressAllowed, messageKey, meter, certificates },
+        {
+          database: premise,
+          system,
+          parent: system.root,
+          bus,
+          peers,
+          boot,
+          log,
+          clock,
+          paging,
+          addressAllowed,
+          messageKey,
+          meter,
+          certificates,
+        },
       ),
     );
     listening = mxpp.listening;

@@ -21,7 +21,10 @@ export function version(): string {
 }
 
 /** Holds a key: readable by its owner only, and never half-written. */
-export async function writeRunFile(dataDir: string, running: Running & { readonly adminKey: string | null }): Promise<void> {
+export async function writeRunFile(
+  dataDir: string,
+  running: Running & { readonly adminKey: string | null },
+): Promise<void> {
   const { mxpp, ...rest } = running;
   const text = JSON.stringify({ pid: process.pid, ...rest, mxpp: mxpp.plain, mxppTls: mxpp.tls }, null, 2);
   await mkdir(dataDir, { recursive: true });
@@ -34,7 +37,10 @@ export async function removeRunFile(dataDir: string): Promise<void> {
   await rm(join(dataDir, "run.json"), { force: true });
 }
 
-type Demo = { readonly hostName: string; readonly subscribers: readonly { readonly name: string; readonly destination: string }[] };
+type Demo = {
+  readonly hostName: string;
+  readonly subscribers: readonly { readonly name: string; readonly destination: string }[];
+};
 
 export function announce(
   running: Running,
@@ -48,21 +54,30 @@ export function announce(
 ): void {
   const rows: [string, string, string][] = [
     ["Phones, API", running.url, `reference ${running.url}/docs`],
-    ["Host systems", [endpoint("mxpp", running.mxpp.plain), endpoint("mxpps", running.mxpp.tls)].filter(Boolean).join(" "), "MXPP, TCP port 2000x"],
+    [
+      "Host systems",
+      [endpoint("mxpp", running.mxpp.plain), endpoint("mxpps", running.mxpp.tls)].filter(Boolean).join(" "),
+      "MXPP, TCP port 2000x",
+    ],
     ["Health", `${running.url}/readyz`, `metrics ${running.metricsUrl}`],
   ];
   if (running.emulatorUrl !== null) rows.push(["Push emulator", running.emulatorUrl, "a phone's lock screen"]);
-  if (more.signInPath !== null) rows.push(["Sign in once", running.url + more.signInPath, "for an API key; valid 30 min"]);
+  if (more.signInPath !== null)
+    rows.push(["Sign in once", running.url + more.signInPath, "for an API key; valid 30 min"]);
   const person = more.demo?.subscribers[0];
-  if (more.demo && person) rows.push(["Demo", `host system ${more.demo.hostName}`, `pages ${person.name}, ${person.destination}`]);
+  if (more.demo && person)
+    rows.push(["Demo", `host system ${more.demo.hostName}`, `pages ${person.name}, ${person.destination}`]);
 
   const out = process.stdout;
-  const paint = (style: "bold" | "dim" | "yellow", text: string) => (out.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text);
+  const paint = (style: "bold" | "dim" | "yellow", text: string) =>
+    out.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text;
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
   const lines = ["", `  ${paint("bold", `Tocsin ${version()}`)}   node ${running.node}`, ""];
-  for (const [name, where, what] of rows) lines.push(`  ${name.padEnd(widths[0]!)}  ${where.padEnd(widths[1]!)}  ${paint("dim", what)}`);
+  for (const [name, where, what] of rows)
+    lines.push(`  ${name.padEnd(widths[0]!)}  ${where.padEnd(widths[1]!)}  ${paint("dim", what)}`);
   lines.push("");
-  if (more.embedded) lines.push(`  ${paint("yellow", "Development mode")}: embedded Postgres, one node. Not for the care of patients.`);
+  if (more.embedded)
+    lines.push(`  ${paint("yellow", "Development mode")}: embedded Postgres, one node. Not for the care of patients.`);
   if (more.insecure) lines.push(`  ${paint("yellow", "TOCSIN_INSECURE")}: page text crosses the network in clear.`);
   if (more.note !== null) lines.push(`  ${more.note}`);
   if (person) {

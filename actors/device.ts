@@ -6,8 +6,8 @@
  *                       ▲ wake (behind the flush in the mailbox)
  */
 import { createHash } from "node:crypto";
-import { type NotificationId, PRIORITIES, type Priority, type UniqueId } from "../domain.ts";
 import type { Address } from "../cluster/actor-system.ts";
+import { type NotificationId, PRIORITIES, type Priority, type UniqueId } from "../domain.ts";
 import type { WakeTarget } from "../persistence/acceptance.ts";
 import type { Notification } from "../persistence/notifications.ts";
 import type { Message as MessageMessage } from "./message.ts";
@@ -89,7 +89,11 @@ async function hand(wakes: readonly Wake[], ports: DevicePorts): Promise<void> {
   }
   for (const wake of wakes) {
     const deviceId = wake.target.deviceId;
-    wake.replyTo.tell(reason === null ? { kind: "handed", deviceId, notificationId: notification.id } : { kind: "not-handed", deviceId, reason });
+    wake.replyTo.tell(
+      reason === null
+        ? { kind: "handed", deviceId, notificationId: notification.id }
+        : { kind: "not-handed", deviceId, reason },
+    );
   }
 }
 
@@ -98,7 +102,8 @@ export function notificationFor(wakes: readonly Wake[], urls: readonly string[],
   const first = wakes[0]!;
   const { target } = first;
   const hash = createHash("sha256").update(`${target.deviceId} ${first.uniqueId} ${first.wakeup}`).digest("hex");
-  const id = `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-a${hash.slice(17, 20)}-${hash.slice(20, 32)}` as NotificationId;
+  const id =
+    `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-a${hash.slice(17, 20)}-${hash.slice(20, 32)}` as NotificationId;
   return {
     id,
     tenantId: target.tenantId,

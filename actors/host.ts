@@ -129,7 +129,11 @@ export type HostPorts = {
   readonly hostSystemId: HostSystemId;
   readonly now: () => number;
   readonly claim: (link: LinkId, host: HostSystemId) => Promise<void>;
-  readonly look: (link: LinkId, from: { cursor: string; afterId: string; snapshot: string | null }, limit: number) => Promise<NewsPage>;
+  readonly look: (
+    link: LinkId,
+    from: { cursor: string; afterId: string; snapshot: string | null },
+    limit: number,
+  ) => Promise<NewsPage>;
   readonly forget: (link: LinkId, rows: readonly { id: string; written: string }[]) => Promise<void>;
   /** Writes to the connection; false: it takes no more until it has drained. */
   readonly write: (news: readonly News[]) => boolean;

@@ -71,27 +71,53 @@ export function step(state: State, message: Message): { state: State; effects: r
   }
 }
 
-function drive(row: Row, { claimed, now }: { claimed: boolean; now: number }): { state: State; effects: readonly Effect[] } {
+function drive(
+  row: Row,
+  { claimed, now }: { claimed: boolean; now: number },
+): { state: State; effects: readonly Effect[] } {
   if (claimed) return ask(row);
-  const base = { uniqueId: row.uniqueId, version: row.version, transport: null, outcome: null, tell: null, wakes: false };
+  const base = {
+    uniqueId: row.uniqueId,
+    version: row.version,
+    transport: null,
+    outcome: null,
+    tell: null,
+    wakes: false,
+  };
   const delivered = rankOf(row.status) >= rankOf("DELIVERED");
   if (row.expiresAt <= now) {
     const untold = !delivered && row.outcome === null;
     const detail = delivered ? "no longer kept for fetching" : "expired before any device fetched it";
-    return note({ ...base, event: "EXPIRED", detail, outcome: delivered ? null : "EXPIRED", tell: untold ? "FAILED" : null, due: "never" });
+    return note({
+      ...base,
+      event: "EXPIRED",
+      detail,
+      outcome: delivered ? null : "EXPIRED",
+      tell: untold ? "FAILED" : null,
+      due: "never",
+    });
   }
   if (!delivered) {
     // An outcome has been told: no more wake-ups, but the page stays fetchable until it expires.
     if (row.outcome !== null) return note({ ...base, event: "WAIT", detail: "kept until it expires", due: "expiry" });
     if (row.deviceDeadline !== null && row.deviceDeadline <= now) {
-      const detail = row.status === "ENROUTE" ? "woken, but not fetched by any device in time" : "no device could be woken in time";
+      const detail =
+        row.status === "ENROUTE" ? "woken, but not fetched by any device in time" : "no device could be woken in time";
       return note({ ...base, event: "FAILED", detail, outcome: "FAILED", tell: "FAILED", due: "expiry" });
     }
   } else {
-    if (row.answer !== null || row.userDeadline === null) return note({ ...base, event: "WAIT", detail: "nothing is due", due: "never" });
+    if (row.answer !== null || row.userDeadline === null)
+      return note({ ...base, event: "WAIT", detail: "nothing is due", due: "never" });
     if (row.userDeadline <= now) {
       const told = row.outcome === null ? ("FAILED" as const) : null;
-      return note({ ...base, event: "FAILED", detail: "delivered, but not answered in time", outcome: "FAILED", tell: told, due: "never" });
+      return note({
+        ...base,
+        event: "FAILED",
+        detail: "delivered, but not answered in time",
+        outcome: "FAILED",
+        tell: told,
+        due: "never",
+      });
     }
   }
   const change: Change = { ...base, event: "WAKE", detail: null, wakes: true, due: CLAIM_MS };
@@ -114,10 +140,21 @@ function answered(state: State & { kind: "asking" }, deviceId: DeviceId): { stat
   return conclude(state.row, state.handed, state.reasons);
 }
 
-function conclude(row: Row, handed: readonly NotificationId[], reasons: readonly string[]): { state: State; effects: readonly Effect[] } {
+function conclude(
+  row: Row,
+  handed: readonly NotificationId[],
+  reasons: readonly string[],
+): { state: State; effects: readonly Effect[] } {
   const base = { uniqueId: row.uniqueId, version: row.version, outcome: null, wakes: false } as const;
   if (handed.length === 0) {
-    return note({ ...base, event: "WAIT", detail: reasons[0] ?? "no device to ask", transport: null, tell: null, due: retryMs(row.wakeups) });
+    return note({
+      ...base,
+      event: "WAIT",
+      detail: reasons[0] ?? "no device to ask",
+      transport: null,
+      tell: null,
+      due: retryMs(row.wakeups),
+    });
   }
   const detail = handed.join(" ");
   if (rankOf(row.status) < rankOf("ENROUTE")) {

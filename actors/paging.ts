@@ -6,11 +6,12 @@
  *   sweep ───────── due ─────────┘                                (gateways/core2core)
  *   receipt ─► one statement ─► hint to the host's link
  */
-import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
+
 import type { ActorSystem, Parent } from "../cluster/actor-system.ts";
 import type { Bus } from "../cluster/bus.ts";
 import type { Membership } from "../cluster/membership.ts";
 import { openLeaves } from "../cluster/routing.ts";
+import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
 import { acceptPages, type PageToAccept, type Verdict, type WakeTarget } from "../persistence/acceptance.ts";
@@ -18,7 +19,7 @@ import { makeBatch } from "../persistence/batch.ts";
 import type { Database } from "../persistence/database.ts";
 import { type Change, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
-import { deviceBehaviour, type Message as DeviceMessage, type HostedPort } from "./device.ts";
+import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
 import { type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
 
 export type Paging = {
@@ -170,7 +171,8 @@ export function openPaging(
             targets: verdict.targets,
           };
           start(row, true, 0, () => clock.monotonic() < asked + FIRST_CLAIM_MS);
-          if (verdict.trackingIdReused) log.warn({ uniqueId: page.uniqueId }, "other content came under a trackingId used before");
+          if (verdict.trackingIdReused)
+            log.warn({ uniqueId: page.uniqueId }, "other content came under a trackingId used before");
           break;
         }
         case "repeated":

@@ -37,7 +37,6 @@ export type PhoneEvents = {
   onWakeUp?(push: object): void;
   /** `offline`: why, as a code or the server's words. */
   onState?(state: "online" | "offline", why: string | null): void;
-  onPushState?(state: "listening" | "lost"): void;
 };
 
 export type PhoneOptions = {
@@ -69,6 +68,11 @@ export function openPhone(
   let fetches = true;
   let online: boolean | null = null;
   let wake = new AbortController();
+
+  function looks(): void {
+    fetches = true;
+    stir();
+  }
 
   function stir(): void {
     wake.abort();
@@ -141,10 +145,10 @@ export function openPhone(
     emulatorUrl,
     onWakeUp(push) {
       if (push !== null) events.onWakeUp?.(push);
-      fetches = true;
-      stir();
+      looks();
     },
-    ...(events.onPushState ? { onState: events.onPushState } : {}),
+    // The emulator goes with its server: see at once whether that is away too.
+    onLost: looks,
   });
 
   return {

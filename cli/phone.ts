@@ -6,7 +6,14 @@ import { CommandFault, EXIT, type ExitCode } from "./exit.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type CommonOptions, oneOf, outputOf, withApi } from "./options.ts";
 import { clockText, type Output } from "./output.ts";
-import { type AmcMessage, PhoneRefused, type Registration, register } from "./phone-client.ts";
+import {
+  type AmcMessage,
+  PhoneRefused,
+  type PhoneServer,
+  phoneClient,
+  type Registration,
+  register,
+} from "./phone-client.ts";
 import { onKeys } from "./phone-keys.ts";
 import { cardLines } from "./phone-screen.ts";
 import { openPhone, type PhoneEvents, type PhoneSession } from "./phone-session.ts";
@@ -75,7 +82,7 @@ async function phone(options: PhoneOptions): Promise<ExitCode> {
   };
 
   const backoff = makeBackoff(RETRY_MIN_MS, RETRY_MAX_MS);
-  let registration = await registered(options, output, options.fresh === true);
+  let registration = await registered(options, server, output, options.fresh === true);
   while (!signal.aborted) {
     const end = await live(registration);
     if (end === "off") break;
@@ -97,7 +104,7 @@ async function phone(options: PhoneOptions): Promise<ExitCode> {
   async function again(): Promise<Registration> {
     for (;;) {
       try {
-        return await registered(options, output, true);
+        return await registered(options, server, output, true);
       } catch (error) {
         const temporary = error instanceof CommandFault && error.exitCode === EXIT.unavailable;
         if (!temporary || signal.aborted) throw error;
@@ -108,7 +115,12 @@ async function phone(options: PhoneOptions): Promise<ExitCode> {
 }
 
 /** The kept registration where it fits the options, else a new one. */
-async function registered(options: PhoneOptions, output: Output, fresh: boolean): Promise<Registration> {
+async function registered(
+  options: PhoneOptions,
+  server: () => PhoneServer,
+  output: Output,
+  fresh: boolean,
+): Promise<Registration> {
   const dataDir = dataDirOf(options, process.env);
   const gatewayType = options.ios ? "APNS" : "GCM";
   const { destination, siteId, owner, code } = await findSubscriber(options);
@@ -118,20 +130,23 @@ async function registered(options: PhoneOptions, output: Output, fresh: boolean)
   let registration = stored?.registration;
   const reused = !fresh && fits && !shared;
   if (!reused || registration === undefined) {
-    const url = findUrl(options, process.env);
-    const ca = options.ca === undefined ? undefined : readFile(options.ca);
+    const place = server();
     try {
-      registration = await register(
-        { url, ca },
-        { siteId, destination, registrationCode: await code(), gatewayType, confirms: options.confirms },
-      );
+      registration = await register(place, {
+        siteId,
+        destination,
+        registrationCode: await code(),
+        gatewayType,
+        confirms: options.confirms,
+      });
     } catch (error) {
       if (error instanceof PhoneRefused) throw new CommandFault(EXIT.notAllowed, error.message);
-      throw error instanceof CommandFault ? error : unreachable(url, error);
+      throw error instanceof CommandFault ? error : unreachable(place.url, error);
     }
   }
   // The one of two phones at once that came first keeps the place.
   if (!shared) store(dataDir, registration);
+  if (!shared && !reused && stored !== null) await leave(server, stored.registration);
   output.record({ event: "registered", destination, vendorId: registration.vendorId, gatewayType, reused });
   output.line(
     `${output.paint("bold", `Phone of ${owner ?? destination}`)}, ${destination}, ${options.ios ? "iOS" : "Android"}`,
@@ -143,6 +158,13 @@ async function registered(options: PhoneOptions, output: Output, fresh: boolean)
     ),
   );
   return registration;
+}
+
+/** A device nobody can be any more would be woken for nothing. Best effort: the server may have forgotten it. */
+async function leave(server: () => PhoneServer, old: Registration): Promise<void> {
+  await phoneClient(server, old)
+    .unregister()
+    .catch(() => {});
 }
 
 function isAlive(pid: number): boolean {

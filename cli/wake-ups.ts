@@ -14,7 +14,8 @@ export type WakeUps = {
   /** Base URL, asked before every attempt; null while there is no emulator. */
   emulatorUrl(): string | null;
   onWakeUp(push: object | null): void;
-  onState?(state: "listening" | "lost"): void;
+  /** The stream broke. */
+  onLost?(): void;
 };
 
 const BACKOFF_MIN_MS = 200;
@@ -24,6 +25,7 @@ export async function hearWakeUps(options: WakeUps): Promise<void> {
   const { notificationAddress, signal } = options;
   const backoff = makeBackoff(BACKOFF_MIN_MS, BACKOFF_MAX_MS);
   const token = encodeURIComponent(notificationAddress);
+  let listening = false;
   let newest: string | null = null;
 
   /** For an emulator without a stream; true when its newest push is another than before. */
@@ -44,7 +46,7 @@ export async function hearWakeUps(options: WakeUps): Promise<void> {
           signal,
           onOpen() {
             backoff.reset();
-            options.onState?.("listening");
+            listening = true;
             options.onWakeUp(null);
           },
           onData: (data) => options.onWakeUp(read(data)),
@@ -54,7 +56,8 @@ export async function hearWakeUps(options: WakeUps): Promise<void> {
       if (url !== null && (await poll(url).catch(() => false))) options.onWakeUp(null);
     }
     if (signal.aborted) return;
-    options.onState?.("lost");
+    if (listening) options.onLost?.();
+    listening = false;
     await pause(backoff.next(), signal);
   }
 }

@@ -9,7 +9,7 @@
  * A failed turn loses its message, so a mailbox must never be the only place a fact lives. nact copies a parent's list
  * of children at every message to the parent: hot messages go to leaves, by address.
  */
-import { dispatch, start, spawn as spawnInNact, stop as stopInNact } from "nact";
+import { dispatch, spawn as spawnInNact, start, stop as stopInNact } from "nact";
 
 export type Told = "queued" | "full" | "gone";
 
@@ -114,7 +114,9 @@ export function startActorSystem(name: string): ActorSystem {
 
   return {
     root: { ref: system },
-    branch: (parent, branchName) => ({ ref: spawnInNact(parent.ref as never, (() => null) as never, branchName) as NactRef }),
+    branch: (parent, branchName) => ({
+      ref: spawnInNact(parent.ref as never, (() => null) as never, branchName) as NactRef,
+    }),
     spawn,
     depth: () => depth,
     actors: () => actors,

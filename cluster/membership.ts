@@ -26,7 +26,13 @@ const LEASE_MARGIN_MS = 300;
 const JOIN_DELAY_MS = 3_000;
 
 export type ClusterView = {
-  readonly nodes: readonly { readonly name: string; readonly boot: BootId; readonly state: string; readonly load: number; readonly shards: number }[];
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly boot: BootId;
+    readonly state: string;
+    readonly load: number;
+    readonly shards: number;
+  }[];
   /** Shards no living node owns. */
   readonly unowned: number;
 };
@@ -67,7 +73,14 @@ export function joinCluster(
 
   async function round(): Promise<void> {
     const asked = clock.monotonic();
-    const self = { boot, name: slice.node, address: slice.address, state: draining ? ("DRAINING" as const) : ("LIVE" as const), load: ports.load(), lockKey };
+    const self = {
+      boot,
+      name: slice.node,
+      address: slice.address,
+      state: draining ? ("DRAINING" as const) : ("LIVE" as const),
+      load: ports.load(),
+      lockKey,
+    };
     const rows = await renewLease(database, self, LEASE_MS);
     leaseUntil = asked + LEASE_MS - LEASE_MARGIN_MS;
     nodes = rows.filter((row) => row.boot === boot || isAlive(row));
@@ -113,7 +126,8 @@ export function joinCluster(
     shards: () => (clock.monotonic() < leaseUntil ? [...mine] : []),
     leased: () => clock.monotonic() < leaseUntil,
     view: () => ({
-      unowned: SHARD_COUNT - [...ownership.values()].filter((owner) => nodes.some((node) => node.boot === owner)).length,
+      unowned:
+        SHARD_COUNT - [...ownership.values()].filter((owner) => nodes.some((node) => node.boot === owner)).length,
       nodes: nodes.map((node) => ({
         name: node.name,
         boot: node.boot,

@@ -42,7 +42,13 @@ type Rest = { record: FailureRecord; until: number };
 
 export function openLeaves<M>(
   slice: LeavesSlice,
-  ports: { readonly system: ActorSystem; readonly branch: (shard: Shard) => Parent; readonly log: Log; readonly meter: Meter; readonly clock: Clock },
+  ports: {
+    readonly system: ActorSystem;
+    readonly branch: (shard: Shard) => Parent;
+    readonly log: Log;
+    readonly meter: Meter;
+    readonly clock: Clock;
+  },
 ): Leaves<M> {
   const { log, meter, clock } = ports;
   const leaves = new Map<string, Leaf<M>>();

@@ -18,7 +18,11 @@ export type RestartPolicy = {
 export type FailureRecord = readonly number[];
 
 /** Adds a failure at `now` (monotonic ms) and says how long to wait and whether the budget is spent. */
-export function judge(record: FailureRecord, now: number, policy: RestartPolicy): { record: FailureRecord; pauseMs: number; spent: boolean } {
+export function judge(
+  record: FailureRecord,
+  now: number,
+  policy: RestartPolicy,
+): { record: FailureRecord; pauseMs: number; spent: boolean } {
   const recent = [...record, now].filter((at) => at > now - policy.windowMs).slice(-policy.failuresMax - 1);
   const pauseMs = Math.min(policy.pauseMinMs * 2 ** (recent.length - 1), policy.pauseMaxMs);
   return { record: recent, pauseMs, spent: recent.length > policy.failuresMax };

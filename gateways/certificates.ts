@@ -12,7 +12,11 @@ import { createSecureContext } from "node:tls";
 import type { Clock } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 
-export type CertificateSlice = { readonly certFile: string; readonly keyFile: string; readonly clientCaFile: string | null };
+export type CertificateSlice = {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly clientCaFile: string | null;
+};
 
 /** PEM, ready for `tls.createSecureContext` and every server's `setSecureContext`. */
 export type Certificate = {
@@ -40,7 +44,10 @@ export class CertificateFault extends Error {
 }
 
 /** @throws CertificateFault */
-export function openCertificates(slice: CertificateSlice, ports: { readonly log: Log; readonly clock: Clock }): Certificates {
+export function openCertificates(
+  slice: CertificateSlice,
+  ports: { readonly log: Log; readonly clock: Clock },
+): Certificates {
   const log = ports.log.child({ part: "certificates" });
   const files = [slice.certFile, slice.keyFile, ...(slice.clientCaFile === null ? [] : [slice.clientCaFile])];
   const listeners: ((certificate: Certificate) => void)[] = [];
@@ -51,7 +58,8 @@ export function openCertificates(slice: CertificateSlice, ports: { readonly log:
   warnOfExpiry();
 
   function warnOfExpiry(): void {
-    if (notAfter <= ports.clock.wall()) log.warn({ expired: new Date(notAfter).toISOString() }, "the certificate has expired");
+    if (notAfter <= ports.clock.wall())
+      log.warn({ expired: new Date(notAfter).toISOString() }, "the certificate has expired");
   }
 
   async function look(): Promise<void> {
@@ -61,7 +69,10 @@ export function openCertificates(slice: CertificateSlice, ports: { readonly log:
     try {
       ({ certificate, notAfter } = check(slice, await Promise.all(files.map((file) => readFile(file, "utf8")))));
     } catch (error) {
-      log.error({ ...faultFields(error), reason: error instanceof CertificateFault ? error.message : "unreadable" }, "certificate kept as it was");
+      log.error(
+        { ...faultFields(error), reason: error instanceof CertificateFault ? error.message : "unreadable" },
+        "certificate kept as it was",
+      );
       return;
     }
     log.info({ until: new Date(notAfter).toISOString() }, "certificate changed");
@@ -88,8 +99,16 @@ export function openCertificates(slice: CertificateSlice, ports: { readonly log:
   };
 }
 
-function check(slice: CertificateSlice, [cert, key, ca]: readonly string[]): { certificate: Certificate; notAfter: number } {
-  const certificate: Certificate = { cert: cert!, key: key!, minVersion: "TLSv1.2", ...(ca === undefined ? {} : { ca }) };
+function check(
+  slice: CertificateSlice,
+  [cert, key, ca]: readonly string[],
+): { certificate: Certificate; notAfter: number } {
+  const certificate: Certificate = {
+    cert: cert!,
+    key: key!,
+    minVersion: "TLSv1.2",
+    ...(ca === undefined ? {} : { ca }),
+  };
   const leaf = parse(slice.certFile, "is no PEM certificate", () => new X509Certificate(cert!));
   const secret = parse(slice.keyFile, "is no unencrypted PEM private key", () => createPrivateKey(key!));
   if (!leaf.checkPrivateKey(secret)) throw new CertificateFault(`${slice.keyFile} is not the key of ${slice.certFile}`);

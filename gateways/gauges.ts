@@ -20,18 +20,33 @@ export async function readGauges(ports: {
     { name: "sockets", labels: { kind: "mxpp_tls" }, value: tls },
     { name: "mailbox_depth", labels: { actor: "all" }, value: ports.system.depth() },
     { name: "shards", value: ports.membership.shards().length },
-    ...Object.entries(ports.paging.depths()).map(([batch, value]): GaugeReading => ({ name: "batch_depth", labels: { batch }, value })),
+    ...Object.entries(ports.paging.depths()).map(
+      ([batch, value]): GaugeReading => ({ name: "batch_depth", labels: { batch }, value }),
+    ),
   ];
   // A database that is away takes only its own gauges with it.
-  const [outbox, due, pushes] = await Promise.allSettled([outboxBacklog(ports.premise), dueBacklog(ports.premise), pushBacklog(ports.core)]);
+  const [outbox, due, pushes] = await Promise.allSettled([
+    outboxBacklog(ports.premise),
+    dueBacklog(ports.premise),
+    pushBacklog(ports.core),
+  ]);
   if (outbox.status === "fulfilled") {
-    here.push({ name: "outbox_rows", value: outbox.value.rows }, { name: "outbox_oldest_seconds", value: outbox.value.oldestSeconds });
+    here.push(
+      { name: "outbox_rows", value: outbox.value.rows },
+      { name: "outbox_oldest_seconds", value: outbox.value.oldestSeconds },
+    );
   }
   if (due.status === "fulfilled") {
-    here.push({ name: "due_rows", value: due.value.rows }, { name: "due_oldest_seconds", value: due.value.oldestSeconds });
+    here.push(
+      { name: "due_rows", value: due.value.rows },
+      { name: "due_oldest_seconds", value: due.value.oldestSeconds },
+    );
   }
   if (pushes.status === "fulfilled") {
-    here.push({ name: "push_queue_rows", value: pushes.value.rows }, { name: "push_queue_oldest_seconds", value: pushes.value.oldestSeconds });
+    here.push(
+      { name: "push_queue_rows", value: pushes.value.rows },
+      { name: "push_queue_oldest_seconds", value: pushes.value.oldestSeconds },
+    );
   }
   return here;
 }

@@ -16,7 +16,12 @@ export type HealthPorts = {
 
 const CHECK_DEADLINE_MS = 1_000;
 
-const Check = Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.Union([Type.String(), Type.Null()]), ms: Type.Number() });
+const Check = Type.Object({
+  name: Type.String(),
+  ok: Type.Boolean(),
+  detail: Type.Union([Type.String(), Type.Null()]),
+  ms: Type.Number(),
+});
 const Readiness = Type.Object({
   ready: Type.Boolean(),
   mode: Type.Union([Type.Literal("dev"), Type.Literal("production")]),
@@ -34,7 +39,13 @@ export function healthRoutes(ports: HealthPorts): RouteSet {
   return (app) => {
     app.get(
       "/healthz",
-      { schema: { tags: ["health"], summary: "The process answers", response: { 200: Type.Object({ ok: Type.Literal(true) }) } } },
+      {
+        schema: {
+          tags: ["health"],
+          summary: "The process answers",
+          response: { 200: Type.Object({ ok: Type.Literal(true) }) },
+        },
+      },
       async (_request, reply) => {
         reply.header("cache-control", "no-store");
         return { ok: true as const };
@@ -42,7 +53,13 @@ export function healthRoutes(ports: HealthPorts): RouteSet {
     );
     app.get(
       "/readyz",
-      { schema: { tags: ["health"], summary: "Whether pages may be sent here", response: { 200: Readiness, 503: Readiness } } },
+      {
+        schema: {
+          tags: ["health"],
+          summary: "Whether pages may be sent here",
+          response: { 200: Readiness, 503: Readiness },
+        },
+      },
       async (_request, reply) => {
         const answers = await Promise.all(
           checks.map(async ({ name, ask }) => {

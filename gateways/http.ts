@@ -79,7 +79,10 @@ export async function openHttp(
     const server: Server =
       certificates === null
         ? createHttpServer(options, handler)
-        : createHttpsServer({ ...options, ...pairOf(certificates), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS }, handler);
+        : createHttpsServer(
+            { ...options, ...pairOf(certificates), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS },
+            handler,
+          );
     server.maxConnections = CONNECTIONS_MAX;
     server.on("connection", (socket: Socket) => {
       sockets.add(socket);
@@ -88,7 +91,8 @@ export async function openHttp(
     // A handshake that fails (a probe, plain HTTP, an old TLS) is the caller's affair.
     server.on("tlsClientError", () => {});
     certificates?.onChange(() => {
-      if (!closing) (server as unknown as { setSecureContext(pair: object): void }).setSecureContext(pairOf(certificates));
+      if (!closing)
+        (server as unknown as { setSecureContext(pair: object): void }).setSecureContext(pairOf(certificates));
     });
     return server;
   }
@@ -108,7 +112,8 @@ export async function openHttp(
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
     // The route's pattern, never the URL: ids and queries stay out of the log.
-    if (problem.code === "internal") log.error({ ...faultFields(error), method: request.method, route: request.routeOptions.url }, "request failed");
+    if (problem.code === "internal")
+      log.error({ ...faultFields(error), method: request.method, route: request.routeOptions.url }, "request failed");
     return sendProblem(reply, problem);
   });
   app.addHook("onSend", async (_request, reply) => {

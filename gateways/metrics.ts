@@ -9,7 +9,16 @@ import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Log } from "../log.ts";
 import { faultFields } from "../log.ts";
-import type { CounterName, Counters, GaugeName, GaugeReading, Gauges, HistogramName, Histograms, Meter } from "../meter.ts";
+import type {
+  CounterName,
+  Counters,
+  GaugeName,
+  GaugeReading,
+  Gauges,
+  HistogramName,
+  Histograms,
+  Meter,
+} from "../meter.ts";
 import { boundedProbe, type Probe } from "./probe.ts";
 
 type Entry<Label> = { readonly help: string; readonly labels: readonly Label[]; readonly buckets?: readonly number[] };
@@ -34,8 +43,16 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
 };
 
 const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } = {
-  page_status: { help: "From acceptance of a page to each status.", labels: ["status", "priority"], buckets: STAGE_SECONDS },
-  push: { help: "From a push being due to the push service's answer.", labels: ["provider", "outcome"], buckets: CALL_SECONDS },
+  page_status: {
+    help: "From acceptance of a page to each status.",
+    labels: ["status", "priority"],
+    buckets: STAGE_SECONDS,
+  },
+  push: {
+    help: "From a push being due to the push service's answer.",
+    labels: ["provider", "outcome"],
+    buckets: CALL_SECONDS,
+  },
   client_request: { help: "From a phone's request to its answer.", labels: ["operation"], buckets: CALL_SECONDS },
 };
 
@@ -67,15 +84,24 @@ const VALUE = /^[\w .:/+-]{1,64}$/;
 const CLOSE_DEADLINE_MS = 1_000;
 
 /** @throws the listener's own error, such as EADDRINUSE */
-export async function openMetrics(slice: { readonly bind: string; readonly port: number }, ports: MetricsPorts): Promise<MetricsGateway> {
+export async function openMetrics(
+  slice: { readonly bind: string; readonly port: number },
+  ports: MetricsPorts,
+): Promise<MetricsGateway> {
   const log = ports.log.child({ part: "metrics" });
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const meter = makeMeter(registry);
   const gauges = makeGauges(registry);
-  const faults = new Counter({ name: "tocsin_gauge_faults_total", help: "Gauges that could not be read.", registers: [registry] });
+  const faults = new Counter({
+    name: "tocsin_gauge_faults_total",
+    help: "Gauges that could not be read.",
+    registers: [registry],
+  });
   watchUtilization(registry);
-  const sources = ports.gauges.map((source) => boundedProbe<readonly GaugeReading[] | null>(source, SOURCE_DEADLINE_MS, () => null));
+  const sources = ports.gauges.map((source) =>
+    boundedProbe<readonly GaugeReading[] | null>(source, SOURCE_DEADLINE_MS, () => null),
+  );
   let scrape: Promise<string> | null = null;
 
   async function read(): Promise<string> {
@@ -88,23 +114,26 @@ export async function openMetrics(slice: { readonly bind: string; readonly port:
     return registry.metrics();
   }
 
-  const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, maxHeaderSize: 16_384 }, (request, response) => {
-    if (request.url?.split("?")[0] !== "/metrics" || (request.method !== "GET" && request.method !== "HEAD")) {
-      response.writeHead(404, { "content-type": "text/plain" }).end("Metrics are at /metrics\n");
-      return;
-    }
-    // Scrapers that come at once share one reading.
-    scrape ??= read().finally(() => {
-      scrape = null;
-    });
-    scrape.then(
-      (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
-      (error: unknown) => {
-        log.error(faultFields(error), "metrics cannot be read");
-        response.writeHead(500).end();
-      },
-    );
-  });
+  const server = createServer(
+    { requestTimeout: 5_000, headersTimeout: 5_000, maxHeaderSize: 16_384 },
+    (request, response) => {
+      if (request.url?.split("?")[0] !== "/metrics" || (request.method !== "GET" && request.method !== "HEAD")) {
+        response.writeHead(404, { "content-type": "text/plain" }).end("Metrics are at /metrics\n");
+        return;
+      }
+      // Scrapers that come at once share one reading.
+      scrape ??= read().finally(() => {
+        scrape = null;
+      });
+      scrape.then(
+        (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
+        (error: unknown) => {
+          log.error(faultFields(error), "metrics cannot be read");
+          response.writeHead(500).end();
+        },
+      );
+    },
+  );
   server.maxConnections = 64;
   server.on("clientError", (_error, socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
@@ -128,12 +157,22 @@ export async function openMetrics(slice: { readonly bind: string; readonly port:
 
 function makeMeter(registry: Registry): Meter {
   const counters = new Map(
-    entries(COUNTERS).map(([name, entry]) => [name, bounded(entry, new Counter({ ...options(`${name}_total`, entry), registers: [registry] }))]),
+    entries(COUNTERS).map(([name, entry]) => [
+      name,
+      bounded(entry, new Counter({ ...options(`${name}_total`, entry), registers: [registry] })),
+    ]),
   );
   const histograms = new Map(
     entries(HISTOGRAMS).map(([name, entry]) => [
       name,
-      bounded(entry, new Histogram({ ...options(`${name}_seconds`, entry), buckets: [...(entry.buckets ?? CALL_SECONDS)], registers: [registry] })),
+      bounded(
+        entry,
+        new Histogram({
+          ...options(`${name}_seconds`, entry),
+          buckets: [...(entry.buckets ?? CALL_SECONDS)],
+          registers: [registry],
+        }),
+      ),
     ]),
   );
   return {
@@ -162,7 +201,10 @@ function makeGauges(registry: Registry) {
 type Labels = { readonly [label: string]: string | undefined };
 
 /** Beside the metric, a reader of labels that knows which values it has given out. */
-function bounded<Metric>(entry: Entry<string>, metric: Metric): { metric: Metric; values(labels: Labels): Record<string, string> } {
+function bounded<Metric>(
+  entry: Entry<string>,
+  metric: Metric,
+): { metric: Metric; values(labels: Labels): Record<string, string> } {
   const known = new Map(entry.labels.map((label) => [label, new Set<string>()]));
   return {
     metric,

@@ -40,7 +40,11 @@ export class Problem extends Error {
   readonly code: ProblemCode;
   readonly errors: readonly FieldFault[];
   readonly retryAfterSeconds: number | null;
-  constructor(code: ProblemCode, detail: string, more: { errors?: readonly FieldFault[]; retryAfterSeconds?: number } = {}) {
+  constructor(
+    code: ProblemCode,
+    detail: string,
+    more: { errors?: readonly FieldFault[]; retryAfterSeconds?: number } = {},
+  ) {
     super(detail);
     this.name = "Problem";
     this.code = code;
@@ -54,24 +58,41 @@ const ERRORS_MAX = 10;
 /** Whatever a route threw, as an entry of the catalogue; nothing of an unforeseen error's text is passed on. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error;
-  if (error instanceof DatabaseDown) return new Problem("unavailable", "The database cannot be reached; try again shortly.", { retryAfterSeconds: 1 });
-  if (error instanceof Conflict) return new Problem("unavailable", "The database was busy with the same rows; try again.", { retryAfterSeconds: 1 });
+  if (error instanceof DatabaseDown)
+    return new Problem("unavailable", "The database cannot be reached; try again shortly.", { retryAfterSeconds: 1 });
+  if (error instanceof Conflict)
+    return new Problem("unavailable", "The database was busy with the same rows; try again.", { retryAfterSeconds: 1 });
   if (error instanceof BadData) return new Problem("invalid-field", "The database refused one of the values.");
   const { validation, validationContext, statusCode } = error as Partial<FastifyError>;
   if (validation !== undefined) {
-    const errors = validation.filter(isOwnFault).slice(0, ERRORS_MAX).map((fault) => faultOf(validationContext ?? "request", fault));
-    return new Problem("invalid-field", `${errors[0]?.field ?? "The request"} ${errors[0]?.fault ?? "has an unknown field"}.`, { errors });
+    const errors = validation
+      .filter(isOwnFault)
+      .slice(0, ERRORS_MAX)
+      .map((fault) => faultOf(validationContext ?? "request", fault));
+    return new Problem(
+      "invalid-field",
+      `${errors[0]?.field ?? "The request"} ${errors[0]?.fault ?? "has an unknown field"}.`,
+      { errors },
+    );
   }
   if (statusCode === 413) return new Problem("too-large", "The body is larger than this API takes.");
   if (statusCode === 415) return new Problem("unsupported-media-type", "Send the body as application/json.");
-  if (statusCode === 503) return new Problem("unavailable", "This node is stopping; another takes the request.", { retryAfterSeconds: 1 });
-  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return new Problem("bad-request", "The request is not well-formed.");
+  if (statusCode === 503)
+    return new Problem("unavailable", "This node is stopping; another takes the request.", { retryAfterSeconds: 1 });
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
+    return new Problem("bad-request", "The request is not well-formed.");
   return new Problem("internal", "The server failed; its log says more under the time of this answer.");
 }
 
 export function bodyOf(problem: Problem): ProblemBody {
   const { status, title } = CATALOGUE[problem.code];
-  const body = { type: `urn:tocsin:problem:${problem.code}`, title, status, detail: problem.message, code: problem.code };
+  const body = {
+    type: `urn:tocsin:problem:${problem.code}`,
+    title,
+    status,
+    detail: problem.message,
+    code: problem.code,
+  };
   return problem.errors.length === 0 ? body : { ...body, errors: problem.errors };
 }
 

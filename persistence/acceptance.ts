@@ -2,9 +2,17 @@
  * Accepting a page: ONE statement that finds the recipient, writes the message with its history and what the host is to
  * be told, and answers for every page what became of it. A host hears ACCEPTED only because this has committed.
  */
-import { type GatewayType, type HostSystemId, type LinkId, PRIORITIES, type Priority, type SubscriberId } from "../domain.ts";
+
 import type { Answer, DeviceId, Outcome, SiteId, StatusText, TenantId, UniqueId } from "../domain.ts";
-import { transportOf } from "../domain.ts";
+import {
+  type GatewayType,
+  type HostSystemId,
+  type LinkId,
+  PRIORITIES,
+  type Priority,
+  type SubscriberId,
+  transportOf,
+} from "../domain.ts";
 import type { Database } from "./database.ts";
 
 export type PageToAccept = {
@@ -61,7 +69,12 @@ export type Verdict =
       /** Other content came under this trackingId before. */
       readonly trackingIdReused: boolean;
     }
-  | { readonly kind: "repeated"; readonly status: StatusText; readonly reason: string | null; readonly linkId: LinkId | null }
+  | {
+      readonly kind: "repeated";
+      readonly status: StatusText;
+      readonly reason: string | null;
+      readonly linkId: LinkId | null;
+    }
   | { readonly kind: "refused"; readonly reason: "unknown destination" | "no registered device" | "digest collision" };
 
 /** Until when the accepting node has the first wake-up to itself: it is claimed with the insert. */
@@ -85,8 +98,14 @@ type Row = {
 };
 
 /** Answers in the order of `pages`. No two of them may share a uniqueId. */
-export async function acceptPages(database: Database, node: string, pages: readonly PageToAccept[]): Promise<Verdict[]> {
-  const input = JSON.stringify(pages.map((page, n) => ({ ...page, n, priority: PRIORITIES.indexOf(page.priority), sentAt: iso(page.sentAt) })));
+export async function acceptPages(
+  database: Database,
+  node: string,
+  pages: readonly PageToAccept[],
+): Promise<Verdict[]> {
+  const input = JSON.stringify(
+    pages.map((page, n) => ({ ...page, n, priority: PRIORITIES.indexOf(page.priority), sentAt: iso(page.sentAt) })),
+  );
   const rows = await database.run<Row>(
     (sql) => sql`
     with input as (
@@ -161,7 +180,11 @@ export async function acceptPages(database: Database, node: string, pages: reado
 function verdictOf(row: Row): Verdict {
   if (row.known && row.same_digest === false) return { kind: "refused", reason: "digest collision" };
   if (row.known && row.status !== null) {
-    return { kind: "repeated", ...presentStatus(row.status, row.answer, row.outcome, row.outcome_reason), linkId: row.known_link };
+    return {
+      kind: "repeated",
+      ...presentStatus(row.status, row.answer, row.outcome, row.outcome_reason),
+      linkId: row.known_link,
+    };
   }
   if (row.subscriber_id === null) return { kind: "refused", reason: "unknown destination" };
   if (!row.has_device) return { kind: "refused", reason: "no registered device" };

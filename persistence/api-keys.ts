@@ -57,7 +57,10 @@ export async function makeSignInToken(meta: Database): Promise<string> {
 }
 
 /** Spends the token for a key; null when it was never one, is spent, or has expired. */
-export async function exchangeSignInToken(meta: Database, token: string): Promise<{ apiKey: string; expiresAt: Date } | null> {
+export async function exchangeSignInToken(
+  meta: Database,
+  token: string,
+): Promise<{ apiKey: string; expiresAt: Date } | null> {
   const apiKey = makeApiKey();
   const [row] = await meta.run<{ expiresAt: Date }>(
     (sql) => sql`

@@ -1,7 +1,7 @@
 /** How much waits, for the gauges and the overload supervisor. Counting stops at a limit: beyond it the number says enough. */
 import type { Database } from "./database.ts";
 
-export type Backlog = { readonly rows: number; /** null: nothing waits. */ readonly oldestSeconds: number | null };
+export type Backlog = { readonly rows: number /** null: nothing waits. */; readonly oldestSeconds: number | null };
 
 const COUNT_MAX = 100_000;
 

@@ -73,7 +73,8 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
     let results: readonly Out[];
     try {
       results = await options.write(batch.map((pending) => pending.entry));
-      if (results.length !== batch.length) throw new Error(`a batch of ${batch.length} was answered ${results.length} times`);
+      if (results.length !== batch.length)
+        throw new Error(`a batch of ${batch.length} was answered ${results.length} times`);
     } catch (error) {
       if (error instanceof Conflict && tries > 1) return write(batch, tries - 1);
       if (error instanceof BadData && batch.length > 1) {

@@ -96,7 +96,16 @@ const CONNECTION_CODES = new Set([
   "25006", // read-only: demoted in place
 ]);
 /** Errors after which the statement is known not to have been carried out. */
-const NOT_STARTED = new Set(["CONNECT_TIMEOUT", "ECONNREFUSED", "ENOTFOUND", "ENOENT", "EHOSTUNREACH", "53300", "57P03", "25006"]);
+const NOT_STARTED = new Set([
+  "CONNECT_TIMEOUT",
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "ENOENT",
+  "EHOSTUNREACH",
+  "53300",
+  "57P03",
+  "25006",
+]);
 
 /** Options every connection of Tocsin shares. */
 export function connectionOptions(name: string): postgres.Options<Record<string, never>> {
@@ -213,7 +222,12 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
 
 /** Whether the server at this URL answers in time and takes writes. */
 async function isPrimary(url: string, node: string): Promise<boolean> {
-  const probe = postgres(url, { ...connectionOptions(`tocsin probe ${node}`), max: 1, connect_timeout: 1, fetch_types: false });
+  const probe = postgres(url, {
+    ...connectionOptions(`tocsin probe ${node}`),
+    max: 1,
+    connect_timeout: 1,
+    fetch_types: false,
+  });
   try {
     const [row] = await withDeadline(
       probe<{ writable: boolean }[]>`
@@ -251,7 +265,8 @@ function classify(error: unknown): Error {
   if (error instanceof DeadlinePassed) return new DatabaseDown(true, { cause: error });
   const code = (error as { code?: unknown } | null)?.code;
   if (typeof code !== "string") return error instanceof Error ? error : new Error("the database driver failed");
-  if (CONNECTION_CODES.has(code) || code.startsWith("08")) return new DatabaseDown(!NOT_STARTED.has(code), { cause: error });
+  if (CONNECTION_CODES.has(code) || code.startsWith("08"))
+    return new DatabaseDown(!NOT_STARTED.has(code), { cause: error });
   if (code === "40P01" || code === "40001" || code === "55P03") return new Conflict(code);
   if (code.startsWith("22") || code.startsWith("23")) {
     const constraint = (error as { constraint_name?: unknown }).constraint_name;

@@ -16,7 +16,11 @@ export type Demo = {
   readonly hostSystemId: HostSystemId;
   readonly hostName: string;
   /** null: this code was replaced, and only the operator who did so knows the new one. */
-  readonly subscribers: readonly { readonly name: string; readonly destination: string; readonly registrationCode: string | null }[];
+  readonly subscribers: readonly {
+    readonly name: string;
+    readonly destination: string;
+    readonly registrationCode: string | null;
+  }[];
 };
 
 const SITE = "Demo Hospital";
@@ -34,10 +38,15 @@ const PEOPLE = [
 
 export async function seedDemo(premise: Database, meta: Database): Promise<Demo> {
   // A name taken in between is the same demo, sown by another node.
-  const site = (await findSiteByName(meta, SITE)) ?? (await createSite(meta, { tenantId: DEFAULT_TENANT, name: SITE })) ?? (await findSiteByName(meta, SITE));
+  const site =
+    (await findSiteByName(meta, SITE)) ??
+    (await createSite(meta, { tenantId: DEFAULT_TENANT, name: SITE })) ??
+    (await findSiteByName(meta, SITE));
   if (site === null) throw new Error("the demo site went away while it was being made");
   const owner = { tenantId: site.tenantId, siteId: site.id };
-  const [install] = await premise.run<{ key: string }>((sql) => sql`select message_key as key from premise_core.install`);
+  const [install] = await premise.run<{ key: string }>(
+    (sql) => sql`select message_key as key from premise_core.install`,
+  );
 
   for (const person of PEOPLE) {
     const registrationCodeHash = hashRegistrationCode(codeOf(install!.key, person.destination));
@@ -53,7 +62,10 @@ export async function seedDemo(premise: Database, meta: Database): Promise<Demo>
   };
 }
 
-async function demoHost(premise: Database, owner: { tenantId: typeof DEFAULT_TENANT; siteId: SiteId }): Promise<HostSystemId> {
+async function demoHost(
+  premise: Database,
+  owner: { tenantId: typeof DEFAULT_TENANT; siteId: SiteId },
+): Promise<HostSystemId> {
   const created = await createHostSystem(premise, owner, {
     name: HOST,
     kind: "MXPP",

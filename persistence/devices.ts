@@ -42,7 +42,12 @@ export function hashSecret(secret: string): Buffer {
 }
 
 export async function findRegistrant(premise: Database, siteId: string, address: string): Promise<Registrant | null> {
-  const [row] = await premise.run<{ id: SubscriberId; tenant_id: TenantId; site_id: SiteId; registration_code_hash: Buffer }>(
+  const [row] = await premise.run<{
+    id: SubscriberId;
+    tenant_id: TenantId;
+    site_id: SiteId;
+    registration_code_hash: Buffer;
+  }>(
     (sql) => sql`
     select subscriber.id, subscriber.tenant_id, subscriber.site_id, subscriber.registration_code_hash
     from premise_core.subscriber_addresses as address
@@ -50,7 +55,12 @@ export async function findRegistrant(premise: Database, siteId: string, address:
     where address.site_id = ${siteId} and address.address = ${address}`,
   );
   if (row === undefined) return null;
-  return { subscriberId: row.id, tenantId: row.tenant_id, siteId: row.site_id, registrationCodeHash: row.registration_code_hash };
+  return {
+    subscriberId: row.id,
+    tenantId: row.tenant_id,
+    siteId: row.site_id,
+    registrationCodeHash: row.registration_code_hash,
+  };
 }
 
 /** Binds the phone to the subscriber and takes its address from whoever had it. The same phone again keeps its id. */
@@ -126,14 +136,21 @@ export async function authenticate(premise: Database, token: string): Promise<De
 }
 
 /** Gives the device another address, taking it from any other device. */
-export async function updateAddress(premise: Database, meta: Database, device: DeviceId, type: GatewayType, address: string): Promise<void> {
+export async function updateAddress(
+  premise: Database,
+  meta: Database,
+  device: DeviceId,
+  type: GatewayType,
+  address: string,
+): Promise<void> {
   await meta.run(
     (sql) => sql`
     update meta.registrations set status = 'REMOVED', removed_at = now()
     where gateway_type = ${type} and notification_address = ${address} and status = 'ACTIVE' and id <> ${device}`,
   );
   await meta.run(
-    (sql) => sql`update meta.registrations set gateway_type = ${type}, notification_address = ${address} where id = ${device}`,
+    (sql) =>
+      sql`update meta.registrations set gateway_type = ${type}, notification_address = ${address} where id = ${device}`,
   );
   await premise.run(
     (sql) => sql`

@@ -44,7 +44,11 @@ export type HostSettings = {
 export type HostConflict = { readonly conflict: "name" | "certificateFingerprint" };
 
 /** All of them, or from `after` on in order of id. */
-export async function hostSystems(premise: Database, after: string | null = null, limit = 10_000): Promise<HostSystem[]> {
+export async function hostSystems(
+  premise: Database,
+  after: string | null = null,
+  limit = 10_000,
+): Promise<HostSystem[]> {
   return premise.run<HostSystem>(
     (sql) => sql`
     select id, tenant_id as "tenantId", site_id as "siteId", name, kind, allowed_addresses as "allowedAddresses",
@@ -144,7 +148,9 @@ export async function removeHostSystem(premise: Database, id: string): Promise<"
 
 function conflictOf(error: unknown): HostConflict {
   if (error instanceof BadData && error.code === "23505") {
-    return { conflict: error.constraint === "host_systems_certificate_fingerprint_key" ? "certificateFingerprint" : "name" };
+    return {
+      conflict: error.constraint === "host_systems_certificate_fingerprint_key" ? "certificateFingerprint" : "name",
+    };
   }
   throw error;
 }

@@ -3,8 +3,9 @@
  * at one call, so that no question reads the whole table; pages under a trackingId stand side by side in the primary
  * key; stuck pages are found by what is due and what is open.
  */
-import { canonicalDestination, type HostSystemId, type Outcome, PRIORITIES, type Priority } from "../domain.ts";
+
 import type { StatusText, UniqueId } from "../domain.ts";
+import { canonicalDestination, type HostSystemId, type Outcome, PRIORITIES, type Priority } from "../domain.ts";
 import type { Database, Sql } from "./database.ts";
 import { idRange } from "./unique-id.ts";
 
@@ -40,7 +41,12 @@ type Row = Omit<ListedMessage, "priority"> & { priority: number; position: strin
 type Position = { readonly us: string | null; readonly id: string | null };
 
 /** Newest first. @throws RangeError for a cursor nobody gave out */
-export async function listMessages(premise: Database, filter: MessageFilter, cursor: string | null, limit: number): Promise<MessagePage> {
+export async function listMessages(
+  premise: Database,
+  filter: MessageFilter,
+  cursor: string | null,
+  limit: number,
+): Promise<MessagePage> {
   const from = positionOf(cursor);
   let rows: Row[] = [];
   for (const window of WINDOWS) {
@@ -73,7 +79,12 @@ async function furtherBack(premise: Database, from: Position, window: string): P
  * Pages something should have happened to, oldest first: due for more than 10 s, past timeoutDevice without DELIVERED or
  * an outcome, or unfinished with nothing due at all.
  */
-export async function stuckMessages(premise: Database, filter: MessageFilter, cursor: string | null, limit: number): Promise<MessagePage> {
+export async function stuckMessages(
+  premise: Database,
+  filter: MessageFilter,
+  cursor: string | null,
+  limit: number,
+): Promise<MessagePage> {
   const from = positionOf(cursor);
   const rows = await premise.run<Row>(
     (sql) => sql`
@@ -91,9 +102,15 @@ export async function stuckMessages(premise: Database, filter: MessageFilter, cu
 }
 
 /** Pages under this trackingId from whatever host system, newest first. */
-export async function messagesUnder(premise: Database, trackingId: string, filter: MessageFilter, limit: number): Promise<ListedMessage[]> {
+export async function messagesUnder(
+  premise: Database,
+  trackingId: string,
+  filter: MessageFilter,
+  limit: number,
+): Promise<ListedMessage[]> {
   const hosts = await premise.run<{ id: HostSystemId; key: string }>(
-    (sql) => sql`select host.id, install.message_key as key from premise_core.host_systems as host cross join premise_core.install`,
+    (sql) =>
+      sql`select host.id, install.message_key as key from premise_core.host_systems as host cross join premise_core.install`,
   );
   const ranges = hosts.map((host) => idRange(host.id, trackingId, host.key));
   const rows = await premise.run<Row>(

@@ -3,8 +3,7 @@
  * in one statement with its history and what the host is to be told.
  */
 import type { Answer, HostSystemId, LinkId, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
-import { PRIORITIES, type StatusText, type Transport } from "../domain.ts";
-import { rankOf, transportOf } from "../domain.ts";
+import { PRIORITIES, rankOf, type StatusText, type Transport, transportOf } from "../domain.ts";
 import type { WakeTarget } from "./acceptance.ts";
 import type { Database } from "./database.ts";
 
@@ -109,7 +108,11 @@ export type Written = {
 type ChangedRow = { unique_id: UniqueId; version: number; host_system_id: HostSystemId; lane: Lane; age: number };
 
 /** Answers in the order of `changes`; null where the version had moved on and nothing was written. One entry a message. */
-export async function changeMessages(database: Database, node: string, changes: readonly Change[]): Promise<(Written | null)[]> {
+export async function changeMessages(
+  database: Database,
+  node: string,
+  changes: readonly Change[],
+): Promise<(Written | null)[]> {
   const rows = await database.run<ChangedRow>(
     (sql) => sql`
     with input as (

@@ -15,7 +15,9 @@ type Migration = { id: number; name: string; breaking: boolean; text: string };
 
 export class SchemaTooNew extends Error {
   constructor(schema: string, id: number) {
-    super(`schema ${schema} was migrated to ${id} by a newer Tocsin, in a way this one cannot work with; start the newer one`);
+    super(
+      `schema ${schema} was migrated to ${id} by a newer Tocsin, in a way this one cannot work with; start the newer one`,
+    );
     this.name = "SchemaTooNew";
   }
 }

@@ -7,8 +7,9 @@
  *     a notification whose queue row is missing is queued again when its queue_check_at passes;
  *     a queue row whose notification is done is claimed once more, found done, and settled.
  */
-import { type DeviceId, type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
+
 import type { BootId, SiteId, TenantId, UniqueId } from "../domain.ts";
+import { type DeviceId, type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
 import type { Database } from "./database.ts";
 
 /** The NotificationRequest of seed 2.4, as stored. */
@@ -33,7 +34,11 @@ export type Notification = {
 /** Stores requests; one already stored is left as it is. */
 export async function storeNotifications(premise: Database, notifications: readonly Notification[]): Promise<void> {
   const input = JSON.stringify(
-    notifications.map((n) => ({ ...n, priority: PRIORITIES.indexOf(n.priority), expiresAt: new Date(n.expiresAt).toISOString() })),
+    notifications.map((n) => ({
+      ...n,
+      priority: PRIORITIES.indexOf(n.priority),
+      expiresAt: new Date(n.expiresAt).toISOString(),
+    })),
   );
   await premise.run(
     (sql) => sql`
@@ -50,7 +55,11 @@ export async function storeNotifications(premise: Database, notifications: reado
   );
 }
 
-export type QueueEntry = { readonly id: NotificationId; readonly gatewayType: GatewayType; readonly priority: Priority };
+export type QueueEntry = {
+  readonly id: NotificationId;
+  readonly gatewayType: GatewayType;
+  readonly priority: Priority;
+};
 
 export async function enqueue(core: Database, entries: readonly QueueEntry[]): Promise<void> {
   await core.run(
@@ -80,7 +89,11 @@ export async function overdueNotifications(premise: Database, limit: number): Pr
 const CLAIM = "15 seconds";
 
 /** Claims the named pushes that are due and free. */
-export async function claimPushes(core: Database, boot: BootId, ids: readonly NotificationId[]): Promise<NotificationId[]> {
+export async function claimPushes(
+  core: Database,
+  boot: BootId,
+  ids: readonly NotificationId[],
+): Promise<NotificationId[]> {
   const rows = await core.run<{ id: NotificationId }>(
     (sql) => sql`
     with free as (
@@ -128,10 +141,17 @@ export type OpenNotification = Notification & {
   readonly createdAt: number;
 };
 
-type NotificationRow = Omit<OpenNotification, "priority" | "expiresAt" | "createdAt"> & { priority: number; expiresAt: Date; createdAt: Date };
+type NotificationRow = Omit<OpenNotification, "priority" | "expiresAt" | "createdAt"> & {
+  priority: number;
+  expiresAt: Date;
+  createdAt: Date;
+};
 
 /** Those of the named notifications that have no final outcome yet. */
-export async function openNotifications(premise: Database, ids: readonly NotificationId[]): Promise<OpenNotification[]> {
+export async function openNotifications(
+  premise: Database,
+  ids: readonly NotificationId[],
+): Promise<OpenNotification[]> {
   const rows = await premise.run<NotificationRow>(
     (sql) => sql`
     select id, tenant_id as "tenantId", site_id as "siteId", device_id as "deviceId", callback_data as "callbackData",
@@ -177,7 +197,10 @@ export async function recordOutcomes(premise: Database, outcomes: readonly Recor
 }
 
 /** Takes settled pushes out of the queue (`retryMs` null) and makes the others due again. */
-export async function settlePushes(core: Database, pushes: readonly { id: NotificationId; retryMs: number | null }[]): Promise<void> {
+export async function settlePushes(
+  core: Database,
+  pushes: readonly { id: NotificationId; retryMs: number | null }[],
+): Promise<void> {
   await core.run(
     (sql) => sql`
     with settled as (

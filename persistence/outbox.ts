@@ -23,7 +23,13 @@ export type News = {
   readonly systemId: string;
 };
 
-export async function openLink(database: Database, link: LinkId, host: HostSystemId, boot: BootId, peer: string): Promise<void> {
+export async function openLink(
+  database: Database,
+  link: LinkId,
+  host: HostSystemId,
+  boot: BootId,
+  peer: string,
+): Promise<void> {
   await database.run(
     (sql) => sql`
     insert into premise_core.host_links (id, host_system_id, node_boot, peer) values (${link}, ${host}, ${boot}, ${peer})
@@ -145,7 +151,11 @@ export async function readNews(
 }
 
 /** Forgets rows the peer is known to have. */
-export async function forgetNews(database: Database, link: LinkId, news: readonly { id: string; written: string }[]): Promise<void> {
+export async function forgetNews(
+  database: Database,
+  link: LinkId,
+  news: readonly { id: string; written: string }[],
+): Promise<void> {
   await database.run(
     (sql) => sql`
     delete from premise_core.host_outbox as row

@@ -115,7 +115,10 @@ export function openPushQueue(
     },
     isUp: () => up,
     async close() {
-      const closing = Promise.allSettled([...workers.map((worker) => worker.close()), ...[...queues.values()].map((queue) => queue.close())]);
+      const closing = Promise.allSettled([
+        ...workers.map((worker) => worker.close()),
+        ...[...queues.values()].map((queue) => queue.close()),
+      ]);
       const deadline = new Promise((resolve) => setTimeout(resolve, CLOSE_DEADLINE_MS).unref());
       await Promise.race([closing, deadline]);
       await Promise.race([Promise.allSettled(workers.map((worker) => worker.close(true))), deadline]);

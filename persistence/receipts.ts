@@ -29,10 +29,21 @@ export type ReceiptResult =
 /** How long after DELIVERED an unanswered alert is first brought back to mind. */
 const FIRST_REMINDER = "60 seconds";
 
-type Row = { unique_id: UniqueId; told: boolean; host_system_id: HostSystemId; lane: Lane; priority: number; age: number };
+type Row = {
+  unique_id: UniqueId;
+  told: boolean;
+  host_system_id: HostSystemId;
+  lane: Lane;
+  priority: number;
+  age: number;
+};
 
 /** Answers in the order of `entries`. One entry a message: two receipts of one message go in two calls. */
-export async function recordReceipts(database: Database, node: string, entries: readonly ReceiptEntry[]): Promise<ReceiptResult[]> {
+export async function recordReceipts(
+  database: Database,
+  node: string,
+  entries: readonly ReceiptEntry[],
+): Promise<ReceiptResult[]> {
   const rows = await database.run<Row>(
     (sql) => sql`
     with input as (

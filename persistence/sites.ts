@@ -2,7 +2,12 @@
 import type { SiteId, TenantId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
-export type Site = { readonly id: SiteId; readonly tenantId: TenantId; readonly name: string; readonly createdAt: Date };
+export type Site = {
+  readonly id: SiteId;
+  readonly tenantId: TenantId;
+  readonly name: string;
+  readonly createdAt: Date;
+};
 
 /** Whose sites are where no tenant is named. */
 export const DEFAULT_TENANT = "default" as TenantId;
@@ -27,7 +32,8 @@ export async function findSite(meta: Database, id: string): Promise<Site | null>
 
 export async function findSiteByName(meta: Database, name: string): Promise<Site | null> {
   const rows = await meta.run<Site>(
-    (sql) => sql`select id, tenant_id as "tenantId", name, created_at as "createdAt" from meta.sites where name = ${name}`,
+    (sql) =>
+      sql`select id, tenant_id as "tenantId", name, created_at as "createdAt" from meta.sites where name = ${name}`,
   );
   return rows[0] ?? null;
 }

@@ -48,7 +48,8 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
   async function open(name: Schema): Promise<Database> {
     const servers = urls[name].join(",");
     const shared = byServers.get(servers);
-    const database = shared ?? openDatabase({ name, urls: urls[name], node: slice.node, connectionsMax: CONNECTIONS_MAX }, { log });
+    const database =
+      shared ?? openDatabase({ name, urls: urls[name], node: slice.node, connectionsMax: CONNECTIONS_MAX }, { log });
     if (shared === undefined) {
       opened.push(database);
       byServers.set(servers, database);
@@ -67,7 +68,12 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
         return;
       } catch (error) {
         // A server that went away in the middle has rolled the migration back; anything else will not mend itself.
-        if (error instanceof SchemaTooNew || /^[0-9A-Z]{5}$/.test((error as { code?: string }).code ?? "") || database.isUp()) throw error;
+        if (
+          error instanceof SchemaTooNew ||
+          /^[0-9A-Z]{5}$/.test((error as { code?: string }).code ?? "") ||
+          database.isUp()
+        )
+          throw error;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
@@ -79,7 +85,10 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
   }
 
   try {
-    const lease = openDatabase({ name: "premise_core", urls: premiseUrls, node: slice.node, connectionsMax: 1, lease: true }, { log });
+    const lease = openDatabase(
+      { name: "premise_core", urls: premiseUrls, node: slice.node, connectionsMax: 1, lease: true },
+      { log },
+    );
     opened.push(lease);
     return {
       premise: await open("premise_core"),

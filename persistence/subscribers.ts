@@ -35,7 +35,10 @@ export type AddressConflict = { readonly conflict: "destination" | "userName" | 
 const FIELDS = { destination: "destination", "user-name": "userName", "pager-number": "pagerNumber" } as const;
 type Kind = keyof typeof FIELDS;
 
-export async function createSubscriber(premise: Database, subscriber: NewSubscriber): Promise<SubscriberId | AddressConflict> {
+export async function createSubscriber(
+  premise: Database,
+  subscriber: NewSubscriber,
+): Promise<SubscriberId | AddressConflict> {
   const addresses = addressesOf(subscriber);
   const kinds = [...addresses.values()];
   for (let attempt = 1; ; attempt += 1) {
@@ -89,7 +92,12 @@ export async function findSubscriber(premise: Database, id: string): Promise<Sub
 /** In order of id, those after `after`; of one site, or the one with this address. */
 export async function listSubscribers(
   premise: Database,
-  filter: { readonly siteId: string | null; readonly destination: string | null; readonly after: string | null; readonly limit: number },
+  filter: {
+    readonly siteId: string | null;
+    readonly destination: string | null;
+    readonly after: string | null;
+    readonly limit: number;
+  },
 ): Promise<Subscriber[]> {
   return readSubscribers(premise, filter);
 }

@@ -17,10 +17,17 @@ export type TraceFacts = {
   /** When the last event that says so happened: an answer, a rung, an outcome. */
   readonly since: { readonly status: number; readonly answer: number | null; readonly outcome: number | null };
   /** The last attempt to wake a phone; null: none was made. `WAIT`: it could not be asked for. */
-  readonly attempt: { readonly event: "WAKE" | "ENROUTE" | "PUSH" | "WAIT"; readonly at: number; readonly detail: string | null } | null;
+  readonly attempt: {
+    readonly event: "WAKE" | "ENROUTE" | "PUSH" | "WAIT";
+    readonly at: number;
+    readonly detail: string | null;
+  } | null;
   readonly push: PushFacts | null;
   readonly devices: { readonly active: number; readonly reachable: number; readonly lastSeenAt: number | null };
-  readonly host: { readonly connected: boolean; readonly waiting: readonly { readonly status: StatusText; readonly at: number }[] };
+  readonly host: {
+    readonly connected: boolean;
+    readonly waiting: readonly { readonly status: StatusText; readonly at: number }[];
+  };
 };
 
 /** The wake-up that got furthest. */
@@ -52,13 +59,16 @@ function pageClause(facts: TraceFacts): string {
   }
   if (status === "READ" || status === "DELIVERED") {
     const where = status === "READ" ? "Read" : "On the phone and not opened yet, fetched";
-    if (outcome === "RECALLED") return `Recalled ${ago(now, since.outcome ?? since.status)}, after the phone had fetched it`;
+    if (outcome === "RECALLED")
+      return `Recalled ${ago(now, since.outcome ?? since.status)}, after the phone had fetched it`;
     if (outcome !== null) return `${where} ${ago(now, since.status)}; the host was told FAILED (${reason})`;
     if (facts.userDeadline === null) return `${where} ${ago(now, since.status)}`;
     return `${where} ${ago(now, since.status)}, no answer yet (${until(now, facts.userDeadline, "asked for within", "was due")})`;
   }
-  if (outcome === "RECALLED") return `Recalled by its host ${ago(now, since.outcome ?? since.status)}, before any phone fetched it`;
-  if (outcome === "EXPIRED" || facts.expiresAt <= now) return `Expired ${ago(now, since.outcome ?? facts.expiresAt)} before any phone fetched it`;
+  if (outcome === "RECALLED")
+    return `Recalled by its host ${ago(now, since.outcome ?? since.status)}, before any phone fetched it`;
+  if (outcome === "EXPIRED" || facts.expiresAt <= now)
+    return `Expired ${ago(now, since.outcome ?? facts.expiresAt)} before any phone fetched it`;
   if (outcome === "FAILED") {
     return `Failed ${ago(now, since.outcome ?? since.status)}: ${reason}; a phone can still fetch it for ${span(facts.expiresAt - now)}`;
   }
@@ -68,14 +78,18 @@ function pageClause(facts: TraceFacts): string {
 function waitingClause({ now, attempt, push, devices, dueAt }: TraceFacts): string {
   if (devices.active === 0) return "Waiting: the recipient has no registered phone any more";
   if (attempt?.event === "WAIT" || (attempt === null && devices.reachable === 0)) {
-    if (devices.reachable === 0) return `Waiting: no phone of the recipient has a live notification address (${count(devices.active, "phone")} registered)`;
+    if (devices.reachable === 0)
+      return `Waiting: no phone of the recipient has a live notification address (${count(devices.active, "phone")} registered)`;
     const next = dueAt === null ? "" : `, tried again ${dueAt > now ? `in ${span(dueAt - now)}` : "now"}`;
     return `Waiting: ${attempt?.detail ?? "nothing could be sent"}${next}`;
   }
-  if (attempt === null) return `Waiting for the first wake-up${dueAt === null ? "" : ` (${until(now, dueAt, "at the latest in", "due")})`}`;
-  const seen = devices.lastSeenAt === null ? "never seen since it was registered" : `last seen ${ago(now, devices.lastSeenAt)}`;
+  if (attempt === null)
+    return `Waiting for the first wake-up${dueAt === null ? "" : ` (${until(now, dueAt, "at the latest in", "due")})`}`;
+  const seen =
+    devices.lastSeenAt === null ? "never seen since it was registered" : `last seen ${ago(now, devices.lastSeenAt)}`;
   if (push === null) {
-    if (attempt.event === "WAKE") return `A wake-up was begun ${ago(now, attempt.at)} and is not yet with the hosted side`;
+    if (attempt.event === "WAKE")
+      return `A wake-up was begun ${ago(now, attempt.at)} and is not yet with the hosted side`;
     return `On its way since ${span(now - attempt.at)}, not fetched yet (phone ${seen})`;
   }
   const network = NETWORKS[push.gatewayType];
@@ -91,13 +105,17 @@ function waitingClause({ now, attempt, push, devices, dueAt }: TraceFacts): stri
     case "EXPIRED":
       return `The wake-up expired ${when}, before ${network} took it (${code})`;
     case "STORED":
-      if (push.attempts === 0) return `The wake-up is with the hosted side since ${span(now - push.createdAt)} and was not answered by ${network} yet`;
+      if (push.attempts === 0)
+        return `The wake-up is with the hosted side since ${span(now - push.createdAt)} and was not answered by ${network} yet`;
       return `${network} has not taken the wake-up after ${count(push.attempts, "attempt")} (last answer ${code})`;
   }
 }
 
 function overdueClause({ now, dueAt, status, outcome }: TraceFacts): string | null {
-  if (dueAt === null) return outcome === null && (status === "ACCEPTED" || status === "QUEUED" || status === "ENROUTE") ? "nothing more is due for it" : null;
+  if (dueAt === null)
+    return outcome === null && (status === "ACCEPTED" || status === "QUEUED" || status === "ENROUTE")
+      ? "nothing more is due for it"
+      : null;
   return now - dueAt > OVERDUE_MS ? `its next step is overdue by ${span(now - dueAt)}: no node drives it` : null;
 }
 
@@ -105,7 +123,9 @@ function hostClause({ now, host }: TraceFacts): string | null {
   const last = host.waiting.at(-1);
   if (last === undefined) return null;
   if (!host.connected) return `the host system is not connected and has not taken ${last.status} yet`;
-  return now - host.waiting[0]!.at > HOST_SLOW_MS ? `the host system is connected but has not taken ${last.status} yet` : null;
+  return now - host.waiting[0]!.at > HOST_SLOW_MS
+    ? `the host system is connected but has not taken ${last.status} yet`
+    : null;
 }
 
 function ago(now: number, at: number): string {

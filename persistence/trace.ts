@@ -9,8 +9,12 @@ import type { Database } from "./database.ts";
 import { listMessages, messagesUnder } from "./message-list.ts";
 import { type PushFacts, type TraceFacts, whyOf } from "./trace-reason.ts";
 
-
-export type TraceEvent = { readonly at: Date; readonly event: string; readonly node: string; readonly detail: string | null };
+export type TraceEvent = {
+  readonly at: Date;
+  readonly event: string;
+  readonly node: string;
+  readonly detail: string | null;
+};
 
 export type Trace = {
   /** null: it was refused before it became a message. */
@@ -40,7 +44,9 @@ export async function trace(premise: Database, which: string): Promise<Trace | n
   if (found.kind === "refusal") return traceOfRefusal(found);
   const page = await readPage(premise, found.uniqueId);
   if (page === null) return null;
-  const asked = page.history.filter((event) => WAKING.has(event.event)).flatMap((event) => event.detail?.match(UUID) ?? []);
+  const asked = page.history
+    .filter((event) => WAKING.has(event.event))
+    .flatMap((event) => event.detail?.match(UUID) ?? []);
   const pushes = await readPushes(premise, asked.slice(-EVENTS_MAX));
   return {
     uniqueId: page.unique_id,
@@ -80,7 +86,9 @@ async function findPage(premise: Database, which: string): Promise<Found | null>
 /** The page or refusal that came last, under this trackingId or at all. */
 async function newest(premise: Database, trackingId: string | null): Promise<Found | null> {
   const pages =
-    trackingId === null ? (await listMessages(premise, ANY, null, 1)).items : await messagesUnder(premise, trackingId, ANY, PAGES_MAX);
+    trackingId === null
+      ? (await listMessages(premise, ANY, null, 1)).items
+      : await messagesUnder(premise, trackingId, ANY, PAGES_MAX);
   const others = trackingId === null ? [] : pages.map((page) => page.uniqueId);
   const refusal = await newestRefusal(premise, trackingId, others);
   const page = pages[0];
@@ -88,7 +96,11 @@ async function newest(premise: Database, trackingId: string | null): Promise<Fou
   return { kind: "page", uniqueId: page.uniqueId, others: others.slice(1) };
 }
 
-async function newestRefusal(premise: Database, trackingId: string | null, others: UniqueId[]): Promise<Refusal | null> {
+async function newestRefusal(
+  premise: Database,
+  trackingId: string | null,
+  others: UniqueId[],
+): Promise<Refusal | null> {
   const [row] = await premise.run<Omit<Refusal, "kind" | "others">>(
     (sql) => sql`
     select tracking_id as "trackingId", origin, destination, reason, node, at from premise_core.refusals
@@ -135,7 +147,9 @@ type Page = {
 };
 
 async function readPage(premise: Database, uniqueId: UniqueId): Promise<Page | null> {
-  const rows = await premise.run<Omit<Page, "history"> & { history: { at: string; event: string; node: string; detail: string | null }[] | null }>(
+  const rows = await premise.run<
+    Omit<Page, "history"> & { history: { at: string; event: string; node: string; detail: string | null }[] | null }
+  >(
     (sql) => sql`
     select message.unique_id, message.tracking_id, message.origin, message.destination, message.status, message.answer, message.outcome,
       message.outcome_reason, message.accepted_at, message.due_at, message.user_deadline, message.expires_at, clock_timestamp() as now,
@@ -178,7 +192,12 @@ async function readPushes(premise: Database, ids: readonly string[]): Promise<Pu
 
 /** What the provider made of a wake-up, as an event beside those of the page itself. */
 function eventsOfPush(push: Push): TraceEvent[] {
-  const words = [push.gatewayType === "GCM" ? "FCM" : push.gatewayType, `attempt ${push.attempts}`, ...(push.code === null ? [] : [push.code]), push.id];
+  const words = [
+    push.gatewayType === "GCM" ? "FCM" : push.gatewayType,
+    `attempt ${push.attempts}`,
+    ...(push.code === null ? [] : [push.code]),
+    push.id,
+  ];
   const detail = words.join(", ");
   if (push.doneAt !== null) return [{ at: push.doneAt, event: `PUSH ${push.state}`, node: "hosted", detail }];
   return push.attempts === 0 ? [] : [{ at: push.createdAt, event: "PUSH RETRIED", node: "hosted", detail }];
@@ -204,7 +223,8 @@ function factsOf(page: Page, pushes: readonly Push[]): TraceFacts {
       answer: answeredAt,
       outcome: page.outcome === null ? null : at((event) => event === page.outcome),
     },
-    attempt: attempt === null ? null : { event: attempt.event as "WAKE", at: attempt.at.getTime(), detail: attempt.detail },
+    attempt:
+      attempt === null ? null : { event: attempt.event as "WAKE", at: attempt.at.getTime(), detail: attempt.detail },
     push: furthest(pushes),
     devices: { active: page.active, reachable: page.reachable, lastSeenAt: page.last_seen_at?.getTime() ?? null },
     host: {

@@ -30,7 +30,11 @@ export function digestOf(page: PageIdentity, messageKey: string): PageDigest {
 }
 
 /** The first and last id a page of this host system and trackingId can have. */
-export function idRange(hostSystemId: HostSystemId, trackingId: string, messageKey: string): { first: UniqueId; last: UniqueId } {
+export function idRange(
+  hostSystemId: HostSystemId,
+  trackingId: string,
+  messageKey: string,
+): { first: UniqueId; last: UniqueId } {
   const start = prefix(hash(messageKey, [hostSystemId, trackingId]));
   return { first: `${start}0000-000000000000` as UniqueId, last: `${start}ffff-ffffffffffff` as UniqueId };
 }

@@ -1,10 +1,13 @@
 import { X509Certificate } from "node:crypto";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { createServer, type TLSSocket, connect as tlsConnect } from "node:tls";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { issueCertificate, makeAuthority } from "../gateways/emulator/certificates.ts";
+import { openFaultScript } from "../gateways/emulator/faults.ts";
 import { openRecorder } from "../gateways/emulator/record.ts";
+import { openRecordService } from "../gateways/emulator/record-service.ts";
+import { silentLog } from "../log.ts";
 
 test("the record keeps the newest up to its capacity, in order", () => {
   const record = openRecorder(3);
@@ -22,6 +25,30 @@ test("the record keeps the newest up to its capacity, in order", () => {
   record.add({ provider: "FCM", token: "f", headers: {}, payload: {}, at: "2026-01-01T00:00:00.000Z" });
   assert.equal(list(), ["f"]);
   assert.equal(heard, [1, 2, 3, 4, 5]);
+});
+
+test("a listener that does not keep up is cut off instead of being buffered for ever", async () => {
+  const record = openRecorder();
+  const service = await openRecordService("127.0.0.1", 0, { log: silentLog, faults: openFaultScript(), record });
+  const socket = connect(service.port, "127.0.0.1", () => {
+    socket.write("GET /pushes/stream HTTP/1.1\r\nhost: localhost\r\n\r\n");
+  });
+  await new Promise((resolve) => socket.once("data", resolve));
+  socket.pause();
+  const cut = new Promise((resolve) => socket.once("close", resolve));
+  const payload = { aps: { alert: "x".repeat(4000) } };
+  for (let n = 0; n < 5000; n++) {
+    record.add({ provider: "APNS", token: "a", headers: {}, payload, at: "2026-01-01T00:00:00.000Z" });
+  }
+  let read = 0;
+  socket.on("data", (bytes) => {
+    read += bytes.length;
+  });
+  socket.on("error", () => {});
+  socket.resume();
+  await cut;
+  assert.ok(read < 5000 * 4000, "it was sent everything");
+  await service.close();
 });
 
 test("a client certificate of the authority is believed, a stranger's and an expired one are not", async () => {

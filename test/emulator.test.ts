@@ -222,6 +222,13 @@ test("APNs refuses a provider token that is not the team's, not the key's, not s
   assert.is((await apple({ authorization: `bearer ${providerToken({ iat: now_s() - 3500 })}` })).status, 200);
 });
 
+test("a provider token once called expired stays so, and a new one is taken", async () => {
+  await postFault({ provider: "APNS", reason: "ExpiredProviderToken" });
+  const old = { authorization: `bearer ${providerToken()}` };
+  for (const _ of [1, 2]) assert.is((await apple(old)).reason, "ExpiredProviderToken");
+  assert.is((await apple({ authorization: `bearer ${providerToken()}` })).status, 200);
+});
+
 test("a scripted Unregistered says since when", async () => {
   await postFault({ provider: "APNS", reason: "Unregistered", timestamp: 1_700_000_000_000, token: "device-1" });
   assert.is((await apple({ ":path": "/3/device/device-2" })).status, 200);

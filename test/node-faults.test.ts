@@ -3,8 +3,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { startPostgres } from "./helpers/database.ts";
 import { eventually } from "./helpers/eventually.ts";
-import { connectHost } from "./helpers/host.ts";
 import { openHospital } from "./helpers/hospital.ts";
+import { connectHost } from "./helpers/host.ts";
 import { startRedis } from "./helpers/redis.ts";
 
 const postgres = await startPostgres();
@@ -39,7 +39,12 @@ test("a node killed after ACCEPTED delivers the page when it is back, and tells 
     headers: { "content-type": "application/json", authorization: `Bearer ${phone.registration.deviceToken}` },
     body: JSON.stringify({
       vendorId: phone.registration.vendorId,
-      statuses: Messages.map(({ UniqueId }) => ({ uniqueId: UniqueId, status: "DELIVERED", at: new Date().toISOString(), clientId: UniqueId })),
+      statuses: Messages.map(({ UniqueId }) => ({
+        uniqueId: UniqueId,
+        status: "DELIVERED",
+        at: new Date().toISOString(),
+        clientId: UniqueId,
+      })),
     }),
   });
   for (const trackingId of sent) {
@@ -57,9 +62,14 @@ test("while Postgres is killed nothing is ACCEPTED; the process lives, finds it 
   const first = await host.sends({ destination: phone.person.destination });
   await host.awaits(first, "ENROUTE");
   await postgres.kill();
-  const held = await Promise.all(Array.from({ length: 10 }, () => host.sends({ destination: phone.person.destination })));
+  const held = await Promise.all(
+    Array.from({ length: 10 }, () => host.sends({ destination: phone.person.destination })),
+  );
   await new Promise((resolve) => setTimeout(resolve, 1_500));
-  assert.equal(held.flatMap((trackingId) => host.statuses(trackingId)), []);
+  assert.equal(
+    held.flatMap((trackingId) => host.statuses(trackingId)),
+    [],
+  );
   assert.is((await fetch(`${node.run().url}/healthz`)).status, 200);
   assert.is((await fetch(`${node.run().url}/readyz`)).status, 503);
   await postgres.start();
@@ -75,7 +85,11 @@ test("with Redis killed pages still wake their phones within 3 s, and again by B
   const host = await connect();
   const address = phone.registration.notificationAddress;
   const wakes = async (count: number, within: number) =>
-    eventually(`the phone was woken ${count} times`, async () => (await hospital.pushes(address)).length >= count, within);
+    eventually(
+      `the phone was woken ${count} times`,
+      async () => (await hospital.pushes(address)).length >= count,
+      within,
+    );
   await redis.kill();
   const without = await host.sends({ destination: phone.person.destination });
   await host.expects(without, "ACCEPTED", "QUEUED", "ENROUTE");

@@ -3,8 +3,8 @@ import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { eventually } from "./helpers/eventually.ts";
-import { connectHost } from "./helpers/host.ts";
 import { openHospital } from "./helpers/hospital.ts";
+import { connectHost } from "./helpers/host.ts";
 import { startRedis } from "./helpers/redis.ts";
 
 const redis = await startRedis();
@@ -12,16 +12,28 @@ const direct = await openHospital();
 const queued = await openHospital({ TOCSIN_REDIS_URL: redis.url, TOCSIN_CLUSTER: "t1" });
 const LADDER = ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED", "READ"] as const;
 
-for (const [path, hospital] of [["due rows", direct], ["BullMQ", queued]] as const) {
+for (const [path, hospital] of [
+  ["due rows", direct],
+  ["BullMQ", queued],
+] as const) {
   for (const gatewayType of ["GCM", "APNS"] as const) {
     test(`a page goes from a host's socket to a ${gatewayType} phone and back, pushes by ${path}`, async () => {
       const host = await hospital.host(`lab-${gatewayType}`);
       const phone = await hospital.phone({ gatewayType });
       phone.wakesOnPush(hospital.node.run().emulatorUrl);
       const text = `Bed 12: K+ 6.8 ☎ שלום ${randomUUID()}`;
-      const trackingId = await host.sends({ destination: phone.person.destination, text, priority: "high", fromName: "Dr Who", fromId: "-44" });
+      const trackingId = await host.sends({
+        destination: phone.person.destination,
+        text,
+        priority: "high",
+        fromName: "Dr Who",
+        fromId: "-44",
+      });
       const page = await phone.expectsPage(text);
-      assert.equal({ id: page.From.Id, name: page.From.Name, priority: page.Priority, status: page.Status }, { id: "-44", name: "Dr Who", priority: 1, status: 0 });
+      assert.equal(
+        { id: page.From.Id, name: page.From.Name, priority: page.Priority, status: page.Status },
+        { id: "-44", name: "Dr Who", priority: 1, status: 0 },
+      );
       await phone.reads(page);
       await host.expects(trackingId, ...LADDER);
       // The phone also looks by itself when it is switched on, and may have been sooner than its push.
@@ -32,14 +44,17 @@ for (const [path, hospital] of [["due rows", direct], ["BullMQ", queued]] as con
       assert.is(more.length, 0, "one page, one push");
       assert.is(push!.provider, gatewayType === "GCM" ? "FCM" : "APNS");
       const said = JSON.stringify(push);
-      for (const secret of [text, "Bed 12", "Dr Who", trackingId]) assert.is(said.includes(secret), false, `a push holds ${secret}`);
+      for (const secret of [text, "Bed 12", "Dr Who", trackingId])
+        assert.is(said.includes(secret), false, `a push holds ${secret}`);
     });
   }
 
   test(`a burst to one phone is woken for by few pushes and told whole, pushes by ${path}`, async () => {
     const host = await hospital.host("burst");
     const phone = await hospital.phone();
-    const sent = await Promise.all(Array.from({ length: 40 }, () => host.sends({ destination: phone.person.destination })));
+    const sent = await Promise.all(
+      Array.from({ length: 40 }, () => host.sends({ destination: phone.person.destination })),
+    );
     for (const trackingId of sent) await host.expects(trackingId, "ACCEPTED", "QUEUED", "ENROUTE");
     const pages = await phone.fetches();
     assert.is(new Set(pages.map((page) => page.UniqueId)).size, 40);
@@ -81,7 +96,12 @@ test("a phone that confirms gets the page until it has confirmed it", async () =
 test("the same document again is answered with ACCEPTED and its present status; new content is a new page", async () => {
   const host = await direct.host("repeater");
   const phone = await direct.phone();
-  const page = { destination: phone.person.destination, text: "once", sentAtText: "2026-11-21T10:00:00Z", sentAt: Date.UTC(2026, 10, 21, 10) };
+  const page = {
+    destination: phone.person.destination,
+    text: "once",
+    sentAtText: "2026-11-21T10:00:00Z",
+    sentAt: Date.UTC(2026, 10, 21, 10),
+  };
   const trackingId = await host.sends(page);
   await host.expects(trackingId, "ACCEPTED", "QUEUED", "ENROUTE");
   const [got] = await phone.fetches();
@@ -92,10 +112,12 @@ test("the same document again is answered with ACCEPTED and its present status; 
   assert.equal(await phone.fetches(), []);
   await host.sends({ ...page, trackingId, text: "twice" });
   assert.equal(
-    (await eventually("the new page waits", async () => {
-      const pages = await phone.fetches();
-      return pages.length > 0 && pages;
-    })).map((one) => one.Text),
+    (
+      await eventually("the new page waits", async () => {
+        const pages = await phone.fetches();
+        return pages.length > 0 && pages;
+      })
+    ).map((one) => one.Text),
     ["twice"],
   );
 });
@@ -147,7 +169,10 @@ test("a wrong token, a missing one and another's vendorId are refused", async ()
   const [one, two] = [await direct.phone(), await direct.phone()];
   const url = `${direct.node.run().url}/ClientMessaging/V2/GetMessages`;
   const ask = async (token: string | null, vendorId: string) => {
-    const headers = { "content-type": "application/json", ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
+    const headers = {
+      "content-type": "application/json",
+      ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+    };
     const answer = await fetch(url, { method: "POST", headers, body: JSON.stringify({ vendorId }) });
     return [answer.status, ((await answer.json()) as { ResponseCode: number }).ResponseCode !== 0];
   };
@@ -184,7 +209,10 @@ test("the trace says in a sentence where a page is, and readyz and metrics answe
   assert.match(metrics, /tocsin_.*ENROUTE/);
   assert.match(metrics, /outbox_rows/);
   const cluster = await direct.operator("GET", "/cluster");
-  assert.equal((cluster.body.nodes as unknown as { shards: number }[]).map((node) => node.shards), [256]);
+  assert.equal(
+    (cluster.body.nodes as unknown as { shards: number }[]).map((node) => node.shards),
+    [256],
+  );
 });
 
 test.after(async () => {

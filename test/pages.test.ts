@@ -25,19 +25,36 @@ async function receipt(uniqueId: UniqueId, deviceId: DeviceId, kind: Receipt): P
 }
 
 async function statusesTold(uniqueId: UniqueId): Promise<string[]> {
-  const rows = await sql<{ status: string }[]>`select status from premise_core.host_outbox where unique_id = ${uniqueId} order by id`;
+  const rows = await sql<
+    { status: string }[]
+  >`select status from premise_core.host_outbox where unique_id = ${uniqueId} order by id`;
   return rows.map((row) => row.status);
 }
 
 async function history(uniqueId: UniqueId): Promise<string[]> {
   const rows = await sql<{ seq: number; event: string }[]>`
     select seq, event from premise_core.message_history where unique_id = ${uniqueId} order by seq`;
-  assert.equal(rows.map((row) => row.seq), [...rows.keys()].map((index) => index + 1), "the history has no gap");
+  assert.equal(
+    rows.map((row) => row.seq),
+    [...rows.keys()].map((index) => index + 1),
+    "the history has no gap",
+  );
   return rows.map((row) => row.event);
 }
 
 function change(uniqueId: UniqueId, version: number, more: Partial<Change>): Change {
-  return { uniqueId, version, event: "WAKE", detail: null, transport: null, outcome: null, tell: null, wakes: false, due: 30_000, ...more };
+  return {
+    uniqueId,
+    version,
+    event: "WAKE",
+    detail: null,
+    transport: null,
+    outcome: null,
+    tell: null,
+    wakes: false,
+    due: 30_000,
+    ...more,
+  };
 }
 
 async function recipient(): Promise<{ destination: string; deviceId: DeviceId }> {
@@ -52,7 +69,10 @@ test("an accepted page is written with its history and what its host hears", asy
   const [verdict] = await accept(page);
   assert.is(verdict!.kind, "accepted");
   if (verdict?.kind !== "accepted") throw new Error("not accepted");
-  assert.equal(verdict.targets.map((target) => target.deviceId), [deviceId]);
+  assert.equal(
+    verdict.targets.map((target) => target.deviceId),
+    [deviceId],
+  );
   assert.equal(await history(page.uniqueId), ["ACCEPTED", "QUEUED"]);
   assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED"]);
   const [row] = await sql`select shard, version, open from premise_core.messages where unique_id = ${page.uniqueId}`;
@@ -65,7 +85,10 @@ test("the same page again is known, and nothing is written twice", async () => {
   await accept(page);
   await receipt(page.uniqueId, deviceId, "READ");
   const [again] = await accept(page);
-  assert.equal({ kind: again!.kind, status: (again as { status?: string }).status }, { kind: "repeated", status: "READ" });
+  assert.equal(
+    { kind: again!.kind, status: (again as { status?: string }).status },
+    { kind: "repeated", status: "READ" },
+  );
   assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED", "READ"]);
 });
 
@@ -91,7 +114,11 @@ test("unknown destinations and recipients without a phone are refused beside pag
   const { destination } = await recipient();
   const lonely = `556${Math.floor(Math.random() * 1e9)}`;
   await ward.subscriber(lonely);
-  const verdicts = await accept(pageFor(ward, lab, "nobody"), pageFor(ward, lab, destination), pageFor(ward, lab, lonely));
+  const verdicts = await accept(
+    pageFor(ward, lab, "nobody"),
+    pageFor(ward, lab, destination),
+    pageFor(ward, lab, lonely),
+  );
   assert.equal(
     verdicts.map((verdict) => (verdict.kind === "refused" ? verdict.reason : verdict.kind)),
     ["unknown destination", "accepted", "no registered device"],
@@ -102,7 +129,9 @@ test("two connections that bring one page at once make one message", async () =>
   const { destination } = await recipient();
   for (let round = 0; round < 20; round += 1) {
     const page = pageFor(ward, lab, destination);
-    const kinds = (await Promise.all([accept(page), accept(page), accept(page)])).map(([verdict]) => verdict!.kind).sort();
+    const kinds = (await Promise.all([accept(page), accept(page), accept(page)]))
+      .map(([verdict]) => verdict!.kind)
+      .sort();
     assert.equal(kinds, ["accepted", "repeated", "repeated"]);
     assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED"]);
   }
@@ -134,7 +163,9 @@ test("ENROUTE that comes after DELIVERED is not told", async () => {
   const page = pageFor(ward, lab, destination);
   await accept(page);
   await receipt(page.uniqueId, deviceId, "DELIVERED");
-  const [late] = await changeMessages(database, "node-a", [change(page.uniqueId, 2, { event: "ENROUTE", transport: "ENROUTE", tell: "ENROUTE" })]);
+  const [late] = await changeMessages(database, "node-a", [
+    change(page.uniqueId, 2, { event: "ENROUTE", transport: "ENROUTE", tell: "ENROUTE" }),
+  ]);
   assert.is(late, null);
   assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED", "DELIVERED"]);
 });
@@ -142,10 +173,16 @@ test("ENROUTE that comes after DELIVERED is not told", async () => {
 test("receipts rise, may skip a rung, and are told once whatever their order", async () => {
   const { destination, deviceId } = await recipient();
   const orders: [Receipt[], string[]][] = [
-    [["DELIVERED", "READ", "ACKNOWLEDGED"], ["DELIVERED", "READ", "ACKNOWLEDGED"]],
+    [
+      ["DELIVERED", "READ", "ACKNOWLEDGED"],
+      ["DELIVERED", "READ", "ACKNOWLEDGED"],
+    ],
     [["READ", "DELIVERED", "READ"], ["READ"]],
     [["ACKNOWLEDGED", "READ", "DELIVERED", "IGNORED"], ["ACKNOWLEDGED"]],
-    [["DELIVERED", "IGNORED", "ACKNOWLEDGED"], ["DELIVERED", "IGNORED"]],
+    [
+      ["DELIVERED", "IGNORED", "ACKNOWLEDGED"],
+      ["DELIVERED", "IGNORED"],
+    ],
   ];
   for (const [order, told] of orders) {
     const page = pageFor(ward, lab, destination);
@@ -171,7 +208,8 @@ test("each of a recipient's devices gets the page, the host hears DELIVERED once
   const [one, two] = [await ward.device(subscriber), await ward.device(subscriber)];
   const page = pageFor(ward, lab, destination);
   await accept(page);
-  const open = async () => (await sql`select open from premise_core.messages where unique_id = ${page.uniqueId}`)[0]!.open;
+  const open = async () =>
+    (await sql`select open from premise_core.messages where unique_id = ${page.uniqueId}`)[0]!.open;
   assert.is(await receipt(page.uniqueId, one, "DELIVERED"), "recorded");
   assert.is(await open(), true);
   assert.is(await receipt(page.uniqueId, two, "DELIVERED"), "repeated");
@@ -185,7 +223,13 @@ test("FAILED does not hide a delivery or an answer that comes later", async () =
   const page = pageFor(ward, lab, destination);
   await accept(page);
   await changeMessages(database, "node-a", [
-    change(page.uniqueId, 2, { event: "FAILED", outcome: "FAILED", tell: "FAILED", detail: "not reached", due: "expiry" }),
+    change(page.uniqueId, 2, {
+      event: "FAILED",
+      outcome: "FAILED",
+      tell: "FAILED",
+      detail: "not reached",
+      due: "expiry",
+    }),
   ]);
   await receipt(page.uniqueId, deviceId, "DELIVERED");
   await receipt(page.uniqueId, deviceId, "ACKNOWLEDGED");
@@ -200,9 +244,17 @@ test("what is due is found by shard, most urgent first, with the devices to wake
   await accept(high);
   await sql`update premise_core.messages set due_at = now() - interval '1 second' where unique_id in ${sql([low.uniqueId, high.uniqueId])}`;
   const shard = shardOf((verdict as { subscriberId: Parameters<typeof shardOf>[0] }).subscriberId);
-  const due = (await dueMessages(database, [shard], 10)).filter((message) => [low.uniqueId, high.uniqueId].includes(message.uniqueId));
-  assert.equal(due.map((message) => message.uniqueId), [high.uniqueId, low.uniqueId]);
-  assert.equal(due[0]!.targets.map((target) => target.deviceId), [deviceId]);
+  const due = (await dueMessages(database, [shard], 10)).filter((message) =>
+    [low.uniqueId, high.uniqueId].includes(message.uniqueId),
+  );
+  assert.equal(
+    due.map((message) => message.uniqueId),
+    [high.uniqueId, low.uniqueId],
+  );
+  assert.equal(
+    due[0]!.targets.map((target) => target.deviceId),
+    [deviceId],
+  );
   assert.equal(await dueMessages(database, [], 10), []);
 });
 
@@ -222,11 +274,17 @@ test("news waits in the lane of the link that brought the page, and goes to the 
   await accept(page);
   await claimNews(database, second, host, 100);
   assert.is((await readNews(database, second, start, 100)).news.length, 0, "a living link keeps its rows");
-  assert.equal((await readNews(database, first, start, 100)).news.map((news) => news.status), ["ACCEPTED", "QUEUED"]);
+  assert.equal(
+    (await readNews(database, first, start, 100)).news.map((news) => news.status),
+    ["ACCEPTED", "QUEUED"],
+  );
   await closeLinks(database, [first]);
   await receipt(page.uniqueId, deviceId, "DELIVERED");
   assert.is(await claimNews(database, second, host, 100), 3);
-  assert.equal((await readNews(database, second, start, 100)).news.map((news) => news.status), ["ACCEPTED", "QUEUED", "DELIVERED"]);
+  assert.equal(
+    (await readNews(database, second, start, 100)).news.map((news) => news.status),
+    ["ACCEPTED", "QUEUED", "DELIVERED"],
+  );
 });
 
 test("news of a host that is away waits for it, and only its oldest link takes it", async () => {
@@ -238,10 +296,21 @@ test("news of a host that is away waits for it, and only its oldest link takes i
   assert.is(await claimNews(database, second, host, 100), 0);
   assert.is(await claimNews(database, first, host, 100), 2);
   const { news } = await readNews(database, first, start, 100);
-  assert.equal({ ...news[0], id: "", written: "", at: 0 }, {
-    id: "", written: "", at: 0, uniqueId: page.uniqueId, status: "ACCEPTED", reason: null,
-    origin: "lab", source: destination, trackingId: page.trackingId, systemId: "lab",
-  });
+  assert.equal(
+    { ...news[0], id: "", written: "", at: 0 },
+    {
+      id: "",
+      written: "",
+      at: 0,
+      uniqueId: page.uniqueId,
+      status: "ACCEPTED",
+      reason: null,
+      origin: "lab",
+      source: destination,
+      trackingId: page.trackingId,
+      systemId: "lab",
+    },
+  );
   await forgetNews(database, first, news);
   assert.is((await readNews(database, first, start, 100)).news.length, 0);
 });

@@ -9,8 +9,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { issueCertificate, makeAuthority } from "../gateways/emulator/certificates.ts";
 import { eventually } from "./helpers/eventually.ts";
-import { connectHost } from "./helpers/host.ts";
 import { openHospital } from "./helpers/hospital.ts";
+import { connectHost } from "./helpers/host.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tocsin-tls-"));
 const authority = await makeAuthority("Hospital CA");
@@ -78,7 +78,14 @@ test("a certificate nobody here trusts gets no answer at all", async () => {
 
 test("TLS before 1.2 and plain bytes are refused without a log line, and the listener goes on", async () => {
   const before = hospital.node.said().length;
-  const old = connectTls({ port: port(), host: "127.0.0.1", ca, maxVersion: "TLSv1.1", minVersion: "TLSv1", ciphers: "DEFAULT@SECLEVEL=0" });
+  const old = connectTls({
+    port: port(),
+    host: "127.0.0.1",
+    ca,
+    maxVersion: "TLSv1.1",
+    minVersion: "TLSv1",
+    ciphers: "DEFAULT@SECLEVEL=0",
+  });
   const refused = await new Promise((resolve) => {
     old.on("error", () => resolve("refused"));
     old.on("secureConnect", () => resolve("accepted"));

@@ -6,7 +6,19 @@ import { unregister } from "../../persistence/devices.ts";
 import { listDevices, type RegisteredDevice } from "../../persistence/subscribers.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
-import { answers, cut, DEFAULT_LIMIT, Id, IdParams, Limit, NoContent, nullable, pageOf, strict, Time } from "./schemas.ts";
+import {
+  answers,
+  cut,
+  DEFAULT_LIMIT,
+  Id,
+  IdParams,
+  Limit,
+  NoContent,
+  nullable,
+  pageOf,
+  strict,
+  Time,
+} from "./schemas.ts";
 
 const DeviceAnswer = Type.Object({
   id: Id,
@@ -24,11 +36,23 @@ const DeviceAnswer = Type.Object({
 const Query = strict({ subscriberId: Type.Optional(Id), cursor: Type.Optional(Id), limit: Limit });
 
 /** @param deviceRemoved called when a phone is no longer registered, so that its open connection is ended at once */
-export function deviceRoutes(app: App, premise: Database, meta: Database, deviceRemoved: (device: DeviceId) => void): void {
+export function deviceRoutes(
+  app: App,
+  premise: Database,
+  meta: Database,
+  deviceRemoved: (device: DeviceId) => void,
+): void {
   const tags = ["devices"];
   app.get(
     "/devices",
-    { schema: { tags, summary: "List registered phones", querystring: Query, response: answers({ 200: pageOf(DeviceAnswer) }) } },
+    {
+      schema: {
+        tags,
+        summary: "List registered phones",
+        querystring: Query,
+        response: answers({ 200: pageOf(DeviceAnswer) }),
+      },
+    },
     async (request) => {
       const { subscriberId = null, cursor = null, limit = DEFAULT_LIMIT } = request.query;
       return cut(await listDevices(premise, { subscriberId, after: cursor, limit: limit + 1 }), limit, present);
@@ -55,5 +79,9 @@ export function deviceRoutes(app: App, premise: Database, meta: Database, device
 }
 
 function present(device: RegisteredDevice): Static<typeof DeviceAnswer> {
-  return { ...device, registeredAt: device.registeredAt.toISOString(), lastSeenAt: device.lastSeenAt?.toISOString() ?? null };
+  return {
+    ...device,
+    registeredAt: device.registeredAt.toISOString(),
+    lastSeenAt: device.lastSeenAt?.toISOString() ?? null,
+  };
 }

@@ -15,13 +15,34 @@ import {
 import { isAddressRange } from "../address.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
-import { answers, cut, DEFAULT_LIMIT, Id, IdParams, Name, NoContent, nullable, oneOf, PageQuery, pageOf, strict, Time } from "./schemas.ts";
+import {
+  answers,
+  cut,
+  DEFAULT_LIMIT,
+  Id,
+  IdParams,
+  Name,
+  NoContent,
+  nullable,
+  oneOf,
+  PageQuery,
+  pageOf,
+  strict,
+  Time,
+} from "./schemas.ts";
 import { siteNamed } from "./sites.ts";
 
 const Kind = oneOf(["MXPP", "WCTP"]);
 const Encoding = oneOf(["utf-8", "utf-16", "utf-16-label"]);
-const AllowedAddresses = Type.Array(Type.String({ maxLength: 64 }), { minItems: 1, maxItems: 100, description: "IP addresses and CIDR ranges" });
-const Fingerprint = Type.String({ pattern: "^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$", description: "SHA-256 of the client certificate" });
+const AllowedAddresses = Type.Array(Type.String({ maxLength: 64 }), {
+  minItems: 1,
+  maxItems: 100,
+  description: "IP addresses and CIDR ranges",
+});
+const Fingerprint = Type.String({
+  pattern: "^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$",
+  description: "SHA-256 of the client certificate",
+});
 const Port = Type.Integer({ minimum: 1, maximum: 65_535 });
 const Priorities = Type.Record(Type.String({ pattern: "^[1-9][0-9]{0,2}$" }), oneOf(PRIORITIES), {
   additionalProperties: false,
@@ -38,7 +59,13 @@ const Settings = {
   encoding: Type.Optional(Encoding),
   priorities: Type.Optional(nullable(Priorities)),
 };
-const NewHostSystem = strict({ name: Name, siteId: Id, allowedAddresses: AllowedAddresses, kind: Type.Optional(Kind), ...Settings });
+const NewHostSystem = strict({
+  name: Name,
+  siteId: Id,
+  allowedAddresses: AllowedAddresses,
+  kind: Type.Optional(Kind),
+  ...Settings,
+});
 const Change = strict({ name: Type.Optional(Name), allowedAddresses: Type.Optional(AllowedAddresses), ...Settings });
 const HostAnswer = Type.Object({
   id: Id,
@@ -60,7 +87,14 @@ export function hostSystemRoutes(app: App, premise: Database, meta: Database): v
   const tags = ["host-systems"];
   app.get(
     "/host-systems",
-    { schema: { tags, summary: "List host systems", querystring: PageQuery, response: answers({ 200: pageOf(HostAnswer) }) } },
+    {
+      schema: {
+        tags,
+        summary: "List host systems",
+        querystring: PageQuery,
+        response: answers({ 200: pageOf(HostAnswer) }),
+      },
+    },
     async (request) => {
       const limit = request.query.limit ?? DEFAULT_LIMIT;
       return cut(await hostSystems(premise, request.query.cursor ?? null, limit + 1), limit, present);
@@ -68,7 +102,14 @@ export function hostSystemRoutes(app: App, premise: Database, meta: Database): v
   );
   app.post(
     "/host-systems",
-    { schema: { tags, summary: "Let a host system hand in pages", body: NewHostSystem, response: answers({ 201: HostAnswer }) } },
+    {
+      schema: {
+        tags,
+        summary: "Let a host system hand in pages",
+        body: NewHostSystem,
+        response: answers({ 201: HostAnswer }),
+      },
+    },
     async (request, reply) => {
       const { siteId, name, allowedAddresses, kind = "MXPP", securityCode = null, ...settings } = request.body;
       checkAddresses(allowedAddresses);
@@ -100,15 +141,25 @@ export function hostSystemRoutes(app: App, premise: Database, meta: Database): v
   app.patch(
     "/host-systems/:id",
     {
-      schema: { tags, summary: "Change what is given, leave the rest", params: IdParams, body: Change, response: answers({ 200: HostAnswer }) },
+      schema: {
+        tags,
+        summary: "Change what is given, leave the rest",
+        params: IdParams,
+        body: Change,
+        response: answers({ 200: HostAnswer }),
+      },
     },
     async (request) => {
       const { securityCode, certificateFingerprint, ...change } = request.body;
       if (change.allowedAddresses !== undefined) checkAddresses(change.allowedAddresses);
       const changed = await changeHostSystem(premise, request.params.id, {
         ...change,
-        ...(certificateFingerprint === undefined ? {} : { certificateFingerprint: certificateFingerprint?.toUpperCase() ?? null }),
-        ...(securityCode === undefined ? {} : { securityCodeHash: securityCode === null ? null : hashSecret(securityCode) }),
+        ...(certificateFingerprint === undefined
+          ? {}
+          : { certificateFingerprint: certificateFingerprint?.toUpperCase() ?? null }),
+        ...(securityCode === undefined
+          ? {}
+          : { securityCodeHash: securityCode === null ? null : hashSecret(securityCode) }),
       });
       if (typeof changed !== "boolean") throw conflict(changed);
       return read(premise, request.params.id);
@@ -152,12 +203,16 @@ function present(host: HostSystem): Static<typeof HostAnswer> {
 
 function checkAddresses(addresses: readonly string[]): void {
   const errors = addresses.flatMap((text, index) =>
-    isAddressRange(text) ? [] : [{ field: `body.allowedAddresses.${index}`, fault: "must be an IP address or a CIDR range" }],
+    isAddressRange(text)
+      ? []
+      : [{ field: `body.allowedAddresses.${index}`, fault: "must be an IP address or a CIDR range" }],
   );
   if (errors.length > 0) throw new Problem("invalid-field", `${errors[0]!.field} ${errors[0]!.fault}.`, { errors });
 }
 
 function conflict({ conflict: field }: HostConflict): Problem {
   const code = field === "name" ? "name-taken" : "certificate-taken";
-  return new Problem(code, `Another host system has this ${field}.`, { errors: [{ field: `body.${field}`, fault: "is taken" }] });
+  return new Problem(code, `Another host system has this ${field}.`, {
+    errors: [{ field: `body.${field}`, fault: "is taken" }],
+  });
 }

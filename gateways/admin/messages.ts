@@ -39,33 +39,53 @@ const TraceAnswer = Type.Object({
   destination: Type.String(),
   status: Status,
   why: Type.String({ description: "Where the page is and why, in a sentence" }),
-  events: Type.Array(Type.Object({ at: Time, event: Type.String(), node: Type.String(), detail: nullable(Type.String()) })),
+  events: Type.Array(
+    Type.Object({ at: Time, event: Type.String(), node: Type.String(), detail: nullable(Type.String()) }),
+  ),
   others: Type.Array(Id, { description: "Other pages under the same trackingId, newest first" }),
 });
-const TraceParams = strict({ which: Type.String({ minLength: 1, maxLength: 300, description: "uniqueId, trackingId or `last`" }) });
+const TraceParams = strict({
+  which: Type.String({ minLength: 1, maxLength: 300, description: "uniqueId, trackingId or `last`" }),
+});
 
 export function messageRoutes(app: App, premise: Database): void {
   const tags = ["messages"];
   app.get(
     "/messages",
-    { schema: { tags, summary: "List pages, newest first", querystring: Query, response: answers({ 200: pageOf(MessageAnswer) }) } },
+    {
+      schema: {
+        tags,
+        summary: "List pages, newest first",
+        querystring: Query,
+        response: answers({ 200: pageOf(MessageAnswer) }),
+      },
+    },
     async (request) => {
       const { status, destination, trackingId, stuck = false, cursor = null, limit = DEFAULT_LIMIT } = request.query;
       const filter = { status: status || null, destination: destination || null };
       try {
-        if (trackingId && !stuck) return { items: (await messagesUnder(premise, trackingId, filter, limit)).map(present), next: null };
+        if (trackingId && !stuck)
+          return { items: (await messagesUnder(premise, trackingId, filter, limit)).map(present), next: null };
         const page = await (stuck ? stuckMessages : listMessages)(premise, filter, cursor, limit);
         const items = trackingId ? page.items.filter((item) => item.trackingId === trackingId) : page.items;
         return { items: items.map(present), next: page.next };
       } catch (error) {
-        if (error instanceof RangeError) throw new Problem("invalid-cursor", "Take the cursor from `next` of this list's last answer.");
+        if (error instanceof RangeError)
+          throw new Problem("invalid-cursor", "Take the cursor from `next` of this list's last answer.");
         throw error;
       }
     },
   );
   app.get(
     "/messages/:which/trace",
-    { schema: { tags, summary: "Where a page is, and why", params: TraceParams, response: answers({ 200: TraceAnswer }) } },
+    {
+      schema: {
+        tags,
+        summary: "Where a page is, and why",
+        params: TraceParams,
+        response: answers({ 200: TraceAnswer }),
+      },
+    },
     async (request) => {
       const found = await trace(premise, request.params.which);
       if (found === null) throw new Problem("not-found", "No page has this uniqueId or trackingId.");

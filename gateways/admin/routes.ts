@@ -36,7 +36,9 @@ export type AdminPorts = {
 };
 
 const ClusterAnswer = Type.Object({
-  nodes: Type.Array(Type.Object({ name: Type.String(), state: Type.String(), shards: Type.Integer(), load: Type.Number() })),
+  nodes: Type.Array(
+    Type.Object({ name: Type.String(), state: Type.String(), shards: Type.Integer(), load: Type.Number() }),
+  ),
   unowned: Type.Integer({ description: "Shards nobody drives" }),
 });
 
@@ -59,7 +61,13 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         messageRoutes(api, premise);
         api.get(
           "/cluster",
-          { schema: { tags: ["cluster"], summary: "Nodes and what they drive", response: answers({ 200: ClusterAnswer }) } },
+          {
+            schema: {
+              tags: ["cluster"],
+              summary: "Nodes and what they drive",
+              response: answers({ 200: ClusterAnswer }),
+            },
+          },
           async () => {
             const { nodes, unowned } = await cluster();
             return { nodes: nodes.map((node) => ({ ...node })), unowned };

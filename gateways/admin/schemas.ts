@@ -53,7 +53,11 @@ export function pageOf<Item extends TSchema>(item: Item) {
 }
 
 /** Cuts a list that was read with one row more than asked for. */
-export function cut<Row extends { id: string }, Item>(rows: readonly Row[], limit: number, present: (row: Row) => Item) {
+export function cut<Row extends { id: string }, Item>(
+  rows: readonly Row[],
+  limit: number,
+  present: (row: Row) => Item,
+) {
   const last = rows.length > limit ? rows[limit - 1]!.id : null;
   return { items: rows.slice(0, limit).map(present), next: last };
 }

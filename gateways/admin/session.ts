@@ -27,7 +27,10 @@ export function sessionRoutes(app: App, meta: Database, attempts: Attempts): voi
       },
     },
     async (request, reply) => {
-      const refusal = new Problem("invalid-token", "Ask the node for a new sign-in link; each is good once and for 30 minutes.");
+      const refusal = new Problem(
+        "invalid-token",
+        "Ask the node for a new sign-in link; each is good once and for 30 minutes.",
+      );
       const session = await attempts(request, () => exchangeSignInToken(meta, request.body.token), refusal);
       reply.header("cache-control", "no-store");
       return { apiKey: session.apiKey, expiresAt: session.expiresAt.toISOString() };

@@ -11,7 +11,14 @@ const SiteAnswer = Type.Object({ id: Id, tenantId: Type.String(), name: Name, cr
 export function siteRoutes(app: App, meta: Database): void {
   app.get(
     "/sites",
-    { schema: { tags: ["sites"], summary: "List sites", querystring: PageQuery, response: answers({ 200: pageOf(SiteAnswer) }) } },
+    {
+      schema: {
+        tags: ["sites"],
+        summary: "List sites",
+        querystring: PageQuery,
+        response: answers({ 200: pageOf(SiteAnswer) }),
+      },
+    },
     async (request) => {
       const limit = request.query.limit ?? DEFAULT_LIMIT;
       return cut(await listSites(meta, request.query.cursor ?? null, limit + 1), limit, present);
@@ -19,7 +26,14 @@ export function siteRoutes(app: App, meta: Database): void {
   );
   app.post(
     "/sites",
-    { schema: { tags: ["sites"], summary: "Make a site", body: strict({ name: Name }), response: answers({ 201: SiteAnswer }) } },
+    {
+      schema: {
+        tags: ["sites"],
+        summary: "Make a site",
+        body: strict({ name: Name }),
+        response: answers({ 201: SiteAnswer }),
+      },
+    },
     async (request, reply) => {
       const site = await createSite(meta, { tenantId: DEFAULT_TENANT, name: request.body.name });
       if (site === null) throw new Problem("name-taken", "Another site has this name.");
@@ -40,7 +54,10 @@ export function siteRoutes(app: App, meta: Database): void {
 /** The site a request names. @throws Problem */
 export async function siteNamed(meta: Database, id: string): Promise<Site> {
   const site = await findSite(meta, id);
-  if (site === null) throw new Problem("unknown-site", "siteId names no site.", { errors: [{ field: "body.siteId", fault: "is unknown" }] });
+  if (site === null)
+    throw new Problem("unknown-site", "siteId names no site.", {
+      errors: [{ field: "body.siteId", fault: "is unknown" }],
+    });
   return site;
 }
 

@@ -12,7 +12,20 @@ import {
 } from "../../persistence/subscribers.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
-import { Address, answers, cut, DEFAULT_LIMIT, Id, IdParams, Limit, Name, nullable, pageOf, strict, Time } from "./schemas.ts";
+import {
+  Address,
+  answers,
+  cut,
+  DEFAULT_LIMIT,
+  Id,
+  IdParams,
+  Limit,
+  Name,
+  nullable,
+  pageOf,
+  strict,
+  Time,
+} from "./schemas.ts";
 import { siteNamed } from "./sites.ts";
 
 const NewSubscriber = strict({
@@ -35,21 +48,44 @@ const SubscriberAnswer = Type.Object({
 });
 const Code = Type.String({ description: "Given out this once; typed into the phone with the destination" });
 const Created = Type.Object({ ...SubscriberAnswer.properties, registrationCode: Code });
-const Query = strict({ siteId: Type.Optional(Id), destination: Type.Optional(Address), cursor: Type.Optional(Id), limit: Limit });
+const Query = strict({
+  siteId: Type.Optional(Id),
+  destination: Type.Optional(Address),
+  cursor: Type.Optional(Id),
+  limit: Limit,
+});
 
 export function subscriberRoutes(app: App, premise: Database, meta: Database): void {
   const tags = ["subscribers"];
   app.get(
     "/subscribers",
-    { schema: { tags, summary: "List subscribers", querystring: Query, response: answers({ 200: pageOf(SubscriberAnswer) }) } },
+    {
+      schema: {
+        tags,
+        summary: "List subscribers",
+        querystring: Query,
+        response: answers({ 200: pageOf(SubscriberAnswer) }),
+      },
+    },
     async (request) => {
       const { siteId = null, destination = null, cursor = null, limit = DEFAULT_LIMIT } = request.query;
-      return cut(await listSubscribers(premise, { siteId, destination, after: cursor, limit: limit + 1 }), limit, present);
+      return cut(
+        await listSubscribers(premise, { siteId, destination, after: cursor, limit: limit + 1 }),
+        limit,
+        present,
+      );
     },
   );
   app.post(
     "/subscribers",
-    { schema: { tags, summary: "Add somebody who can be paged", body: NewSubscriber, response: answers({ 201: Created }) } },
+    {
+      schema: {
+        tags,
+        summary: "Add somebody who can be paged",
+        body: NewSubscriber,
+        response: answers({ 201: Created }),
+      },
+    },
     async (request, reply) => {
       const { siteId, name, destination, userName = null, pagerNumber = null } = request.body;
       checkAddresses({ destination, userName, pagerNumber });

@@ -37,16 +37,22 @@ export class Refused extends Error {
 export function success<Body extends object>(operation: string, body: Body): Body & Success {
   return { ResponseType: operation, ResponseCode: 0, ResponseDescription: "Success", ...body };
 }
-export type Success = { readonly ResponseType: string; readonly ResponseCode: 0; readonly ResponseDescription: "Success" };
+export type Success = {
+  readonly ResponseType: string;
+  readonly ResponseCode: 0;
+  readonly ResponseDescription: "Success";
+};
 
 /** What a fault of any kind means to a phone; ours are logged by their type only. */
 export function refusalOf(error: unknown, log: Log): Refused {
   if (error instanceof Refused) return error;
-  if (error instanceof DatabaseDown || error instanceof Conflict || error instanceof BatchFull) return new Refused("unavailable", 1);
+  if (error instanceof DatabaseDown || error instanceof Conflict || error instanceof BatchFull)
+    return new Refused("unavailable", 1);
   if (error instanceof BadData) return new Refused("bad-request");
   const { statusCode, validation } = error as Partial<FastifyError>;
   if (statusCode === 413) return new Refused("too-large");
-  if (validation !== undefined || (statusCode !== undefined && statusCode >= 400 && statusCode < 500)) return new Refused("bad-request");
+  if (validation !== undefined || (statusCode !== undefined && statusCode >= 400 && statusCode < 500))
+    return new Refused("bad-request");
   if (statusCode === 503) return new Refused("unavailable", 1);
   log.error(faultFields(error), "client request failed");
   return new Refused("internal");

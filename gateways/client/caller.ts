@@ -7,23 +7,27 @@ import { Refused } from "./answers.ts";
 
 const BEARER = /^Bearer +([A-Za-z0-9_-]{20,200})$/i;
 
-/** @throws Refused unauthorized, other-device, too-many-failures */
+/**
+ * A good token passes whatever else comes from its address: a whole ward may stand behind one, and a phone that guesses must not
+ * silence the others.
+ * @throws Refused unauthorized, other-device, too-many-failures
+ */
 export async function caller(request: FastifyRequest, vendorId: string, premise: Database, failures: Failures): Promise<Device> {
-  refuseBlocked(request, failures);
   const token = BEARER.exec(request.headers.authorization ?? "")?.[1];
   const device = token === undefined ? null : await authenticate(premise, token);
-  if (device === null) {
-    failures.failed(request.ip);
-    throw new Refused("unauthorized");
-  }
-  if (device.id !== vendorId.toLowerCase()) {
-    failures.failed(request.ip);
-    throw new Refused("other-device");
-  }
+  if (device === null) throw failure(request, failures, "unauthorized");
+  if (device.id !== vendorId.toLowerCase()) throw failure(request, failures, "other-device");
   return device;
 }
 
+/** @throws Refused too-many-failures */
 export function refuseBlocked(request: FastifyRequest, failures: Failures): void {
   const waitMs = failures.blockedForMs(request.ip);
   if (waitMs > 0) throw new Refused("too-many-failures", Math.ceil(waitMs / 1_000));
+}
+
+function failure(request: FastifyRequest, failures: Failures, kind: "unauthorized" | "other-device"): Refused {
+  refuseBlocked(request, failures);
+  failures.failed(request.ip);
+  return new Refused(kind);
 }

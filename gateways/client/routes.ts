@@ -12,7 +12,14 @@ import { canonicalDestination, type DeviceId, type GatewayType, type Receipt, ty
 import { faultFields, type Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import type { Database } from "../../persistence/database.ts";
-import { type Device, type DeviceType, findRegistrant, register, unregister, updateAddress } from "../../persistence/devices.ts";
+import {
+  type Device,
+  type DeviceType,
+  findRegistrant,
+  register,
+  unregister,
+  updateAddress,
+} from "../../persistence/devices.ts";
 import { waitingPages } from "../../persistence/inbox.ts";
 import { hashRegistrationCode } from "../../persistence/registration-codes.ts";
 import type { Failures } from "../failures.ts";
@@ -54,7 +61,12 @@ const RegisterBody = Type.Object({
   siteId: Uuid,
   destination: Line(256),
   registrationCode: Line(100),
-  deviceType: Type.Union([Type.Literal("ANDROID"), Type.Literal("IOS"), Type.Literal("WEB"), Type.Literal("SIMULATOR")]),
+  deviceType: Type.Union([
+    Type.Literal("ANDROID"),
+    Type.Literal("IOS"),
+    Type.Literal("WEB"),
+    Type.Literal("SIMULATOR"),
+  ]),
   deviceOS: Line(100),
   clientVersion: Line(100),
   notificationAddress: Address,
@@ -72,7 +84,12 @@ const SetStatusBody = Type.Object({
   statuses: Type.Array(
     Type.Object({
       uniqueId: Uuid,
-      status: Type.Union([Type.Literal("DELIVERED"), Type.Literal("READ"), Type.Literal("ACKNOWLEDGED"), Type.Literal("IGNORED")]),
+      status: Type.Union([
+        Type.Literal("DELIVERED"),
+        Type.Literal("READ"),
+        Type.Literal("ACKNOWLEDGED"),
+        Type.Literal("IGNORED"),
+      ]),
       at: Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()])),
       clientId: Type.Optional(Type.String({ maxLength: 200 })),
     }),
@@ -89,8 +106,16 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     if (!slice.gatewayTypes.includes(gatewayType)) throw new Refused("no-such-push-network");
   }
 
-  async function record(device: Device, uniqueId: string, receipt: Receipt): Promise<"recorded" | "repeated" | "unknown"> {
-    const { kind } = await paging.record({ uniqueId: uniqueId.toLowerCase() as UniqueId, deviceId: device.id, receipt });
+  async function record(
+    device: Device,
+    uniqueId: string,
+    receipt: Receipt,
+  ): Promise<"recorded" | "repeated" | "unknown"> {
+    const { kind } = await paging.record({
+      uniqueId: uniqueId.toLowerCase() as UniqueId,
+      deviceId: device.id,
+      receipt,
+    });
     return kind;
   }
 
@@ -98,7 +123,10 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     app.setErrorHandler((error, request, reply) => sendRefusal(reply, operationOf(request.url), refusalOf(error, log)));
     app.addHook("onResponse", async (request, reply) => {
       const operation = request.routeOptions.url?.slice(PREFIX.length) ?? "unknown";
-      meter.count("client_requests", { operation, result: reply.statusCode < 400 ? "success" : String(reply.statusCode) });
+      meter.count("client_requests", {
+        operation,
+        result: reply.statusCode < 400 ? "success" : String(reply.statusCode),
+      });
       meter.observe("client_request", reply.elapsedTime / 1_000, { operation });
       if (reply.statusCode === 401 || reply.statusCode === 403) meter.count("auth_failures", { gateway: "client" });
     });
@@ -135,16 +163,29 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       await Promise.all((confirm ?? []).map((uniqueId) => record(device, uniqueId, "DELIVERED")));
       const pages = await waitingPages(premise, device, limit + 1);
       const shown = pages.slice(0, limit);
-      if (!device.confirms && shown.length > 0) void deliverWhenTaken(device, shown.map((page) => page.uniqueId), answerTaken(reply.raw, ports.peers));
+      if (!device.confirms && shown.length > 0)
+        void deliverWhenTaken(
+          device,
+          shown.map((page) => page.uniqueId),
+          answerTaken(reply.raw, ports.peers),
+        );
       return success("GetMessages", { Messages: shown.map((page) => amcMessage(page, v)), More: pages.length > limit });
     });
 
-    async function deliverWhenTaken(device: Device, pages: readonly UniqueId[], taken: Promise<boolean>): Promise<void> {
+    async function deliverWhenTaken(
+      device: Device,
+      pages: readonly UniqueId[],
+      taken: Promise<boolean>,
+    ): Promise<void> {
       if (!(await taken)) return;
       const results = await Promise.allSettled(pages.map((uniqueId) => record(device, uniqueId, "DELIVERED")));
       // Not written: the page stays in the inbox and is fetched again; the phone knows it by its UniqueId.
       const failed = results.find((result) => result.status === "rejected");
-      if (failed !== undefined) log.warn({ device: device.id, ...faultFields(failed.reason) }, "delivery not recorded; the page will be fetched again");
+      if (failed !== undefined)
+        log.warn(
+          { device: device.id, ...faultFields(failed.reason) },
+          "delivery not recorded; the page will be fetched again",
+        );
     }
 
     app.post(`${PREFIX}SetStatus`, { schema: { body: SetStatusBody } }, async (request) => {
@@ -154,7 +195,8 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       const byPage = Map.groupBy(request.body.statuses, (status) => status.uniqueId.toLowerCase());
       await Promise.all(
         [...byPage].map(async ([uniqueId, statuses]) => {
-          for (const { status } of statuses) Results.push({ UniqueId: uniqueId, Result: await record(device, uniqueId, status as Receipt) });
+          for (const { status } of statuses)
+            Results.push({ UniqueId: uniqueId, Result: await record(device, uniqueId, status as Receipt) });
         }),
       );
       return success("SetStatus", { Results });

@@ -6,7 +6,13 @@
 import type { HostedPort } from "../../actors/device.ts";
 import { makeBatch } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
-import { enqueue, type Notification, overdueNotifications, type QueueEntry, storeNotifications } from "../../persistence/notifications.ts";
+import {
+  enqueue,
+  type Notification,
+  overdueNotifications,
+  type QueueEntry,
+  storeNotifications,
+} from "../../persistence/notifications.ts";
 
 export type Hosted = HostedPort & {
   /** Queues again what was stored and has no outcome by its time; the number of such notifications. */

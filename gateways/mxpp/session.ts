@@ -55,6 +55,8 @@ const FLYING_RESUME = 128;
 const PROBE_MS = 500;
 /** A document that has begun must go on within this. */
 const DOCUMENT_STALL_MS = 60_000;
+/** Answers the peer has not taken: past this nothing more is read from it. */
+const ANSWERS_MAX_BYTES = 256 * 1024;
 const ENDING_MS = 5_000;
 const RETRY_MS = 100;
 const DATABASE_WAIT_MS = 5_000;
@@ -86,7 +88,10 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     else if (events.length > 0 || begun === null) begun = ports.clock.monotonic();
     else if (ports.clock.monotonic() - begun > DOCUMENT_STALL_MS) fault("stalled");
   });
-  socket.on("drain", () => void link?.then((made) => made.drained()).catch(() => {}));
+  socket.on("drain", () => {
+    resumeIfRoom();
+    link?.then((made) => made.drained()).catch(() => {});
+  });
   socket.on("end", () => void finish(ENDING_MS));
   socket.on("error", () => {});
   socket.on("close", () => {
@@ -123,12 +128,21 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       .catch((error) => log.error({ peer: peer.address, ...faultFields(error) }, "a page could not be handled"))
       .finally(() => {
         flying.delete(settled);
-        if (flying.size <= FLYING_RESUME && socket.isPaused() && !gone) socket.resume();
+        resumeIfRoom();
       });
     flying.add(settled);
-    if (flying.size < FLYING_MAX || socket.isPaused()) return;
+    if (flying.size >= FLYING_MAX) hold();
+  }
+
+  function hold(): void {
+    if (socket.isPaused()) return;
     meter.count("back_pressure", { queue: "mxpp_connection" });
     socket.pause();
+  }
+
+  function resumeIfRoom(): void {
+    if (gone || ending || !socket.isPaused()) return;
+    if (flying.size <= FLYING_RESUME && socket.writableLength < ANSWERS_MAX_BYTES) socket.resume();
   }
 
   function fault(code: string): void {
@@ -202,7 +216,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       } catch (error) {
         failed(error);
         if (gone || !(error instanceof DatabaseDown || error instanceof BatchFull)) throw error;
-        if (!socket.isPaused()) socket.pause();
+        hold();
         if (error instanceof DatabaseDown) await ports.database.untilUp(DATABASE_WAIT_MS).catch(() => {});
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
@@ -217,7 +231,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   }
 
   function answer(to: Correlation, status: News["status"], reason: string | null): void {
-    write([{ ...to, source: to.destination, at: Date.now(), status, reason }]);
+    write([{ ...to, source: to.destination, at: ports.clock.wall(), status, reason }]);
+    if (socket.writableLength >= ANSWERS_MAX_BYTES) hold();
   }
 
   function write(

@@ -37,11 +37,19 @@ export async function openProviders(
 ): Promise<Providers> {
   const providers = new Map<GatewayType, PushProvider>();
   if (slice.push.mode === "emulator") {
-    const emulator = await ports.openEmulator({ bind: slice.bind, port: slice.emulator.port, dataDir: slice.dataDir }, ports);
+    const emulator = await ports.openEmulator(
+      { bind: slice.bind, port: slice.emulator.port, dataDir: slice.dataDir },
+      ports,
+    );
     const { address, credentials } = emulator;
     const { caFile, serviceAccountFile } = credentials;
     providers.set("GCM", openFcm({ serviceAccountFile, url: address.fcmUrl, caFile }, ports));
-    const apns = { keyFile: credentials.apnsKeyFile, keyId: credentials.apnsKeyId, teamId: credentials.apnsTeamId, topic: credentials.apnsTopic };
+    const apns = {
+      keyFile: credentials.apnsKeyFile,
+      keyId: credentials.apnsKeyId,
+      teamId: credentials.apnsTeamId,
+      topic: credentials.apnsTopic,
+    };
     providers.set("APNS", openApns({ ...apns, url: address.apnsUrl, caFile, silent: false }, ports));
     return { providers, emulator, close: () => emulator.close() };
   }

@@ -22,9 +22,23 @@ export type Hospital = {
   host(name: string, settings?: Readonly<Record<string, unknown>>): Promise<Host>;
   person(): Promise<Person>;
   /** A registered phone of a new person, switched off. */
-  phone(options?: { readonly gatewayType?: "GCM" | "APNS"; readonly confirms?: boolean; readonly person?: Person }): Promise<Phone & { readonly person: Person }>;
+  phone(options?: {
+    readonly gatewayType?: "GCM" | "APNS";
+    readonly confirms?: boolean;
+    readonly person?: Person;
+  }): Promise<Phone & { readonly person: Person }>;
   emulator(method: string, path: string, body?: unknown): Promise<unknown>;
-  pushes(token?: string): Promise<readonly { provider: string; token: string; headers: Record<string, unknown>; payload: Record<string, unknown>; at: string }[]>;
+  pushes(
+    token?: string,
+  ): Promise<
+    readonly {
+      provider: string;
+      token: string;
+      headers: Record<string, unknown>;
+      payload: Record<string, unknown>;
+      at: string;
+    }[]
+  >;
   metrics(): Promise<string>;
   close(): Promise<void>;
 };
@@ -33,14 +47,24 @@ export async function openHospital(
   settings: Readonly<Record<string, string>> = {},
   options: { readonly databaseUrl?: string; readonly ca?: string } = {},
 ): Promise<Hospital> {
-  const database = options.databaseUrl === undefined ? await openTestDatabase() : { url: options.databaseUrl, close: async () => {} };
+  const database =
+    options.databaseUrl === undefined ? await openTestDatabase() : { url: options.databaseUrl, close: async () => {} };
   const node = await startNode({ TOCSIN_PREMISE_DATABASE_URL: database.url, ...settings });
   const { ca } = options;
   const closers: (() => Promise<unknown>)[] = [];
 
   async function operator(method: string, path: string, body?: unknown): Promise<Answer> {
-    const headers = { authorization: `Bearer ${node.adminKey}`, ...(body === undefined ? {} : { "content-type": "application/json" }) };
-    const { status, text } = await send(`${node.run().url}/api/v1${path}`, method, headers, body === undefined ? null : JSON.stringify(body), ca);
+    const headers = {
+      authorization: `Bearer ${node.adminKey}`,
+      ...(body === undefined ? {} : { "content-type": "application/json" }),
+    };
+    const { status, text } = await send(
+      `${node.run().url}/api/v1${path}`,
+      method,
+      headers,
+      body === undefined ? null : JSON.stringify(body),
+      ca,
+    );
     return { status, body: (text === "" ? {} : JSON.parse(text)) as Answer["body"] };
   }
 
@@ -119,7 +143,10 @@ function send(
   ca: string | undefined,
 ): Promise<{ status: number; text: string }> {
   if (!url.startsWith("https:")) {
-    return fetch(url, { method, headers, body }).then(async (answer) => ({ status: answer.status, text: await answer.text() }));
+    return fetch(url, { method, headers, body }).then(async (answer) => ({
+      status: answer.status,
+      text: await answer.text(),
+    }));
   }
   return new Promise((resolve, reject) => {
     const request = httpsRequest(url, { method, headers, agent: new Agent({ ca: ca ?? "" }) }, (answer) => {

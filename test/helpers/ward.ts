@@ -18,7 +18,10 @@ export type Ward = {
   readonly siteId: SiteId;
   host(name: string): Promise<HostSystemId>;
   subscriber(destination: string): Promise<SubscriberId>;
-  device(subscriber: SubscriberId, options?: { address?: string | null; confirms?: boolean; token?: string }): Promise<DeviceId>;
+  device(
+    subscriber: SubscriberId,
+    options?: { address?: string | null; confirms?: boolean; token?: string },
+  ): Promise<DeviceId>;
   close(): Promise<void>;
 };
 
@@ -29,7 +32,10 @@ export async function openWard(): Promise<Ward> {
   const place = await openTestDatabase();
   for (const schema of ["premise_core", "meta", "core"] as const) await migrate(place.url, schema, { log: silentLog });
   const sql = postgres(place.url, { max: 2, onnotice: () => {} });
-  const database = openDatabase({ name: "premise_core", urls: [place.url], node: "test", connectionsMax: 6 }, { log: silentLog });
+  const database = openDatabase(
+    { name: "premise_core", urls: [place.url], node: "test", connectionsMax: 6 },
+    { log: silentLog },
+  );
   await database.untilUp(5_000);
   const siteId = randomUUID() as SiteId;
   return {
