@@ -1,5 +1,5 @@
 /** A certificate authority of one's own and what it signs (EC P-256, RFC 5280), as PEM text, for emulators and tests. */
-import "./reflect-metadata.ts";
+import "reflect-metadata";
 import { randomBytes, webcrypto } from "node:crypto";
 import { isIP } from "node:net";
 import * as x509 from "@peculiar/x509";

@@ -49,7 +49,7 @@ li .app { font-weight: 600; }
 li time { color: #cfd8ee; font-size: .85rem; }
 li .text { grid-column: 2 / -1; font-size: 1.05rem; }
 li .detail { grid-column: 2 / -1; color: #b9c5e2; font-size: .8rem; overflow-wrap: anywhere; }
-@media (prefers-reduced-motion: no-preference) { li { animation: arrive .25s ease-out; } @keyframes arrive { from { opacity: 0; transform: translateY(-.5rem); } } }
+@media (prefers-reduced-motion: no-preference) { li { animation: arrive .25s ease-out; } @keyframes arrive { from { transform: translateY(-.5rem); } } }
 `;
 
 const SCRIPT = `"use strict";

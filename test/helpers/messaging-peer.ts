@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AmcMessage } from "../../cli/phone-client.ts";
 
-type Answer = { readonly status: number; readonly body: object; readonly headers?: Record<string, string> };
+export type Answer = { readonly status: number; readonly body: object; readonly headers?: Record<string, string> };
 type Fields = { readonly [name: string]: unknown };
 
 export type MessagingPeer = {
@@ -26,10 +26,14 @@ export type MessagingPeer = {
 
 const PAGES_AT_ONCE = 2;
 
-/** @param streams false: an emulator that has no stream, only a list. */
-export async function openMessagingPeer(
-  options: { readonly port?: number; readonly streams?: boolean } = {},
-): Promise<MessagingPeer> {
+export type PeerOptions = {
+  /** False: an emulator that has no stream, only a list. */
+  readonly streams?: boolean;
+  /** Answers to anything else, by method and URL: `GET /api/v1/sites`. A function is asked each time. */
+  readonly routes?: { readonly [route: string]: Answer | ((request: IncomingMessage) => Answer) };
+};
+
+export async function openMessagingPeer(options: PeerOptions = {}): Promise<MessagingPeer> {
   const inbox: AmcMessage[] = [];
   const calls: { operation: string; fields: Fields }[] = [];
   const receipts: string[] = [];
@@ -63,10 +67,14 @@ export async function openMessagingPeer(
       return;
     }
     const operation = /^\/ClientMessaging\/V2\/(\w+)$/.exec(url.pathname)?.[1];
-    const items = pushed === 0 ? [] : [{ id: pushed }];
     if (operation === undefined) {
-      const found = url.pathname === "/pushes";
-      response.writeHead(found ? 200 : 404).end(JSON.stringify({ items }));
+      const items = pushed === 0 ? [] : [{ id: pushed }];
+      const route =
+        url.pathname === "/pushes"
+          ? { status: 200, body: { items } }
+          : options.routes?.[`${request.method} ${request.url}`];
+      const answer = typeof route === "function" ? route(request) : (route ?? { status: 404, body: {} });
+      response.writeHead(answer.status, answer.headers).end(JSON.stringify(answer.body));
       return;
     }
     const fields = JSON.parse(await read(request)) as Fields;
@@ -74,7 +82,7 @@ export async function openMessagingPeer(
     const { status, headers, body } = operate(operation, fields);
     response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
   });
-  await new Promise<void>((resolve) => server.listen(options.port ?? 0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
 
   return {
