@@ -48,7 +48,7 @@ export function addPhone(program: Command, finish: (code: ExitCode) => void): vo
     .option("--name <name>", "whose phone, by name; with --destination, adds the subscriber where there is none")
     .option("--android", "woken through FCM (this is the default)")
     .option("--ios", "woken through APNs")
-    .option("--confirms", "confirm each page that was shown; DELIVERED then (this is the default)")
+    .option("--confirms", "confirm each page that was shown; DELIVERED then (this is the default)", true)
     .option("--no-confirms", "a page is DELIVERED when it was fetched, as with phones of old")
     .option("--no-auto", "leave READ to the keys: r read, a accept, d decline")
     .option(

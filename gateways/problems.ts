@@ -100,6 +100,8 @@ export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply
   const body = bodyOf(problem);
   if (problem.retryAfterSeconds !== null) reply.header("retry-after", String(Math.max(1, problem.retryAfterSeconds)));
   if (body.status === 401) reply.header("www-authenticate", "Bearer");
+  // Said here too, since no hook runs for an address that cannot even be decoded.
+  reply.header("x-content-type-options", "nosniff");
   // As text: the route's own schemas describe its other answers and must not strip this one.
   return reply.code(body.status).type("application/problem+json").serializer(String).send(JSON.stringify(body));
 }

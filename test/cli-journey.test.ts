@@ -1,69 +1,12 @@
 /** The host system's side, against a TCP peer that speaks through the server's own codecs. */
-import { createServer, type Socket } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodePage } from "../cli/host-client.ts";
 import { type Journey, judge, runJourney } from "../cli/page-journey.ts";
-import type { StatusText } from "../domain.ts";
-import { readDocument } from "../gateways/mxpp/document.ts";
-import { makeFramer } from "../gateways/mxpp/framing.ts";
-import type { NewMessage } from "../gateways/mxpp/new-message.ts";
 import { renderNewMessage } from "../gateways/mxpp/new-message.ts";
-import { type NotificationEncoding, renderNotification } from "../gateways/mxpp/notification.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { connectHost } from "./helpers/host.ts";
-
-type Peer = {
-  readonly port: number;
-  readonly pages: NewMessage[];
-  readonly sockets: Socket[];
-  tell(socket: Socket, trackingId: string, status: StatusText, reason?: string, encoding?: NotificationEncoding): void;
-  close(): Promise<void>;
-};
-
-async function openPeer(onPage: (page: NewMessage, socket: Socket, peer: Peer) => void): Promise<Peer> {
-  const pages: NewMessage[] = [];
-  const sockets: Socket[] = [];
-  const server = createServer((socket) => {
-    sockets.push(socket);
-    socket.on("error", () => {});
-    const framer = makeFramer();
-    socket.on("data", (chunk) => {
-      for (const event of framer.push(chunk)) {
-        const document = event.kind === "document" ? readDocument(event.xml) : null;
-        if (document?.kind !== "newMessage") throw new Error("the host sent something else than a page");
-        pages.push(document.page);
-        onPage(document.page, socket, peer);
-      }
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  const peer: Peer = {
-    port,
-    pages,
-    sockets,
-    tell(socket, trackingId, status, reason, encoding = "utf-8") {
-      const at = Date.UTC(2026, 0, 2, 3, 4, 5);
-      const notification = {
-        origin: "lab",
-        source: "1001",
-        trackingId,
-        systemId: "lab",
-        at,
-        status,
-        reason: reason ?? null,
-      };
-      socket.write(renderNotification(notification, encoding));
-    },
-    close: () =>
-      new Promise((resolve) => {
-        for (const socket of sockets) socket.destroy();
-        server.close(() => resolve());
-      }),
-  };
-  return peer;
-}
+import { openMxppPeer, tell } from "./helpers/mxpp-peer.ts";
 
 const document = encodePage({ origin: "lab", trackingId: "t1", destination: "1001", text: "Bed 12 <&> 血" });
 const never = new AbortController().signal;
@@ -105,12 +48,13 @@ for (const [status, until, verdict] of [
 }
 
 test("each status is told once, in the order heard, and the journey ends at the one asked for", async () => {
-  const peer = await openPeer((page, socket, { tell }) => {
+  const peer = await openMxppPeer((page, socket) => {
     assert.is(page.text, "Bed 12 <&> 血");
-    for (const status of ["ACCEPTED", "ACCEPTED", "QUEUED", "ENROUTE"] as const) tell(socket, "t1", status);
-    tell(socket, "other", "FAILED", "not ours");
-    tell(socket, "t1", "DELIVERED", undefined, "utf-16");
-    tell(socket, "t1", "READ");
+    for (const status of ["ACCEPTED", "ACCEPTED", "QUEUED", "ENROUTE"] as const)
+      tell(socket, { trackingId: "t1", status });
+    tell(socket, { trackingId: "other", status: "FAILED", reason: "not ours" });
+    tell(socket, { trackingId: "t1", status: "DELIVERED", encoding: "utf-16" });
+    tell(socket, { trackingId: "t1", status: "READ" });
   });
   assert.equal(await travel(peer), { end: "reached", heard: ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"], lost: [] });
   await peer.close();
@@ -118,7 +62,9 @@ test("each status is told once, in the order heard, and the journey ends at the 
 
 test("FAILED ends it, with the reason", async () => {
   const reasons: (string | null)[] = [];
-  const peer = await openPeer((_page, socket, { tell }) => tell(socket, "t1", "FAILED", "unknown destination"));
+  const peer = await openMxppPeer((_page, socket) =>
+    tell(socket, { trackingId: "t1", status: "FAILED", reason: "unknown destination" }),
+  );
   const { end } = await travel(peer, { onStatus: ({ reason }) => void reasons.push(reason) });
   assert.is(end, "failed");
   assert.equal(reasons, ["unknown destination"]);
@@ -126,9 +72,9 @@ test("FAILED ends it, with the reason", async () => {
 });
 
 test("a connection lost before ACCEPTED: the same page is sent again on the next", async () => {
-  const peer = await openPeer((_page, socket, { pages, tell }) => {
+  const peer = await openMxppPeer((_page, socket, { pages }) => {
     if (pages.length === 1) socket.resetAndDestroy();
-    else tell(socket, "t1", "DELIVERED");
+    else tell(socket, { trackingId: "t1", status: "DELIVERED" });
   });
   const { end, lost } = await travel(peer);
   assert.is(end, "reached");
@@ -139,22 +85,22 @@ test("a connection lost before ACCEPTED: the same page is sent again on the next
 });
 
 test("a connection lost after ACCEPTED: the page is not sent again where the rest comes by itself", async () => {
-  const peer = await openPeer((_page, socket, { tell }) => {
-    tell(socket, "t1", "ACCEPTED");
+  const peer = await openMxppPeer((_page, socket) => {
+    tell(socket, { trackingId: "t1", status: "ACCEPTED" });
     socket.end();
   });
   const travelling = travel(peer);
   const second = await eventually("the host connects again", () => peer.sockets[1]);
-  peer.tell(second, "t1", "ACCEPTED");
-  peer.tell(second, "t1", "DELIVERED");
+  tell(second, { trackingId: "t1", status: "ACCEPTED" });
+  tell(second, { trackingId: "t1", status: "DELIVERED" });
   assert.equal(await travelling, { end: "reached", heard: ["ACCEPTED", "DELIVERED"], lost: [null] });
   assert.is(peer.pages.length, 1);
   await peer.close();
 });
 
 test("a server that knows a host by its pages alone hears the page again when the new connection stays silent", async () => {
-  const peer = await openPeer((_page, socket, { pages, tell }) => {
-    tell(socket, "t1", pages.length === 1 ? "ACCEPTED" : "DELIVERED");
+  const peer = await openMxppPeer((_page, socket, { pages }) => {
+    tell(socket, { trackingId: "t1", status: pages.length === 1 ? "ACCEPTED" : "DELIVERED" });
     if (pages.length === 1) socket.end();
   });
   assert.equal((await travel(peer)).heard, ["ACCEPTED", "DELIVERED"]);
@@ -163,27 +109,27 @@ test("a server that knows a host by its pages alone hears the page again when th
 });
 
 test("a server that starts again elsewhere is found there", async () => {
-  const first = await openPeer((_page, socket, { tell }) => {
-    tell(socket, "t1", "ACCEPTED");
+  const first = await openMxppPeer((_page, socket) => {
+    tell(socket, { trackingId: "t1", status: "ACCEPTED" });
     socket.resetAndDestroy();
   });
-  const second = await openPeer(() => {});
+  const second = await openMxppPeer(() => {});
   const targets = [first, second];
   const travelling = travel(first, { target: () => ({ host: "127.0.0.1", port: (targets.shift() ?? second).port }) });
   const socket = await eventually("the host connects to the second", () => second.sockets[0]);
-  second.tell(socket, "t1", "READ");
+  tell(socket, { trackingId: "t1", status: "READ" });
   assert.is((await travelling).end, "reached");
   await Promise.all([first.close(), second.close()]);
 });
 
 test("the time given is the most it takes", async () => {
-  const peer = await openPeer((_page, socket, { tell }) => tell(socket, "t1", "ENROUTE"));
+  const peer = await openMxppPeer((_page, socket) => tell(socket, { trackingId: "t1", status: "ENROUTE" }));
   assert.equal(await travel(peer, { timeoutMs: 200 }), { end: "timeout", heard: ["ENROUTE"], lost: [] });
   await peer.close();
 });
 
 test("Ctrl-C ends it, while connected and while waiting to connect again", async () => {
-  const peer = await openPeer((_page, socket, { tell }) => tell(socket, "t1", "ENROUTE"));
+  const peer = await openMxppPeer((_page, socket) => tell(socket, { trackingId: "t1", status: "ENROUTE" }));
   const first = new AbortController();
   assert.is((await travel(peer, { onStatus: () => first.abort() }, first.signal)).end, "interrupted");
   const second = new AbortController();
@@ -194,7 +140,7 @@ test("Ctrl-C ends it, while connected and while waiting to connect again", async
 });
 
 test("a server that was never there is told at once", async () => {
-  const peer = await openPeer(() => {});
+  const peer = await openMxppPeer(() => {});
   await peer.close();
   const end = await runJourney(
     {
@@ -211,7 +157,7 @@ test("a server that was never there is told at once", async () => {
 });
 
 test("a page in UTF-16 says the same as in UTF-8", async () => {
-  const peer = await openPeer(() => {});
+  const peer = await openMxppPeer(() => {});
   const host = await connectHost({ port: peer.port, name: "lab" });
   for (const encoding of ["utf-8", "utf-16"] as const) {
     await host.sends({ trackingId: "t1", destination: "1001", text: "Ü 血 🚑", sentAt: 0 }, encoding);
@@ -224,9 +170,9 @@ test("a page in UTF-16 says the same as in UTF-8", async () => {
 });
 
 test("the tests' host waits for statuses in their order and says what it heard instead", async () => {
-  const peer = await openPeer((page, socket, { tell }) => {
-    tell(socket, page.trackingId, "ACCEPTED");
-    setTimeout(() => tell(socket, page.trackingId, "READ"), 50);
+  const peer = await openMxppPeer((page, socket) => {
+    tell(socket, { trackingId: page.trackingId, status: "ACCEPTED" });
+    setTimeout(() => tell(socket, { trackingId: page.trackingId, status: "READ" }), 50);
   });
   const host = await connectHost({ port: peer.port, name: "lab" });
   const id = await host.sends({ destination: "1001" });
@@ -246,7 +192,7 @@ test("the tests' host waits for statuses in their order and says what it heard i
 });
 
 test("the tests' host cuts its connection with a reset, and hears replies and faults", async () => {
-  const peer = await openPeer((page, socket) => {
+  const peer = await openMxppPeer((page, socket) => {
     socket.write(renderNewMessage({ origin: "t", trackingId: page.trackingId, destination: "lab", text: "on my way" }));
     socket.write("<amcomMessage><nothing /></amcomMessage>");
     socket.write("<!DOCTYPE x>");

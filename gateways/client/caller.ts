@@ -12,7 +12,12 @@ const BEARER = /^Bearer +([A-Za-z0-9_-]{20,200})$/i;
  * silence the others.
  * @throws Refused unauthorized, other-device, too-many-failures
  */
-export async function caller(request: FastifyRequest, vendorId: string, premise: Database, failures: Failures): Promise<Device> {
+export async function caller(
+  request: FastifyRequest,
+  vendorId: string,
+  premise: Database,
+  failures: Failures,
+): Promise<Device> {
   const token = BEARER.exec(request.headers.authorization ?? "")?.[1];
   const device = token === undefined ? null : await authenticate(premise, token);
   if (device === null) throw failure(request, failures, "unauthorized");

@@ -28,9 +28,7 @@ export type Hospital = {
     readonly person?: Person;
   }): Promise<Phone & { readonly person: Person }>;
   emulator(method: string, path: string, body?: unknown): Promise<unknown>;
-  pushes(
-    token?: string,
-  ): Promise<
+  pushes(token?: string): Promise<
     readonly {
       provider: string;
       token: string;

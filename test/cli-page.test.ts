@@ -1,0 +1,118 @@
+/** `tocsin page`, against an MXPP peer. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { openCommandLine, recordsOf } from "./helpers/command-line.ts";
+import { openMessagingPeer } from "./helpers/messaging-peer.ts";
+import { answering, openMxppPeer } from "./helpers/mxpp-peer.ts";
+
+const { runs, serverRuns, forgets, close } = openCommandLine();
+test.before.each(forgets);
+test.after(close);
+
+test("page --wait --json prints a line a status and ends with 0 at DELIVERED", async () => {
+  const mxpp = await openMxppPeer(answering("ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"));
+  serverRuns({ mxpp: { host: "127.0.0.1", port: mxpp.port } });
+  const { code, out, err } = await runs([
+    "page",
+    "1001",
+    "Bed 12",
+    "--host",
+    "lab",
+    "--priority",
+    "HIGH",
+    "--wait",
+    "--json",
+  ]);
+  assert.is(code, 0, err);
+  const [page] = mxpp.pages;
+  const at = "2026-01-02T00:00:00.000Z";
+  assert.equal(
+    recordsOf(out),
+    ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"].map((status) => ({ trackingId: page?.trackingId, status, at })),
+  );
+  assert.equal(
+    [page?.origin, page?.systemId, page?.destination, page?.text, page?.priority],
+    ["lab", "lab", "1001", "Bed 12", "high"],
+  );
+  assert.ok(Math.abs((page?.sentAt ?? 0) - Date.now()) < 60_000);
+  await mxpp.close();
+});
+
+test("page ends with 1 at FAILED and says the reason, with and without --wait", async () => {
+  const mxpp = await openMxppPeer(answering({ status: "FAILED", reason: "unknown destination" }));
+  for (const wait of [["--wait"], []]) {
+    const { code, out } = await runs(["page", "1001", "x", "--host", "lab", "--mxpp", mxpp.address, "--json", ...wait]);
+    assert.is(code, 1);
+    assert.is(JSON.parse(out).reason, "unknown destination");
+  }
+  await mxpp.close();
+});
+
+test("page without --wait ends with 0 at ACCEPTED; a later status satisfies --until", async () => {
+  const mxpp = await openMxppPeer(answering("ACCEPTED", "READ"));
+  const base = ["page", "1001", "x", "--host", "lab", "--mxpp", mxpp.address];
+  const brief = await runs(base);
+  assert.is(brief.code, 0);
+  assert.match(brief.out, "ACCEPTED");
+  const patient = await runs([...base, "--until", "delivered"]);
+  assert.is(patient.code, 0);
+  assert.match(patient.out, "READ");
+  assert.match(patient.out, `npx tocsin trace ${mxpp.pages[1]?.trackingId}`);
+  await mxpp.close();
+});
+
+test("page ends with 2 when the time is over, and says where the page stands", async () => {
+  const mxpp = await openMxppPeer(answering("ACCEPTED", "ENROUTE"));
+  const { code, err } = await runs([
+    "page",
+    "1001",
+    "x",
+    "--host",
+    "lab",
+    "--mxpp",
+    mxpp.address,
+    "--wait",
+    "--timeout",
+    "0.3",
+  ]);
+  assert.is(code, 2);
+  assert.match(err, "no DELIVERED within 0.3 s; it stands at ENROUTE");
+  assert.match(err, `npx tocsin trace ${mxpp.pages[0]?.trackingId}`);
+  await mxpp.close();
+});
+
+test("page reads a text from standard input, in UTF-16 where asked", async () => {
+  const mxpp = await openMxppPeer(answering("ACCEPTED"));
+  const { code } = await runs(["page", "1001", "-", "--host", "lab", "--mxpp", mxpp.address, "--encoding", "utf-16"], {
+    stdin: "Zeile 1\nÜ 血\n",
+  });
+  assert.is(code, 0);
+  assert.is(mxpp.pages[0]?.text, "Zeile 1\nÜ 血");
+  await mxpp.close();
+});
+
+test("page without a server behind the socket ends with 69", async () => {
+  const mxpp = await openMxppPeer();
+  await mxpp.close();
+  const { code, err } = await runs(["page", "1001", "x", "--host", "lab", "--mxpp", mxpp.address]);
+  assert.is(code, 69);
+  assert.match(err, `no server answers for host systems at ${mxpp.address} (ECONNREFUSED)`);
+});
+
+test("page speaks as the oldest host system of MXPP that the server knows", async () => {
+  const mxpp = await openMxppPeer(answering("ACCEPTED"));
+  const items = [
+    { name: "newer", kind: "MXPP", createdAt: "2026-01-02" },
+    { name: "wctp", kind: "WCTP", createdAt: "2025-01-01" },
+    { name: "older", kind: "MXPP", createdAt: "2026-01-01" },
+  ];
+  const peer = await openMessagingPeer({
+    routes: { "GET /api/v1/host-systems?limit=200": { status: 200, body: { items, next: null } } },
+  });
+  serverRuns({ url: peer.url, mxpp: { host: "127.0.0.1", port: mxpp.port } });
+  assert.is((await runs(["page", "1001", "x"])).code, 0);
+  assert.is(mxpp.pages[0]?.origin, "older");
+  await Promise.all([peer.close(), mxpp.close()]);
+});
+
+test.run();

@@ -1,0 +1,100 @@
+/**
+ * What hosts and phones saw of every page, and whether it may have been so. Sees nothing but what they see: no row, no log.
+ *
+ * A page that was ACCEPTED reaches its phone; every status of it is told, in order and once on a connection; what a broken
+ * connection may bring again it brings from a rung on, in order; nothing reaches a phone that no host sent, and no page has
+ * two ids there.
+ */
+import type { StatusText } from "../../domain.ts";
+
+export type PageHistory = {
+  readonly trackingId: string;
+  readonly text: string;
+  readonly phone: number;
+  /** Connections on which the page was sent, by their number. More than one: no ACCEPTED had come by then. */
+  readonly sentOn: number[];
+  readonly heard: { readonly connection: number; readonly status: StatusText; readonly reason: string | null }[];
+  /** UniqueIds under which its text was shown, by phone. */
+  readonly shown: { readonly phone: number; readonly uniqueId: string }[];
+};
+
+export type History = {
+  readonly pages: ReadonlyMap<string, PageHistory>;
+  sent(trackingId: string, text: string, phone: number, connection: number): void;
+  heard(trackingId: string, connection: number, status: StatusText, reason: string | null): void;
+  shown(text: string, uniqueId: string, phone: number): void;
+  /** Pages a host heard ACCEPTED of that no phone has shown, or whose READ the host has not heard. */
+  unfinished(): readonly PageHistory[];
+  accepted(): number;
+  /** Everything that may not have been so, as sentences. Empty when all is well. */
+  faults(): readonly string[];
+};
+
+const LADDER: readonly StatusText[] = ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED", "READ"];
+
+export function openHistory(): History {
+  const pages = new Map<string, PageHistory>();
+  const byText = new Map<string, PageHistory>();
+  const strays: string[] = [];
+
+  const accepted = (page: PageHistory) => page.heard.some(({ status }) => status === "ACCEPTED");
+  const done = (page: PageHistory) => page.shown.length > 0 && page.heard.some(({ status }) => status === "READ");
+
+  return {
+    pages,
+    sent(trackingId, text, phone, connection) {
+      const known = pages.get(trackingId);
+      if (known !== undefined) return void known.sentOn.push(connection);
+      const page = { trackingId, text, phone, sentOn: [connection], heard: [], shown: [] };
+      pages.set(trackingId, page);
+      byText.set(text, page);
+    },
+    heard(trackingId, connection, status, reason) {
+      const page = pages.get(trackingId);
+      if (page === undefined) return void strays.push(`a host heard ${status} of ${trackingId}, which it never sent`);
+      page.heard.push({ connection, status, reason });
+    },
+    shown(text, uniqueId, phone) {
+      const page = byText.get(text);
+      if (page === undefined) return void strays.push(`phone ${phone} showed a page no host sent`);
+      page.shown.push({ phone, uniqueId });
+    },
+    unfinished: () => [...pages.values()].filter((page) => accepted(page) && !done(page)),
+    accepted: () => [...pages.values()].filter(accepted).length,
+    faults() {
+      const faults = [...strays];
+      for (const page of pages.values()) {
+        if (accepted(page) && page.shown.length === 0) faults.push(`${page.trackingId} was ACCEPTED and never shown`);
+        if (page.shown.length > 0 && !accepted(page)) faults.push(`${page.trackingId} was shown and never ACCEPTED`);
+        if (page.shown.some(({ phone }) => phone !== page.phone))
+          faults.push(`${page.trackingId} was shown on another's phone`);
+        if (page.shown.length > 1)
+          faults.push(
+            `${page.trackingId} was shown ${page.shown.length} times (${new Set(page.shown.map(({ uniqueId }) => uniqueId)).size} ids)`,
+          );
+        const failed = page.heard.find(({ status }) => status === "FAILED");
+        if (failed !== undefined) faults.push(`${page.trackingId} FAILED: ${failed.reason}`);
+        faults.push(...orderFaults(page));
+      }
+      return faults;
+    },
+  };
+}
+
+function orderFaults(page: PageHistory): string[] {
+  const faults: string[] = [];
+  const connections = new Map<number, StatusText[]>();
+  for (const { connection, status } of page.heard)
+    connections.set(connection, [...(connections.get(connection) ?? []), status]);
+  for (const [connection, statuses] of connections) {
+    // A page sent again may have been accepted before: then ACCEPTED and its present status are said besides.
+    if (page.sentOn.length > 1 && page.sentOn.includes(connection)) continue;
+    const ranks = statuses.map((status) => LADDER.indexOf(status));
+    if (ranks.some((rank, at) => at > 0 && rank <= ranks[at - 1]!)) {
+      faults.push(`${page.trackingId} on connection ${connection} was told ${statuses.join(", ")}`);
+    }
+  }
+  const told = new Set(page.heard.map(({ status }) => status));
+  if (told.has("ACCEPTED") && !told.has("QUEUED")) faults.push(`${page.trackingId} was never told QUEUED`);
+  return faults;
+}

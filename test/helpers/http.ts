@@ -1,0 +1,53 @@
+/** HTTP listeners that end with the test file, and a log that can be read. */
+import { once } from "node:events";
+import { connect } from "node:net";
+import type { Certificates } from "../../gateways/certificates.ts";
+import { type HttpGateway, openHttp, type RouteSet } from "../../gateways/http.ts";
+import { type Log, silentLog } from "../../log.ts";
+
+export type ListenerOptions = {
+  port?: number;
+  trustedProxies?: readonly string[];
+  log?: Log;
+  certificates?: Certificates;
+};
+
+/** Opens listeners on loopback; `close` ends those a failed test left open. */
+export function makeListeners(): {
+  open(routes: RouteSet[], options?: ListenerOptions): Promise<HttpGateway>;
+  close(): Promise<void>;
+} {
+  const opened: HttpGateway[] = [];
+  return {
+    async open(routes, { port = 0, trustedProxies = [], log = silentLog, certificates } = {}) {
+      const slice = { bind: "127.0.0.1", port, trustedProxies };
+      const gateway = await openHttp(slice, { log, certificates: certificates ?? null }, routes);
+      opened.push(gateway);
+      return gateway;
+    },
+    async close() {
+      await Promise.all(opened.map((gateway) => gateway.close(100)));
+    },
+  };
+}
+
+/** A log that keeps its lines: event and fields. */
+export function noting(): { log: Log; lines: string[] } {
+  const lines: string[] = [];
+  const note = (fields: object, event: string) => void lines.push(`${event} ${JSON.stringify(fields)}`);
+  const log: Log = { debug: note, info: note, warn: note, error: note, child: () => log };
+  return { log, lines };
+}
+
+/** Sends bytes and gives back all that came until the connection ended. */
+export async function raw(port: number, bytes: string): Promise<string> {
+  const socket = connect({ port, host: "127.0.0.1" });
+  socket.on("error", () => {});
+  let answer = "";
+  socket.on("data", (chunk) => {
+    answer += chunk;
+  });
+  socket.write(bytes);
+  await once(socket, "close");
+  return answer;
+}

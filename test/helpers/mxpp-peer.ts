@@ -1,0 +1,74 @@
+/** The server's side of an MXPP socket, through the server's own codecs: hears pages, and tells what a test wants told. */
+import { createServer, type Socket } from "node:net";
+import type { StatusText } from "../../domain.ts";
+import { readDocument } from "../../gateways/mxpp/document.ts";
+import { makeFramer } from "../../gateways/mxpp/framing.ts";
+import type { NewMessage } from "../../gateways/mxpp/new-message.ts";
+import { type NotificationEncoding, renderNotification } from "../../gateways/mxpp/notification.ts";
+
+type Told = {
+  readonly trackingId: string;
+  readonly status: StatusText;
+  readonly reason?: string;
+  readonly encoding?: NotificationEncoding;
+};
+
+export type MxppPeer = {
+  readonly port: number;
+  /** `host:port` */
+  readonly address: string;
+  /** Every page that came, in order. */
+  readonly pages: readonly NewMessage[];
+  /** Every connection there was, in order. */
+  readonly sockets: readonly Socket[];
+  close(): Promise<void>;
+};
+
+/** When every notification here was written: 2026-01-02T00:00:00Z. */
+export const TOLD_AT = Date.UTC(2026, 0, 2);
+
+export async function openMxppPeer(
+  onPage: (page: NewMessage, socket: Socket, peer: MxppPeer) => void = () => {},
+): Promise<MxppPeer> {
+  const pages: NewMessage[] = [];
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    const framer = makeFramer();
+    socket.on("data", (chunk) => {
+      for (const event of framer.push(chunk)) {
+        const document = event.kind === "document" ? readDocument(event.xml) : null;
+        if (document?.kind !== "newMessage") throw new Error("the host sent something else than a page");
+        pages.push(document.page);
+        onPage(document.page, socket, peer);
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const peer: MxppPeer = {
+    port,
+    address: `127.0.0.1:${port}`,
+    pages,
+    sockets,
+    close: () =>
+      new Promise((resolve) => {
+        for (const socket of sockets) socket.destroy();
+        server.close(() => resolve());
+      }),
+  };
+  return peer;
+}
+
+/** Answers every page with these, at once. */
+export function answering(...statuses: readonly (StatusText | { status: StatusText; reason: string })[]) {
+  return ({ trackingId }: NewMessage, socket: Socket): void => {
+    for (const one of statuses) tell(socket, { trackingId, ...(typeof one === "string" ? { status: one } : one) });
+  };
+}
+
+export function tell(socket: Socket, { trackingId, status, reason, encoding = "utf-8" }: Told): void {
+  const page = { origin: "lab", source: "1001", systemId: "lab" };
+  socket.write(renderNotification({ ...page, trackingId, status, at: TOLD_AT, reason: reason ?? null }, encoding));
+}

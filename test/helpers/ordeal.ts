@@ -1,0 +1,205 @@
+/**
+ * A hospital at work while its node is made to suffer: hosts that send and reconnect, phones that wake, fetch and read, a push
+ * emulator that survives the node, and a history of all that hosts and phones saw.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { encodePage, type HostLink, openHostLink } from "../../cli/host-client.ts";
+import { openPhone } from "../../cli/phone-session.ts";
+import { eventually } from "./eventually.ts";
+import { type History, openHistory } from "./history.ts";
+import { type Hospital, openHospital } from "./hospital.ts";
+import type { Random } from "./random.ts";
+
+export type Ordeal = {
+  readonly hospital: Hospital;
+  readonly history: History;
+  /** Stops sending, lets everything under way come to its end; fails when it does not within the limit. */
+  heals(limitMs: number): Promise<void>;
+  close(): Promise<void>;
+};
+
+export type OrdealOptions = {
+  readonly databaseUrl: string;
+  readonly random: Random;
+  readonly hosts: number;
+  readonly phones: number;
+  readonly pagesPerSecond: number;
+  readonly settings?: Readonly<Record<string, string>>;
+};
+
+const RECONNECT_MS = 50;
+const SEND_TICK_MS = 20;
+
+export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
+  const { random } = options;
+  const history = openHistory();
+  const emulator = await startEmulator();
+  const hospital = await openHospital(
+    { TOCSIN_PUSH: "services", TOCSIN_LOG_LEVEL: "warn", ...emulator.settings, ...options.settings },
+    { databaseUrl: options.databaseUrl },
+  );
+  const { node } = hospital;
+  const power = new AbortController();
+  let sending = true;
+  let connections = 0;
+  let pages = 0;
+
+  const phones = await Promise.all(
+    Array.from({ length: options.phones }, async (_, index) => {
+      const phone = await hospital.phone({ gatewayType: index % 3 === 0 ? "APNS" : "GCM", confirms: index % 4 !== 0 });
+      const session = openPhone(
+        {
+          registration: phone.registration,
+          server: () => ({ url: node.run().url }),
+          emulatorUrl: () => emulator.url,
+          signal: power.signal,
+        },
+        {
+          onPage(page) {
+            history.shown(page.Text, page.UniqueId, index);
+            session.report(page.UniqueId, "READ");
+          },
+        },
+      );
+      return { destination: phone.person.destination, ended: session.ended };
+    }),
+  );
+
+  async function runHost(name: string): Promise<void> {
+    const waiting = new Map<string, Uint8Array>();
+    while (!power.signal.aborted) {
+      connections += 1;
+      const connection = connections;
+      let link: HostLink;
+      try {
+        link = await openHostLink(
+          { host: "127.0.0.1", port: node.run().mxpp!.port },
+          {
+            onNotification({ trackingId, status, reason }) {
+              history.heard(trackingId, connection, status, reason);
+              if (status === "ACCEPTED") waiting.delete(trackingId);
+            },
+            onFault: (detail) => history.heard(`stream fault: ${detail}`, connection, "FAILED", detail),
+          },
+        );
+      } catch {
+        await rest(RECONNECT_MS);
+        continue;
+      }
+      let up = true;
+      void link.gone.then(() => {
+        up = false;
+      });
+      // A host that has heard nothing of a page brings it again, the same to the letter.
+      for (const [trackingId, bytes] of waiting) {
+        const { text, phone } = history.pages.get(trackingId)!;
+        history.sent(trackingId, text, phone, connection);
+        await link.send(bytes).catch(() => {});
+      }
+      while (up && !power.signal.aborted) {
+        const due = sending ? (options.pagesPerSecond / options.hosts) * (SEND_TICK_MS / 1_000) : 0;
+        const count = Math.floor(due) + (random.next() < due % 1 ? 1 : 0);
+        for (let sent = 0; sent < count && up; sent += 1) {
+          pages += 1;
+          const phone = random.between(0, phones.length - 1);
+          const trackingId = `${name}-${pages}`;
+          const text = `Page ${trackingId} to phone ${phone}`;
+          const bytes = encodePage({
+            origin: name,
+            trackingId,
+            text,
+            destination: phones[phone]!.destination,
+            priority: random.of(["high", "medium", "low"]),
+            sentAt: Date.now(),
+            timeoutDeviceSeconds: 600,
+          });
+          history.sent(trackingId, text, phone, connection);
+          waiting.set(trackingId, bytes);
+          await link.send(bytes).catch(() => {});
+        }
+        await rest(SEND_TICK_MS);
+      }
+      link.cut();
+    }
+  }
+
+  const names = Array.from({ length: options.hosts }, (_, index) => `host-${index}`);
+  for (const name of names) await hospital.knows(name);
+  const running = names.map(runHost);
+
+  return {
+    hospital,
+    history,
+    async heals(limitMs) {
+      sending = false;
+      await eventually(
+        "every accepted page was shown and its READ told",
+        () => history.unfinished().length === 0 && [...history.pages.values()].every((page) => page.heard.length > 0),
+        limitMs,
+      ).catch((error) => {
+        const left = history.unfinished();
+        const example =
+          left[0] === undefined
+            ? ""
+            : `, such as ${left[0].trackingId}: heard ${left[0].heard.map((one) => one.status).join(" ")}, shown ${left[0].shown.length}`;
+        throw new Error(
+          `${(error as Error).message}; ${left.length} of ${history.pages.size} are unfinished${example}`,
+        );
+      });
+    },
+    async close() {
+      power.abort();
+      await Promise.all([...running, ...phones.map((phone) => phone.ended)]);
+      await hospital.close();
+      await emulator.close();
+    },
+  };
+}
+
+function rest(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** The emulator as a process of its own, and the settings by which a node reaches it as if it were Apple and Google. */
+async function startEmulator(): Promise<{ url: string; settings: Record<string, string>; close(): Promise<void> }> {
+  const dataDir = mkdtempSync(join(tmpdir(), "tocsin-emulator-"));
+  const command = fileURLToPath(new URL("../../cli/tocsin.js", import.meta.url));
+  const child: ChildProcess = spawn(process.execPath, [command, "emulator", "--json", "--port", "0"], {
+    env: { ...process.env, TOCSIN_DATA_DIR: dataDir },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  process.on("exit", () => child.kill("SIGKILL"));
+  for await (const line of createInterface({ input: child.stdout! })) {
+    const { url, fcmUrl, apnsUrl, credentials } = JSON.parse(line) as {
+      url: string;
+      fcmUrl: string;
+      apnsUrl: string;
+      credentials: Record<string, string>;
+    };
+    const settings = {
+      TOCSIN_FCM_URL: fcmUrl,
+      TOCSIN_APNS_URL: apnsUrl,
+      TOCSIN_PUSH_CA_FILE: credentials.caFile!,
+      TOCSIN_FCM_SERVICE_ACCOUNT_FILE: credentials.serviceAccountFile!,
+      TOCSIN_APNS_KEY_FILE: credentials.apnsKeyFile!,
+      TOCSIN_APNS_KEY_ID: credentials.apnsKeyId!,
+      TOCSIN_APNS_TEAM_ID: credentials.apnsTeamId!,
+      TOCSIN_APNS_TOPIC: credentials.apnsTopic!,
+    };
+    return {
+      url,
+      settings,
+      async close() {
+        child.kill("SIGTERM");
+        await new Promise((resolve) => child.on("exit", resolve));
+        rmSync(dataDir, { recursive: true, force: true });
+      },
+    };
+  }
+  throw new Error("the emulator ended without saying where it is");
+}

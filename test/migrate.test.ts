@@ -1,0 +1,179 @@
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import postgres from "postgres";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type Log, silentLog } from "../log.ts";
+import { migrate, type Schema, SchemaTooNew } from "../persistence/migrate.ts";
+import { openTestDatabase } from "./helpers/database.ts";
+
+const ROOT = join(import.meta.dirname, "..");
+const SCHEMAS: readonly Schema[] = ["premise_core", "meta", "core"];
+const numberOf = (schema: Schema) => readdirSync(join(ROOT, "persistence/migrations", schema)).length;
+
+const folders: string[] = [];
+const ends: (() => Promise<void>)[] = [];
+
+async function openEmpty(): Promise<{ url: string; sql: postgres.Sql }> {
+  const place = await openTestDatabase();
+  const sql = postgres(place.url, { max: 1, onnotice: () => {} });
+  ends.push(async () => {
+    await sql.end({ timeout: 1 });
+    await place.close();
+  });
+  return { url: place.url, sql };
+}
+
+/** Another version of this program: the same code beside migrations of a test's own. */
+async function versionWith(migrations: Readonly<Record<string, string>>): Promise<typeof migrate> {
+  const folder = mkdtempSync(join(tmpdir(), "tocsin-migrate-"));
+  folders.push(folder);
+  const own = join(folder, "persistence/migrations/core");
+  mkdirSync(own, { recursive: true });
+  cpSync(join(ROOT, "persistence/migrate.ts"), join(folder, "persistence/migrate.ts"));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+  for (const [name, text] of Object.entries(migrations)) writeFileSync(join(own, name), text);
+  const module = (await import(join(folder, "persistence/migrate.ts"))) as { migrate: typeof migrate };
+  return module.migrate;
+}
+
+/** A log that remembers the events of one level. */
+function remembering(level: "warn" | "info"): { log: Log; events: string[] } {
+  const events: string[] = [];
+  return { log: { ...silentLog, [level]: (_fields: unknown, event: string) => events.push(event) }, events };
+}
+
+async function ledger(sql: postgres.Sql, schema: Schema): Promise<number[]> {
+  return (await sql<{ id: number }[]>`select id from ${sql(schema)}.migrations order by id`).map((row) => row.id);
+}
+
+async function faultOf(promise: Promise<unknown>): Promise<Error & { code?: string }> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error("it went through");
+}
+
+test.after.each(async () => {
+  await Promise.all(ends.splice(0).map((end) => end()));
+});
+
+test("an empty database gets every migration once; another run has nothing to do", async () => {
+  const { url, sql } = await openEmpty();
+  for (const schema of SCHEMAS) {
+    assert.is(await migrate(url, schema, { log: silentLog }), numberOf(schema));
+    const first = await ledger(sql, schema);
+    assert.is(first.length, numberOf(schema));
+    assert.is(await migrate(url, schema, { log: silentLog }), 0);
+    assert.equal(await ledger(sql, schema), first);
+  }
+});
+
+test("twenty nodes that migrate at once make one schema, and all succeed", async () => {
+  for (let round = 0; round < 3; round += 1) {
+    const { url, sql } = await openEmpty();
+    for (const schema of SCHEMAS) {
+      const counts = await Promise.all(Array.from({ length: 20 }, () => migrate(url, schema, { log: silentLog })));
+      assert.is(
+        counts.reduce((sum, count) => sum + count, 0),
+        numberOf(schema),
+        "each migration is counted by the one that applied it",
+      );
+      assert.is((await ledger(sql, schema)).length, numberOf(schema));
+    }
+    const [shards] = await sql`select count(*)::integer as count from premise_core.shards`;
+    assert.is(shards!.count, 256);
+    await ends.pop()!();
+  }
+});
+
+test("a newer migration that is harmless is said and worked with", async () => {
+  const { url, sql } = await openEmpty();
+  await migrate(url, "core", { log: silentLog });
+  await sql`insert into core.migrations (id, name, breaking) values (9000, 'later', false)`;
+  const { log, events } = remembering("warn");
+  assert.is(await migrate(url, "core", { log }), 0);
+  assert.is(events.length, 1);
+});
+
+test("a newer migration that is breaking is refused, with what to do, and nothing is changed", async () => {
+  const { url, sql } = await openEmpty();
+  const older = await versionWith({
+    "0001-one.sql": "create table core.one ();",
+    "0002-two.sql": "create table core.two ();",
+  });
+  const first = await versionWith({ "0001-one.sql": "create table core.one ();" });
+  await first(url, "core", { log: silentLog });
+  await sql`insert into core.migrations (id, name, breaking) values (9000, 'harmless', false), (9001, 'breaking', true)`;
+  const fault = await faultOf(older(url, "core", { log: silentLog }));
+  assert.is(fault.name, "SchemaTooNew");
+  assert.match(fault.message, /core .* 9001 .* newer/);
+  assert.equal(await ledger(sql, "core"), [1, 9000, 9001], "not even what this version would add");
+  assert.instance(await faultOf(migrate(url, "core", { log: silentLog })), SchemaTooNew);
+});
+
+test("a migration marked breaking is written down as such, and locks out the version before it", async () => {
+  const { url } = await openEmpty();
+  const one = { "0001-one.sql": "create table core.one ();" };
+  const older = await versionWith(one);
+  const newer = await versionWith({ ...one, "0002-two.sql": "--! breaking\ndrop table core.one;" });
+  assert.is(await older(url, "core", { log: silentLog }), 1);
+  assert.is(await newer(url, "core", { log: silentLog }), 1);
+  assert.is((await faultOf(older(url, "core", { log: silentLog }))).name, "SchemaTooNew");
+  assert.is(await newer(url, "core", { log: silentLog }), 0);
+});
+
+test("a migration that fails half-way leaves nothing behind, keeps those before it, and goes on once mended", async () => {
+  const { url, sql } = await openEmpty();
+  const good = { "0001-one.sql": "create table core.one (id integer); insert into core.one values (1);" };
+  const later = { "0003-three.sql": "create table core.three ();" };
+  const broken = await versionWith({
+    ...good,
+    "0002-two.sql": "create table core.two (); insert into core.one values (2); insert into core.one select 1 / 0;",
+    ...later,
+  });
+  for (let tries = 0; tries < 2; tries += 1) {
+    assert.is((await faultOf(broken(url, "core", { log: silentLog }))).code, "22012");
+    assert.equal(await ledger(sql, "core"), [1]);
+    const [left] =
+      await sql`select to_regclass('core.two') as two, to_regclass('core.three') as three, count(*)::integer as ones from core.one`;
+    assert.equal({ ...left }, { two: null, three: null, ones: 1 });
+  }
+  const mended = await versionWith({ ...good, "0002-two.sql": "create table core.two ();", ...later });
+  assert.is(await mended(url, "core", { log: silentLog }), 2);
+  assert.equal(await ledger(sql, "core"), [1, 2, 3]);
+});
+
+test("a unique violation inside a migration is its failure, not another node's success", async () => {
+  const { url, sql } = await openEmpty();
+  const broken = await versionWith({
+    "0001-one.sql": "create table core.one (id integer primary key); insert into core.one values (1), (1);",
+  });
+  assert.is((await faultOf(broken(url, "core", { log: silentLog }))).code, "23505");
+  assert.equal(await ledger(sql, "core"), []);
+});
+
+test("of nodes that fail at once none takes another's failure for success", async () => {
+  const { url, sql } = await openEmpty();
+  const broken = await versionWith({
+    "0001-one.sql": "create table core.one (); select pg_sleep(0.05); select 1 / 0;",
+  });
+  const faults = await Promise.all(Array.from({ length: 5 }, () => faultOf(broken(url, "core", { log: silentLog }))));
+  for (const fault of faults) assert.is(fault.code, "22012");
+  assert.equal(await ledger(sql, "core"), []);
+});
+
+test("a file that is not named as a migration stops the start by its name", async () => {
+  const { url } = await openEmpty();
+  const misnamed = await versionWith({ "0001-one.sql": "select 1;", "two.sql": "select 1;" });
+  assert.match((await faultOf(misnamed(url, "core", { log: silentLog }))).message, /core\/two\.sql .* NNNN-name\.sql/);
+});
+
+test.after(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+test.run();
