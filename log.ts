@@ -21,10 +21,14 @@ export function openLog(level: string, node: string): Log {
 }
 
 /** What may be said of an error: never its detail, hint, query or parameters, which may hold a page's text. */
-export function faultFields(error: unknown): { fault: string; code?: string } {
+export function faultFields(error: unknown): { fault: string; code?: string; at?: string } {
   if (!(error instanceof Error)) return { fault: typeof error };
   const code = (error as { code?: unknown }).code;
-  return typeof code === "string" ? { fault: error.name, code } : { fault: error.name };
+  // The first frame says where, and unlike the message, which stands before it, it cannot quote what was being worked on.
+  const stack = error.stack ?? "";
+  const frames = stack.slice(stack.indexOf(error.message) + error.message.length);
+  const at = /^\s+at (.*)$/m.exec(frames)?.[1]?.replace(/file:\/\/\S*\/(?=[^/]+\/[^/]+$)/, "");
+  return { fault: error.name, ...(typeof code === "string" ? { code } : {}), ...(at === undefined ? {} : { at }) };
 }
 
 export const silentLog: Log = {

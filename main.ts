@@ -1,12 +1,8 @@
 /**
- * The composition root: reads the settings, opens the parts in order, closes them in reverse.
+ * The composition root: opens the parts in order, closes them in reverse.
  *
- *   settings ─► stores ─► cluster ─► push ─► actors ─► listeners ─► ready
- *   SIGTERM, SIGINT ─► not ready ─► listeners, actors, cluster, push, stores close ─► exit 0 (1 after 15 s)
- *
- * Exit codes: 0 ended as asked · 1 failed · 78 the settings are at fault.
+ *   stores ─► cluster ─► push ─► actors ─► listeners ─► ready ─► draining ─► closed in reverse
  */
-import { existsSync } from "node:fs";
 import { openPaging } from "./actors/paging.ts";
 import { startActorSystem } from "./cluster/actor-system.ts";
 import { openBus } from "./cluster/bus.ts";
@@ -14,7 +10,7 @@ import { openLoad } from "./cluster/load.ts";
 import { joinCluster } from "./cluster/membership.ts";
 import { openBranches, openSweep } from "./cluster/shards.ts";
 import { superviseLoop } from "./cluster/supervision.ts";
-import { type Config, readConfig } from "./config.ts";
+import type { Config } from "./config.ts";
 import { systemClock as clock } from "./domain.ts";
 import { addressAllowed } from "./gateways/address.ts";
 import { prepareAccess } from "./gateways/admin/access.ts";
@@ -32,20 +28,19 @@ import { openMxpp } from "./gateways/mxpp/server.ts";
 import { openProviders } from "./gateways/push/providers.ts";
 import { openPush } from "./gateways/push/push.ts";
 import { openPeers } from "./gateways/unacknowledged.ts";
-import { openLog } from "./log.ts";
+import { runProcess } from "./lifecycle.ts";
+import type { Log } from "./log.ts";
 import { readMessageKey } from "./persistence/install.ts";
 import { openStores } from "./persistence/stores.ts";
 import { announce, removeRunFile, version, writeRunFile } from "./welcome.ts";
 
-const CLOSE_DEADLINE_MS = 15_000;
 const LISTENERS_DEADLINE_MS = 5_000;
 const REQUEUE_MS = 1_000;
 const REQUEUE_ROWS = 500;
 const FAILURES_PER_MINUTE = 30;
 
-async function open(config: Config): Promise<() => Promise<void>> {
+async function open(config: Config, log: Log): Promise<() => Promise<void>> {
   const node = config.node.name;
-  const log = openLog(config.logLevel, node);
   const closers: (() => Promise<void> | void)[] = [];
   let draining = false;
   const close = async () => {
@@ -158,27 +153,4 @@ async function open(config: Config): Promise<() => Promise<void>> {
   }
 }
 
-if (existsSync(".env")) process.loadEnvFile();
-const reading = readConfig(process.env);
-if (!reading.ok) {
-  for (const fault of reading.faults) console.error(`tocsin: ${fault}`);
-  process.exit(78);
-}
-
-let close: (() => Promise<void>) | null = null;
-let stopping = false;
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  process.on(signal, () => {
-    // A second Ctrl-C, or one before everything is open, does not wait.
-    if (stopping || close === null) process.exit(1);
-    stopping = true;
-    setTimeout(() => process.exit(1), CLOSE_DEADLINE_MS).unref();
-    void close().then(() => process.exit(0));
-  });
-}
-try {
-  close = await open(reading.config);
-} catch (error) {
-  console.error(`tocsin: cannot start: ${error instanceof Error ? error.message : String(error)}`);
-  process.exit(1);
-}
+await runProcess(open);

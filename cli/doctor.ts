@@ -45,10 +45,12 @@ async function doctor(options: DoctorOptions): Promise<ExitCode> {
   checks.push(...serverChecks(options, run));
 
   let failed = 0;
-  for (const check of checks) {
-    const finding = await bounded(check);
+  // All at once, told in order.
+  const findings = checks.map(async (check) => ({ name: check.name, ...(await bounded(check)) }));
+  for (const looking of findings) {
+    const { name, ...finding } = await looking;
     if (finding.ok === false) failed++;
-    show(output, check.name, finding);
+    show(output, name, finding);
   }
   output.line();
   output.line(

@@ -8,7 +8,7 @@ import { onInterrupt } from "./interrupt.ts";
 import { type CommonOptions, oneOf, outputOf, readSeconds, secondsOption } from "./options.ts";
 import { clockText, type Output, printable, type Style, spanText } from "./output.ts";
 import { type JourneyEnd, runJourney } from "./page-journey.ts";
-import { findMxpp, openApi, readFile, type ServerOptions } from "./server.ts";
+import { CA_HINT, findMxpp, isCertificateFault, openApi, readFile, type ServerOptions } from "./server.ts";
 
 const STATUS_TEXTS: readonly StatusText[] = [...TRANSPORTS, ...ANSWERS, "FAILED"];
 const WAIT_SECONDS = 120;
@@ -175,9 +175,14 @@ function conclude(output: Output, end: JourneyEnd, { trackingId, until, last, at
       throw new CommandFault(
         EXIT.unavailable,
         `no server answers for host systems at ${at} (${end.code})`,
-        end.code === "ECONNREFUSED" ? "Start one:  npx tocsin start" : "See:  npx tocsin doctor",
+        hintFor(end.code),
       );
   }
+}
+
+function hintFor(code: string): string {
+  if (code === "ECONNREFUSED") return "Start one:  npx tocsin start";
+  return isCertificateFault(code) ? CA_HINT : "See:  npx tocsin doctor";
 }
 
 type HostSystem = { readonly name: string; readonly kind: string; readonly createdAt: string };

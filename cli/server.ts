@@ -185,12 +185,15 @@ export function openApi(options: ServerOptions, env: NodeJS.ProcessEnv): Api {
 export function unreachable(url: string, error: unknown): CommandFault {
   const { code } = error as { code?: unknown };
   const reason = typeof code === "string" ? code : "no answer";
-  const certificate = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(reason);
-  return new CommandFault(
-    EXIT.unavailable,
-    `${url} cannot be reached (${reason})`,
-    certificate ? "Name the CA of its certificate with --ca FILE" : "Is it running?  npx tocsin doctor",
-  );
+  const hint = isCertificateFault(reason) ? CA_HINT : "Is it running?  npx tocsin doctor";
+  return new CommandFault(EXIT.unavailable, `${url} cannot be reached (${reason})`, hint);
+}
+
+export const CA_HINT = "Name the CA of the server's certificate with --ca FILE";
+
+/** Codes of OpenSSL and Node for a certificate that is not trusted, or another's. */
+export function isCertificateFault(code: string): boolean {
+  return /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code);
 }
 
 function refusal({ status, body }: JsonAnswer): CommandFault {

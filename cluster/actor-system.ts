@@ -62,6 +62,7 @@ export function startActorSystem(name: string): ActorSystem {
   let depth = 0;
   let actors = 0;
   let incarnations = 0;
+  let closed = false;
 
   function spawn<M>(parent: Parent, actorName: string, options: ActorOptions, behaviour: Behaviour<M>): Address<M> {
     let waiting = 0;
@@ -78,7 +79,7 @@ export function startActorSystem(name: string): ActorSystem {
     }
 
     async function turn(_state: unknown, message: M): Promise<null> {
-      if (gone) return null;
+      if (gone || closed) return null;
       waiting -= 1;
       depth -= 1;
       try {
@@ -88,7 +89,11 @@ export function startActorSystem(name: string): ActorSystem {
       } catch (error) {
         if (!gone) {
           finish();
-          options.onFailure(error);
+          try {
+            options.onFailure(error);
+          } catch {
+            // nact would print the message, and a report that cannot be made has nobody left to tell.
+          }
         }
       }
       return null;
@@ -102,7 +107,7 @@ export function startActorSystem(name: string): ActorSystem {
       stop: finish,
       waiting: () => waiting,
       tell(message) {
-        if (gone) return "gone";
+        if (gone || closed) return "gone";
         if (waiting >= options.mailboxMax) return "full";
         waiting += 1;
         depth += 1;
@@ -118,9 +123,12 @@ export function startActorSystem(name: string): ActorSystem {
       ref: spawnInNact(parent.ref as never, (() => null) as never, branchName) as NactRef,
     }),
     spawn,
-    depth: () => depth,
+    depth: () => (closed ? 0 : depth),
     actors: () => actors,
-    close: () => stopInNact(system as never),
+    close() {
+      closed = true;
+      stopInNact(system as never);
+    },
   };
 }
 

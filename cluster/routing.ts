@@ -10,6 +10,8 @@
 import type { Clock, Shard } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
+import { BatchFull } from "../persistence/batch.ts";
+import { DatabaseDown } from "../persistence/database.ts";
 import type { ActorSystem, Address, Behaviour, Parent } from "./actor-system.ts";
 import { type FailureRecord, judge, type RestartPolicy } from "./supervision.ts";
 
@@ -56,6 +58,8 @@ export function openLeaves<M>(
 
   function fail(id: string, error: unknown): void {
     leaves.delete(id);
+    // The database is away, or has enough to do: no fault of the actor's, and said once where it belongs.
+    if (error instanceof DatabaseDown || error instanceof BatchFull) return;
     meter.count("actor_failures", { actor: slice.kind });
     const verdict = judge(resting.get(id)?.record ?? [], clock.monotonic(), FAILURE_POLICY);
     resting.delete(id);

@@ -1,4 +1,7 @@
-/** Network addresses an operator allows: single IPs and CIDR ranges. An IPv4 address carried in IPv6 is the IPv4 address. */
+/**
+ * Network addresses an operator allows: single IPs and CIDR ranges. Node's BlockList takes an IPv4 address carried in IPv6
+ * (RFC 4291 section 2.5.5.2) for the IPv4 address, in either place.
+ */
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 
 type Range = { readonly base: string; readonly family: "ipv4" | "ipv6"; readonly bits: number };
@@ -33,16 +36,5 @@ function rangeOf(text: string): Range | null {
   const bits = match[2] === undefined ? null : Number(match[2]);
   if (isIPv4(base)) return bits === null || bits <= 32 ? { base, family: "ipv4", bits: bits ?? 32 } : null;
   if (!isIPv6(base) || (bits ?? 0) > 128) return null;
-  const mapped = mappedIPv4(base);
-  if (mapped !== null && (bits ?? 128) >= 96) return { base: mapped, family: "ipv4", bits: (bits ?? 128) - 96 };
   return { base, family: "ipv6", bits: bits ?? 128 };
-}
-
-/** The IPv4 address in ::ffff:0:0/96 (RFC 4291 section 2.5.5.2), however it is spelt; null for any other. */
-function mappedIPv4(address: string): string | null {
-  const canonical = new URL(`http://[${address}]/`).hostname.slice(1, -1);
-  const match = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(canonical);
-  if (match === null) return null;
-  const [high, low] = [Number.parseInt(match[1]!, 16), Number.parseInt(match[2]!, 16)];
-  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
 }

@@ -9,11 +9,12 @@
  *               one answers and is writable
  *
  * postgres.js is held to what it does safely: one pool for one host (its multi-host list spins when all are down), no
- * `begin` and no `reserve` (both end the process when the server dies inside), and a pool that has seen a connection
+ * `begin` and no `reserve` (both end the process when the server dies inside), no look-up of types at connecting (the same), and a pool that has seen a connection
  * die is replaced, since its next statement would be given the dead one's error.
  */
 import postgres from "postgres";
 import { faultFields, type Log } from "../log.ts";
+import { ARRAY_TYPES } from "./array-types.ts";
 
 export type Sql = postgres.Sql;
 type Statement<Row> = postgres.PendingQuery<Row[] & readonly postgres.MaybeRow[]>;
@@ -108,8 +109,10 @@ const NOT_STARTED = new Set([
 ]);
 
 /** Options every connection of Tocsin shares. */
-export function connectionOptions(name: string): postgres.Options<Record<string, never>> {
+export function connectionOptions(name: string): postgres.Options<Record<string, postgres.PostgresType>> {
   return {
+    types: ARRAY_TYPES,
+    fetch_types: false,
     connect_timeout: 3,
     onnotice: () => {},
     connection: {
@@ -226,7 +229,6 @@ async function isPrimary(url: string, node: string): Promise<boolean> {
     ...connectionOptions(`tocsin probe ${node}`),
     max: 1,
     connect_timeout: 1,
-    fetch_types: false,
   });
   try {
     const [row] = await withDeadline(
@@ -240,6 +242,20 @@ async function isPrimary(url: string, node: string): Promise<boolean> {
   } finally {
     probe.end({ timeout: 0 }).catch(() => {});
   }
+}
+
+/**
+ * Whether an error nobody caught comes from inside the driver. The statement it belongs to runs into its deadline and its pool is
+ * replaced, so the process may go on.
+ */
+export function isDriverFault(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = (error as { code?: unknown }).code;
+  return (
+    error.name === "PostgresError" ||
+    (typeof code === "string" && code.startsWith("CONNECTION_")) ||
+    /node_modules.postgres.src/.test(error.stack ?? "")
+  );
 }
 
 class DeadlinePassed extends Error {

@@ -64,7 +64,8 @@ export type ServerAnswer = "ready" | "busy" | "silent";
 /** Makes the database folder unless it is there. It appears under its name only when whole, so a cut-off one is redone. */
 export async function makeData(place: EmbeddedPlace, signalEnd: AbortSignal): Promise<void> {
   for (const name of readdirSync(place.folder)) {
-    if (name.startsWith("initdb.")) rmSync(join(place.folder, name), { recursive: true, force: true });
+    if (name.startsWith("initdb."))
+      rmSync(join(place.folder, name), { recursive: true, force: true, maxRetries: 20, retryDelay: 25 });
   }
   if (existsSync(join(place.data, "global/pg_control"))) return;
   if (existsSync(place.data)) renameSync(place.data, `${place.data}.unusable-${Date.now()}`);
@@ -162,21 +163,23 @@ export function hasItsBinaries(server: RunningServer): boolean {
 }
 
 /**
- * Frees the data of a lock file whose pid has passed to another process, which would keep the server from starting. Must
- * only be called while `findRunning` finds nothing. The file is not deleted: by the shared memory it names, the new server
- * makes sure that no process of the old one is left. A lock in its parent's name is taken over by a server.
+ * Frees the data of a dead server's lock file, whose pid may be another process by now, or remains nobody has reaped;
+ * either would keep a new server from starting. Must only be called while `findRunning` finds nothing. The file is not
+ * deleted: by the shared memory it names, the new server makes sure that no process of the old one is left. A lock in its
+ * parent's name is taken over by a server.
  */
 export function disownStaleLock(place: EmbeddedPlace): void {
   const file = join(place.data, "postmaster.pid");
   if (!existsSync(file)) return;
   const lock = lockFile(place);
-  if (lock === null) rmSync(file);
-  else if (startOf(lock.pid) !== null) {
-    const rest = readFileSync(file, "utf8").split("\n").slice(1);
-    const handle = openSync(file, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
-    writeFileSync(handle, [process.pid, ...rest].join("\n"));
-    closeSync(handle);
+  if (lock === null) {
+    rmSync(file);
+    return;
   }
+  const rest = readFileSync(file, "utf8").split("\n").slice(1);
+  const handle = openSync(file, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
+  writeFileSync(handle, [process.pid, ...rest].join("\n"));
+  closeSync(handle);
 }
 
 /**

@@ -111,12 +111,13 @@ async function reachReady(look: Look, deadline: AbortSignal): Promise<{ server: 
       await endServer(running.pid, "SIGINT", STOP_STEP_LIMIT_MS);
     } else {
       const url = running.port === null ? null : urlOf(place, running.port, "postgres");
+      const asked = performance.now();
       const answer = url === null ? "busy" : await askServer(url, look.databaseName, SILENCE_LIMIT_MS);
       if (answer === "ready" && running.port !== null) {
         return { server: { pid: running.pid, port: running.port }, adopted: !launched.has(running.pid) };
       }
       state = answer === "busy" ? "it is still starting or recovering" : "it is silent";
-      silentSince = answer === "silent" ? (silentSince ?? performance.now() - 1) : null;
+      silentSince = answer === "silent" ? (silentSince ?? asked) : null;
       const silent_ms = silentSince === null ? 0 : performance.now() - silentSince;
       if (owns && silent_ms >= SILENCE_LIMIT_MS - 100) {
         await endServer(running.pid, "SIGQUIT", 500);

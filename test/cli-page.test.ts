@@ -1,11 +1,14 @@
 /** `tocsin page`, against an MXPP peer. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { issueCertificate, makeAuthority } from "../gateways/emulator/certificates.ts";
 import { openCommandLine, recordsOf } from "./helpers/command-line.ts";
 import { openMessagingPeer } from "./helpers/messaging-peer.ts";
 import { answering, openMxppPeer } from "./helpers/mxpp-peer.ts";
 
-const { runs, serverRuns, forgets, close } = openCommandLine();
+const { folder, runs, serverRuns, forgets, close } = openCommandLine();
 test.before.each(forgets);
 test.after(close);
 
@@ -88,6 +91,29 @@ test("page reads a text from standard input, in UTF-16 where asked", async () =>
   });
   assert.is(code, 0);
   assert.is(mxpp.pages[0]?.text, "Zeile 1\nÜ 血");
+  await mxpp.close();
+});
+
+test("page speaks TLS, shows its certificate, and trusts nobody else's server", async () => {
+  const authority = await makeAuthority("test");
+  const server = await issueCertificate(authority, { names: ["127.0.0.1"], kind: "server" });
+  const client = await issueCertificate(authority, { names: ["lab"], kind: "client" });
+  const demands = { requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.2" } as const;
+  const mxpp = await openMxppPeer(answering("ACCEPTED"), {
+    cert: server.certificate,
+    key: server.key,
+    ca: authority.certificate,
+    ...demands,
+  });
+  const files = { ca: authority.certificate, cert: client.certificate, key: client.key };
+  for (const [name, pem] of Object.entries(files)) writeFileSync(join(folder, `${name}.pem`), pem);
+  const base = ["page", "1001", "x", "--host", "lab", "--mxpp", mxpp.address, "--tls", "--timeout", "2"];
+  const trusted = await runs([...base, "--ca", "ca.pem", "--cert", "cert.pem", "--key", "key.pem"]);
+  assert.is(trusted.code, 0, trusted.err);
+  const stranger = await runs(base);
+  assert.is(stranger.code, 69);
+  assert.match(stranger.err, "--ca FILE");
+  assert.is(mxpp.pages.length, 1);
   await mxpp.close();
 });
 

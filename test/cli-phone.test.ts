@@ -171,7 +171,9 @@ test("a push that came while nobody listened is made good when the stream is bac
   withPeer(async (peer) => {
     const { seen, off } = await switchOn(peer, await registered(peer));
     await eventually("it listens", () => peer.listening().length === 1 && seen.states.includes("online"));
+    const fetched = peer.calls.length;
     peer.cutsStreams();
+    await eventually("it looks once at the loss", () => peer.calls.length > fetched);
     peer.waits("missed");
     await eventually("the page is shown without a push", () => seen.pages.includes("missed"), 3_000);
     await off();
@@ -221,6 +223,17 @@ test("a receipt that could not be sent is sent when the server is back, with the
       .filter(({ operation }) => operation === "SetStatus")
       .map(({ fields }) => fields.statuses);
     assert.equal(first, second);
+    await off();
+  }));
+
+test("a receipt that the server is too busy for is sent later, not dropped", () =>
+  withPeer(async (peer) => {
+    const { seen, session, off } = await switchOn(peer, await registered(peer));
+    await eventually("it is online", () => seen.states.includes("online"));
+    peer.answers("SetStatus", { status: 429, body: {}, headers: { "retry-after": "0" } });
+    session.report("a", "READ");
+    await eventually("it is reported", () => peer.receipts.length === 1);
+    assert.equal(seen.refused, []);
     await off();
   }));
 

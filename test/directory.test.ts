@@ -99,7 +99,7 @@ const settings = {
   name: "lab",
   kind: "MXPP",
   allowedAddresses: ["10.0.0.0/8", "::1"],
-  certificateFingerprint: "AA:".repeat(31) + "AA",
+  certificateFingerprint: `${"AA:".repeat(31)}AA`,
   port: 20_100,
   strict: true,
   encoding: "utf-16",
@@ -146,16 +146,18 @@ test("a change of a host system leaves what is not named, and can take away what
   assert.is(await changeHostSystem(premise, "00000000-0000-4000-8000-000000000009", { strict: true }), false);
 });
 
-test("a host system is not removed while a page of its is out", async () => {
+test("a host system is not removed while a page of its is out, or it has yet to be told of one", async () => {
   const host = await ward.host("ward 12");
   await ward.device(await ward.subscriber("5550150"));
   const page = pageFor(ward, host, "5550150");
   const [verdict] = await acceptPages(premise, "node-a", [page]);
   assert.is(verdict?.kind, "accepted");
-  assert.is(await removeHostSystem(premise, host), "in use");
   await ward.sql`update premise_core.messages set open = false where unique_id = ${page.uniqueId}`;
   assert.is(await removeHostSystem(premise, host), "in use", "it has yet to be told");
   await ward.sql`delete from premise_core.host_outbox where unique_id = ${page.uniqueId}`;
+  await ward.sql`update premise_core.messages set open = true where unique_id = ${page.uniqueId}`;
+  assert.is(await removeHostSystem(premise, host), "in use", "a phone has yet to fetch the page");
+  await ward.sql`update premise_core.messages set open = false where unique_id = ${page.uniqueId}`;
   assert.is(await removeHostSystem(premise, host), "removed");
   assert.is(await removeHostSystem(premise, host), "unknown");
 });

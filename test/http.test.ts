@@ -39,6 +39,14 @@ test("bytes that are no HTTP are answered 400, too many headers 431, and the con
   );
 });
 
+test("a caller that never finishes its headers is answered 408 after 10 s", async () => {
+  const gateway = await listeners.open([]);
+  const begun = performance.now();
+  assert.match(await raw(gateway.address.port, "GET / HTTP/1.1\r\nhost: x\r\n"), /^HTTP\/1\.1 408 /);
+  const took = performance.now() - begun;
+  assert.ok(took > 9_000 && took < 14_000, `${took} ms`);
+});
+
 test("a fault of the server's own is answered and logged without its text", async () => {
   const { log, lines } = noting();
   const faulty: RouteSet = (app) => {

@@ -5,7 +5,9 @@ import { type GaugeSource, type MetricsGateway, openMetrics } from "../gateways/
 import { silentLog } from "../log.ts";
 
 const opened: MetricsGateway[] = [];
-test.after(() => Promise.all(opened.map((gateway) => gateway.close())));
+test.after(async () => {
+  await Promise.all(opened.map((gateway) => gateway.close()));
+});
 
 async function open(...gauges: GaugeSource[]): Promise<MetricsGateway> {
   const gateway = await openMetrics({ bind: "127.0.0.1", port: 0 }, { log: silentLog, gauges });

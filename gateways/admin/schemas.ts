@@ -11,7 +11,6 @@ export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: "^\\S([
 export const Address = Type.String({ minLength: 1, maxLength: 100, pattern: "^[^\\u0000-\\u001f\\u007f]+$" });
 
 export const IdParams = Type.Object({ id: Id }, STRICT);
-export const Empty = Type.Object({}, STRICT);
 export const NoContent = Type.Null({ description: "Done" });
 
 export const Problem = Type.Object(

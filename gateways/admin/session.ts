@@ -44,7 +44,6 @@ export function sessionRoutes(app: App, meta: Database, attempts: Attempts): voi
         "content-security-policy": POLICY,
         "referrer-policy": "no-referrer",
         "cache-control": "no-store",
-        "x-frame-options": "DENY",
       })
       .send(PAGE),
   );

@@ -3,6 +3,7 @@ import type { DeviceId } from "../../domain.ts";
 import { adminRoutes } from "../../gateways/admin/routes.ts";
 import { type HttpGateway, openHttp } from "../../gateways/http.ts";
 import { silentLog } from "../../log.ts";
+import { silentMeter } from "../../meter.ts";
 import { setBootstrapKey } from "../../persistence/api-keys.ts";
 import { type Database, openDatabase } from "../../persistence/database.ts";
 import { MESSAGE_KEY, openWard, type Ward } from "./ward.ts";
@@ -41,7 +42,7 @@ export async function openAdminApi(): Promise<AdminApi> {
   const routes = adminRoutes({
     premise: ward.database,
     meta,
-    meter: { count: (metric) => void counted.push(metric), observe() {} },
+    meter: { ...silentMeter, count: (metric) => void counted.push(metric) },
     cluster: async () => ({ nodes: [{ name: "a", state: "LIVE", shards: 256, load: 0.25 }], unowned: 0 }),
     deviceRemoved: (device) => void removedDevices.push(device),
   });

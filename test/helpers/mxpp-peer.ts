@@ -1,5 +1,6 @@
 /** The server's side of an MXPP socket, through the server's own codecs: hears pages, and tells what a test wants told. */
 import { createServer, type Socket } from "node:net";
+import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import type { StatusText } from "../../domain.ts";
 import { readDocument } from "../../gateways/mxpp/document.ts";
 import { makeFramer } from "../../gateways/mxpp/framing.ts";
@@ -29,10 +30,12 @@ export const TOLD_AT = Date.UTC(2026, 0, 2);
 
 export async function openMxppPeer(
   onPage: (page: NewMessage, socket: Socket, peer: MxppPeer) => void = () => {},
+  tls?: TlsOptions,
 ): Promise<MxppPeer> {
   const pages: NewMessage[] = [];
   const sockets: Socket[] = [];
-  const server = createServer((socket) => {
+  const server = tls === undefined ? createServer(hear) : createTlsServer(tls, hear);
+  function hear(socket: Socket): void {
     sockets.push(socket);
     socket.on("error", () => {});
     const framer = makeFramer();
@@ -44,7 +47,7 @@ export async function openMxppPeer(
         onPage(document.page, socket, peer);
       }
     });
-  });
+  }
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
   const peer: MxppPeer = {
