@@ -12,7 +12,13 @@ const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const server = await startPostgres();
 const target = new URL(server.url);
 const proxy = await openProxy({ host: target.hostname, port: Number(target.port) });
-const ordeal = await openOrdeal({ databaseUrl: through(proxy, server.url), random: randomFrom(seed), hosts: 2, phones: 8, pagesPerSecond: 60 });
+const ordeal = await openOrdeal({
+  databaseUrl: through(proxy, server.url),
+  random: randomFrom(seed),
+  hosts: 2,
+  phones: 8,
+  pagesPerSecond: 60,
+});
 const { node } = ordeal.hospital;
 const pid = node.pid();
 const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -57,7 +63,9 @@ const FAULTS: readonly [string, () => Promise<void>][] = [
     async () => {
       await asAdministrator(async (connection) => {
         for (let round = 0; round < 100; round += 1) {
-          await connection.unsafe(`select pg_terminate_backend(pid) from pg_stat_activity where ${backends} and (state = 'active' or random() < 0.2)`);
+          await connection.unsafe(
+            `select pg_terminate_backend(pid) from pg_stat_activity where ${backends} and (state = 'active' or random() < 0.2)`,
+          );
           await rest(20);
         }
       });

@@ -18,6 +18,8 @@ import type { Random } from "./random.ts";
 export type Ordeal = {
   readonly hospital: Hospital;
   readonly history: History;
+  /** What the emulator recorded for this address. */
+  pushes(token: string): Promise<readonly unknown[]>;
   /** Stops sending, lets everything under way come to its end; fails when it does not within the limit. */
   heals(limitMs: number): Promise<void>;
   close(): Promise<void>;
@@ -135,6 +137,10 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
   return {
     hospital,
     history,
+    async pushes(token) {
+      const answer = await fetch(`${emulator.url}/pushes?token=${encodeURIComponent(token)}`);
+      return ((await answer.json()) as { items: unknown[] }).items;
+    },
     async heals(limitMs) {
       sending = false;
       await eventually(

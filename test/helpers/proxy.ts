@@ -81,7 +81,8 @@ export async function openProxy(target: { readonly host: string; readonly port: 
       mode = "open";
       delayMs = 0;
       // Streams with holes cannot go on.
-      for (const pair of pairs) if (pair.some((socket) => holed.has(socket))) for (const socket of pair) socket.resetAndDestroy();
+      for (const pair of pairs)
+        if (pair.some((socket) => holed.has(socket))) for (const socket of pair) socket.resetAndDestroy();
     },
     connections: () => pairs.size,
     async close() {

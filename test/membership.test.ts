@@ -1,0 +1,329 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import postgres from "postgres";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { joinCluster, type Membership } from "../cluster/membership.ts";
+import { ownerOf } from "../cluster/placement.ts";
+import { type BootId, SHARD_COUNT, type Shard, systemClock } from "../domain.ts";
+import { silentLog } from "../log.ts";
+import { type Database, DatabaseDown, openDatabase } from "../persistence/database.ts";
+import { migrate } from "../persistence/migrate.ts";
+import { openTestDatabase, startPostgres } from "./helpers/database.ts";
+import { eventually } from "./helpers/eventually.ts";
+
+const SHARDS = Array.from({ length: SHARD_COUNT }, (_, n) => n as Shard);
+const ends: (() => Promise<unknown>)[] = [];
+test.after.each(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+type Place = { readonly url: string; readonly sql: postgres.Sql };
+
+/** A migrated database that writes down every change of a shard's owner. */
+async function openPlace(): Promise<Place> {
+  const place = await openTestDatabase();
+  ends.push(place.close);
+  return preparePlace(place.url);
+}
+
+async function preparePlace(url: string): Promise<Place> {
+  await migrate(url, "premise_core", { log: silentLog });
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  ends.push(() => sql.end({ timeout: 1 }));
+  await sql.unsafe(`
+    create table moves (shard smallint, was uuid, now uuid, at timestamptz default clock_timestamp());
+    create function note_move() returns trigger language plpgsql as $$
+    begin insert into moves values (new.id, old.owner_boot, new.owner_boot); return new; end $$;
+    create trigger note_move after update on premise_core.shards for each row execute function note_move();`);
+  return { url, sql };
+}
+
+/** What can happen to a node's database beside the node's knowledge. */
+type Faults = { cut: boolean; answerMs: number };
+type Node = Membership & {
+  readonly faults: Faults;
+  readonly lease: Database;
+  readonly gained: Shard[][];
+  kill(): Promise<void>;
+};
+
+async function join(place: Place, name: string, age: "old" | "new" = "old"): Promise<Node> {
+  const lease = openDatabase(
+    { name: "premise_core", urls: [place.url], node: name, connectionsMax: 1, lease: true },
+    { log: silentLog },
+  );
+  await lease.untilUp(5_000);
+  const faults: Faults = { cut: false, answerMs: 0 };
+  const database: Database = {
+    ...lease,
+    async run(build, deadlineMs) {
+      if (faults.cut) {
+        await sleep(100);
+        throw new DatabaseDown(true);
+      }
+      const rows = await lease.run(build, deadlineMs);
+      if (faults.answerMs > 0) await sleep(faults.answerMs);
+      return rows;
+    },
+  };
+  const membership = joinCluster(
+    { node: name, address: "127.0.0.1" },
+    { database, log: silentLog, clock: systemClock, load: () => 0.5 },
+  );
+  const gained: Shard[][] = [];
+  membership.onGain((shards) => gained.push([...shards]));
+  let killed = false;
+  // As the death of its process: its session ends, and it says and does nothing more.
+  const kill = async () => {
+    killed = true;
+    faults.cut = true;
+    await lease.close();
+  };
+  ends.push(async () => {
+    if (!killed) faults.cut = false;
+    await membership.close();
+    await lease.close();
+  });
+  await eventually(`${name} is in the list of nodes`, async () => {
+    const rows = await place.sql`select from premise_core.nodes where boot = ${membership.boot}`;
+    return rows.length === 1;
+  });
+  // Spares the test the delay that a joining node keeps.
+  if (age === "old") {
+    await place.sql`update premise_core.nodes set started_at = now() - interval '1 hour' where boot = ${membership.boot}`;
+  }
+  return { ...membership, faults, lease, gained, kill };
+}
+
+const drivenBy = (node: Node) => SHARDS.filter((shard) => node.drives(shard));
+
+async function owners(place: Place): Promise<(BootId | null)[]> {
+  const rows = await place.sql<
+    { owner: BootId | null }[]
+  >`select owner_boot as owner from premise_core.shards order by id`;
+  return rows.map((row) => row.owner);
+}
+
+/** Each shard is driven by the node it belongs on among these, and the rows say the same. */
+async function settle(place: Place, nodes: readonly Node[], limitMs = 15_000): Promise<void> {
+  const target = SHARDS.map((shard) =>
+    ownerOf(
+      shard,
+      nodes.map(({ boot }) => ({ boot, weight: 1 })),
+    ),
+  );
+  await eventually(
+    `${nodes.length} nodes have settled`,
+    async () => {
+      for (const shard of SHARDS) {
+        for (const node of nodes) if (node.drives(shard) !== (target[shard] === node.boot)) return false;
+      }
+      return JSON.stringify(await owners(place)) === JSON.stringify(target);
+    },
+    limitMs,
+  );
+}
+
+/** Looks all the time for shards that two nodes drive at one instant. */
+function watch(nodes: readonly Node[]): () => { longestMs: number; shards: number } {
+  const since = new Map<Shard, number>();
+  const met = new Set<Shard>();
+  let longestMs = 0;
+  const timer = setInterval(() => {
+    const now = performance.now();
+    for (const shard of SHARDS) {
+      if (nodes.filter((node) => node.drives(shard)).length < 2) {
+        since.delete(shard);
+        continue;
+      }
+      met.add(shard);
+      if (!since.has(shard)) since.set(shard, now);
+      longestMs = Math.max(longestMs, now - since.get(shard)!);
+    }
+  }, 1);
+  return () => {
+    clearInterval(timer);
+    return { longestMs: Math.round(longestMs), shards: met.size };
+  };
+}
+
+async function timesMoved(place: Place, since: Date): Promise<number[]> {
+  const rows = await place.sql<{ count: number }[]>`
+    select count(*)::integer as count from moves where at > ${since} group by shard order by count desc`;
+  return rows.map((row) => row.count);
+}
+const nowAt = async (place: Place) => (await place.sql<{ now: Date }[]>`select clock_timestamp() as now`)[0]!.now;
+
+test("a node alone drives every shard at once, and says so", async () => {
+  const place = await openPlace();
+  const node = await join(place, "one", "new");
+  await settle(place, [node], 2_000);
+  assert.is(node.leased(), true);
+  assert.is(node.shards().length, SHARD_COUNT);
+  assert.is(node.gained.flat().length, SHARD_COUNT);
+  const view = node.view();
+  assert.is(view.unowned, 0);
+  assert.equal(
+    view.nodes.map(({ name, state, shards, load }) => ({ name, state, shards, load })),
+    [{ name: "one", state: "LIVE", shards: SHARD_COUNT, load: 0.5 }],
+  );
+});
+
+test("a node that joins is given its shards after a while, a tenth at a time, each moved once", async () => {
+  const place = await openPlace();
+  const one = await join(place, "one");
+  await settle(place, [one]);
+  const began = await nowAt(place);
+  const two = await join(place, "two", "new");
+  await sleep(1_500);
+  assert.is(drivenBy(two).length, 0, "it may be a node of a rolling restart");
+  const stop = watch([one, two]);
+  await settle(place, [one, two]);
+  const seen = stop();
+  assert.ok(seen.longestMs < 100, `two nodes drove ${seen.shards} shards for up to ${seen.longestMs} ms`);
+  const moved = await timesMoved(place, began);
+  assert.ok(moved.every((count) => count === 1));
+  assert.is(moved.length, drivenBy(two).length);
+  const [most] = await place.sql<{ most: number }[]>`
+    select max(count)::integer as most from (select count(*) from moves where at > ${began} group by date_trunc('milliseconds', at)) as steps`;
+  assert.ok(most!.most <= 25);
+  assert.is(two.gained.flat().length, drivenBy(two).length, "and it is told of each once");
+});
+
+test("nodes that start one after another in a new cluster do not pass shards to and fro", async () => {
+  const place = await openPlace();
+  const began = await nowAt(place);
+  const one = await join(place, "one", "new");
+  await sleep(1_200);
+  const two = await join(place, "two", "new");
+  const stop = watch([one, two]);
+  await settle(place, [one, two]);
+  const { longestMs } = stop();
+  assert.ok(longestMs < 100, `two nodes drove a shard for ${longestMs} ms`);
+  const moved = await timesMoved(place, began);
+  assert.ok(
+    moved.every((count) => count <= 2),
+    `some shard changed hands ${moved[0]} times: first taken, then given once`,
+  );
+});
+
+test("a killed node's shards are driven by the others within a few seconds, and nobody else's move", async () => {
+  const place = await openPlace();
+  const nodes = [await join(place, "one"), await join(place, "two"), await join(place, "three")] as const;
+  await settle(place, nodes);
+  const [one, two, three] = nodes;
+  const theirs = [drivenBy(one), drivenBy(three)];
+  const began = await nowAt(place);
+  const stop = watch([one, three]);
+  await two.kill();
+  await settle(place, [one, three], 5_000);
+  stop();
+  assert.ok(theirs[0]!.every((shard) => one.drives(shard)) && theirs[1]!.every((shard) => three.drives(shard)));
+  assert.ok((await timesMoved(place, began)).every((count) => count === 1));
+  const [row] = await place.sql`select state from premise_core.nodes where boot = ${two.boot}`;
+  assert.is(row!.state, "DEAD");
+  assert.is(one.view().unowned, 0);
+});
+
+test("a node that hears nothing stops driving before another takes its shards, and when it is back drives nothing of theirs", async () => {
+  const place = await openPlace();
+  const nodes = [await join(place, "one"), await join(place, "two")] as const;
+  await settle(place, nodes);
+  const [one, two] = nodes;
+  // Its session lives on and holds its lock; the node itself hears nothing.
+  two.faults.cut = true;
+  const stop = watch(nodes);
+  await eventually("its lease has lapsed by its own clock", () => !two.leased(), 4_000);
+  assert.equal(two.shards(), []);
+  assert.is(drivenBy(two).length, 0);
+  await settle(place, [one], 6_000);
+  two.faults.answerMs = 150;
+  two.faults.cut = false;
+  await eventually("it is back", () => two.leased(), 5_000);
+  await settle(place, nodes);
+  const { longestMs, shards } = stop();
+  assert.ok(longestMs < 100, `two nodes drove ${shards} shards for up to ${longestMs} ms`);
+});
+
+test("a node that loses its session for a moment comes back by itself", async () => {
+  const place = await openPlace();
+  const nodes = [await join(place, "one"), await join(place, "two")] as const;
+  await settle(place, nodes);
+  for (let round = 0; round < 3; round += 1) {
+    await place.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tocsin two'`;
+    await sleep(700);
+  }
+  await settle(place, nodes);
+  const [row] = await place.sql<{ locked: boolean }[]>`
+    select exists (select from pg_locks where locktype = 'advisory' and granted
+      and (classid::bigint << 32 | objid::bigint) = lock_key) as locked
+    from premise_core.nodes where boot = ${nodes[1].boot}`;
+  assert.is(row!.locked, true, "and holds its lock again");
+});
+
+test("a node that closes gives its shards away at once and is gone from the list", async () => {
+  const place = await openPlace();
+  const nodes = [await join(place, "one"), await join(place, "two"), await join(place, "three")] as const;
+  await settle(place, nodes);
+  const [one, two, three] = nodes;
+  const began = await nowAt(place);
+  const stop = watch(nodes);
+  await two.close();
+  assert.is(drivenBy(two).length, 0);
+  const left = await owners(place);
+  assert.ok(
+    left.every((owner) => owner === one.boot || owner === three.boot),
+    "when close returns",
+  );
+  await settle(place, [one, three], 2_000);
+  assert.ok(stop().longestMs < 100);
+  assert.ok((await timesMoved(place, began)).every((count) => count === 1));
+  assert.equal(await place.sql`select from premise_core.nodes where boot = ${two.boot}`.then((rows) => rows.length), 0);
+});
+
+test("host links of a dead node and of one that closes are ended", async () => {
+  const place = await openPlace();
+  const [one, two, three] = [await join(place, "one"), await join(place, "two"), await join(place, "three")];
+  const [host] = await place.sql<{ id: string }[]>`
+    insert into premise_core.host_systems (tenant_id, site_id, name, allowed_addresses)
+    values ('default', gen_random_uuid(), 'lab', ${["127.0.0.1"]}) returning id`;
+  for (const node of [one, two, three]) {
+    await place.sql`insert into premise_core.host_links (id, host_system_id, node_boot, peer)
+      values (gen_random_uuid(), ${host!.id}, ${node.boot}, '127.0.0.1 1')`;
+  }
+  const open = async () =>
+    (
+      await place.sql<{ boot: BootId }[]>`select node_boot as boot from premise_core.host_links where closed_at is null`
+    ).map((row) => row.boot);
+  await three.close();
+  assert.equal((await open()).sort(), [one.boot, two.boot].sort());
+  await two.kill();
+  await eventually("the dead node's link is ended", async () => (await open()).join() === one.boot);
+});
+
+test("after all nodes died a new one takes every shard at once", async () => {
+  const place = await openPlace();
+  await place.sql`
+    insert into premise_core.nodes (boot, name, address, state, lock_key, started_at, renewed_at, lease_until)
+    values ('00000000-0000-4000-8000-000000000001', 'gone', '127.0.0.1', 'LIVE', 1, now() - interval '1 day', now() - interval '1 hour',
+      now() - interval '59 minutes')`;
+  await place.sql`update premise_core.shards set owner_boot = '00000000-0000-4000-8000-000000000001'`;
+  const node = await join(place, "one", "new");
+  await settle(place, [node], 2_000);
+});
+
+test("a database that was away for a while finds every node driving again as soon as it is back", async () => {
+  const server = await startPostgres();
+  ends.push(server.close);
+  const place = await preparePlace(server.url);
+  const nodes = [await join(place, "one"), await join(place, "two")] as const;
+  await settle(place, nodes);
+  await server.kill();
+  await eventually("no node drives anything", () => nodes.every((node) => drivenBy(node).length === 0), 5_000);
+  await sleep(5_000);
+  await server.start();
+  await eventually("both have found the database", () => nodes.every((node) => node.lease.isUp()), 5_000);
+  await settle(place, nodes, 1_500);
+});
+
+test.run();
