@@ -9,7 +9,6 @@ import { openBus } from "./cluster/bus.ts";
 import { openLoad } from "./cluster/load.ts";
 import { joinCluster } from "./cluster/membership.ts";
 import { openBranches, openSweep } from "./cluster/shards.ts";
-import { superviseLoop } from "./cluster/supervision.ts";
 import type { Config } from "./config.ts";
 import { systemClock as clock } from "./domain.ts";
 import { addressAllowed } from "./gateways/address.ts";
@@ -20,7 +19,7 @@ import { clientRoutes } from "./gateways/client/routes.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
 import { openEmulator } from "./gateways/emulator/emulator.ts";
 import { openFailures } from "./gateways/failures.ts";
-import { readGauges } from "./gateways/gauges.ts";
+import { ownGauges, storedGauges } from "./gateways/gauges.ts";
 import { healthRoutes } from "./gateways/health.ts";
 import { openHttp } from "./gateways/http.ts";
 import { type GaugeSource, openMetrics } from "./gateways/metrics.ts";
@@ -35,8 +34,6 @@ import { openStores } from "./persistence/stores.ts";
 import { announce, removeRunFile, version, writeRunFile } from "./welcome.ts";
 
 const LISTENERS_DEADLINE_MS = 5_000;
-const REQUEUE_MS = 1_000;
-const REQUEUE_ROWS = 500;
 const FAILURES_PER_MINUTE = 30;
 
 async function open(config: Config, log: Log): Promise<() => Promise<void>> {
@@ -64,32 +61,26 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const system = opened(startActorSystem(node));
     const bus = openBus();
 
-    let gauges: GaugeSource = async () => [];
-    const metrics = opened(await openMetrics(config.metrics, { log, gauges: [() => gauges()] }));
+    let own: GaugeSource = async () => [];
+    const gauges = [() => own(), ...storedGauges(premise, core)];
+    const metrics = opened(await openMetrics(config.metrics, { log, gauges }));
     const { meter } = metrics;
-    const { providers, emulator } = opened(await openProviders(config, { log, clock, openEmulator }));
-    const push = opened(openPush({ redis: config.redis, boot }, { premise, core, providers, log, meter, clock }));
-    const hosted = openHosted({ premise, core, queued: push.queued });
-    opened(
-      superviseLoop(
-        "requeue",
-        () => REQUEUE_MS,
-        async () => void (await hosted.requeue(REQUEUE_ROWS)),
-        { log, clock },
-      ),
-    );
+    const tools = { log, meter, clock };
+    const { providers, emulator } = opened(await openProviders(config, { ...tools, openEmulator }));
+    const push = opened(openPush({ redis: config.redis, boot }, { ...tools, premise, core, providers }));
+    const hosted = opened(openHosted({ ...tools, premise, core, queued: push.queued }));
 
     const coreVersion = version();
     const urls = () => config.enterpriseUrls ?? [http.address.url];
     const branch = openBranches(system, node);
     const paging = openPaging(
       { node, urls, coreVersion },
-      { database: premise, system, branch, membership, bus, hosted, log, meter, clock },
+      { ...tools, database: premise, system, branch, membership, bus, hosted },
     );
     const sweep = opened(
       openSweep(
         { intervalMs: config.redis === null ? 250 : 1_000 },
-        { database: premise, membership, log, clock, ...paging },
+        { ...tools, database: premise, membership, ...paging },
       ),
     );
 
@@ -113,33 +104,20 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
         clientRoutes(
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },
-          { premise, meta, paging, peers, failures, log, meter },
+          { ...tools, premise, meta, paging, peers, failures },
         ),
         adminRoutes({ premise, meta, meter, cluster, deviceRemoved: () => {} }),
       ]),
     );
+    const links = { database: premise, system, parent: system.root, bus, peers, boot };
     const mxpp = opened(
       await openMxpp(
         { node, ...config.mxpp },
-        {
-          database: premise,
-          system,
-          parent: system.root,
-          bus,
-          peers,
-          boot,
-          log,
-          clock,
-          paging,
-          addressAllowed,
-          messageKey,
-          meter,
-          certificates,
-        },
+        { ...tools, ...links, paging, addressAllowed, messageKey, certificates },
       ),
     );
     listening = mxpp.listening;
-    gauges = () => readGauges({ premise, core, paging, system, membership, connections: mxpp.connections });
+    own = async () => ownGauges({ paging, system, membership, connections: mxpp.connections });
 
     const emulatorUrl = emulator?.address.url ?? null;
     const running = { node, url: http.address.url, mxpp: mxpp.address, metricsUrl: metrics.address.url, emulatorUrl };

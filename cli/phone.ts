@@ -5,21 +5,13 @@ import { makeBackoff, pause } from "./backoff.ts";
 import { CommandFault, EXIT, type ExitCode } from "./exit.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type CommonOptions, oneOf, outputOf, withApi } from "./options.ts";
-import { clockText, type Output } from "./output.ts";
-import {
-  type AmcMessage,
-  PhoneRefused,
-  type PhoneServer,
-  phoneClient,
-  type Registration,
-  register,
-} from "./phone-client.ts";
+import { clockText, type Output, printable } from "./output.ts";
+import type { AmcMessage } from "./phone-client.ts";
 import { onKeys } from "./phone-keys.ts";
+import { findPlace, leave, type PhonePlace } from "./phone-registration.ts";
 import { cardLines } from "./phone-screen.ts";
 import { openPhone, type PhoneEvents, type PhoneSession } from "./phone-session.ts";
-import { readStored, store } from "./phone-store.ts";
-import { dataDirOf, findEmulatorUrl, findUrl, readFile, type ServerOptions, unreachable } from "./server.ts";
-import { findSubscriber } from "./subscriber.ts";
+import { findEmulatorUrl, findUrl, readFile, type ServerOptions } from "./server.ts";
 
 export type PhoneOptions = CommonOptions &
   ServerOptions & {
@@ -82,96 +74,46 @@ async function phone(options: PhoneOptions): Promise<ExitCode> {
   };
 
   const backoff = makeBackoff(RETRY_MIN_MS, RETRY_MAX_MS);
-  let registration = await registered(options, server, output, options.fresh === true);
-  while (!signal.aborted) {
-    const end = await live(registration);
-    if (end === "off") break;
+  let place: PhonePlace | null = await settle(options.fresh === true);
+  while (place !== null && (await live(place)) === "unregistered") {
     output.record({ event: "unregistered" });
     output.line(output.paint("yellow", "The server does not know this phone any more; registering again"));
-    registration = await again();
+    place = await settleAgain();
   }
+  if (place?.kept === false) await leave(server, place.registration);
   return EXIT.ok;
 
-  async function live(current: Registration): Promise<"off" | "unregistered"> {
+  async function live({ registration }: PhonePlace): Promise<"off" | "unregistered"> {
     const screen = openScreen(output, options, () => session, emulatorUrl() !== null);
-    const session: PhoneSession = openPhone({ registration: current, server, emulatorUrl, signal }, screen.events);
+    const session: PhoneSession = openPhone({ registration, server, emulatorUrl, signal }, screen.events);
     const end = await session.ended;
     screen.close();
     return end;
   }
 
-  /** A phone that was once on does not give up because the server is away. */
-  async function again(): Promise<Registration> {
-    for (;;) {
+  async function settle(fresh: boolean): Promise<PhonePlace> {
+    const settled = await findPlace(options, server, fresh);
+    const { registration, owner, reused } = settled;
+    const { destination, vendorId, gatewayType } = registration;
+    output.record({ event: "registered", destination, vendorId, gatewayType, reused });
+    const title = output.paint("bold", `Phone of ${printable(owner ?? destination)}`);
+    output.line(`${title}, ${printable(destination)}, ${gatewayType === "APNS" ? "iOS" : "Android"}`);
+    const device = `device ${vendorId}${reused ? ", registered before" : ""}; Ctrl-C switches it off`;
+    output.line(output.paint("dim", device));
+    return settled;
+  }
+
+  /** A phone that was once on does not give up because the server is away. Null: it was switched off. */
+  async function settleAgain(): Promise<PhonePlace | null> {
+    while (!signal.aborted) {
       try {
-        return await registered(options, server, output, true);
+        return await settle(true);
       } catch (error) {
-        const temporary = error instanceof CommandFault && error.exitCode === EXIT.unavailable;
-        if (!temporary || signal.aborted) throw error;
+        if (!(error instanceof CommandFault) || error.exitCode !== EXIT.unavailable) throw error;
         await pause(backoff.next(), signal);
       }
     }
-  }
-}
-
-/** The kept registration where it fits the options, else a new one. */
-async function registered(
-  options: PhoneOptions,
-  server: () => PhoneServer,
-  output: Output,
-  fresh: boolean,
-): Promise<Registration> {
-  const dataDir = dataDirOf(options, process.env);
-  const gatewayType = options.ios ? "APNS" : "GCM";
-  const { destination, siteId, owner, code } = await findSubscriber(options);
-  const stored = readStored(dataDir, destination);
-  const shared = stored !== null && stored.pid !== process.pid && isAlive(stored.pid);
-  const fits = stored?.registration.gatewayType === gatewayType && stored.registration.confirms === options.confirms;
-  let registration = stored?.registration;
-  const reused = !fresh && fits && !shared;
-  if (!reused || registration === undefined) {
-    const place = server();
-    try {
-      registration = await register(place, {
-        siteId,
-        destination,
-        registrationCode: await code(),
-        gatewayType,
-        confirms: options.confirms,
-      });
-    } catch (error) {
-      if (error instanceof PhoneRefused) throw new CommandFault(EXIT.notAllowed, error.message);
-      throw error instanceof CommandFault ? error : unreachable(place.url, error);
-    }
-  }
-  // The one of two phones at once that came first keeps the place.
-  if (!shared) store(dataDir, registration);
-  if (!shared && !reused && stored !== null) await leave(server, stored.registration);
-  output.record({ event: "registered", destination, vendorId: registration.vendorId, gatewayType, reused });
-  output.line(
-    `${output.paint("bold", `Phone of ${owner ?? destination}`)}, ${destination}, ${options.ios ? "iOS" : "Android"}`,
-  );
-  output.line(
-    output.paint(
-      "dim",
-      `device ${registration.vendorId}${reused ? ", registered before" : ""}; Ctrl-C switches it off`,
-    ),
-  );
-  return registration;
-}
-
-/** A device nobody can be any more would be woken for nothing. Best effort: the server may have forgotten it. */
-async function leave(server: () => PhoneServer, old: Registration): Promise<void> {
-  await phoneClient(server, old)
-    .unregister()
-    .catch(() => {});
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
+    return null;
   }
 }
 

@@ -60,12 +60,22 @@ export function findMxpp(options: ServerOptions & { readonly tls?: boolean }, en
   );
 }
 
-/** The key of the admin API: the option, the environment, what the server that runs here left for us. */
+/**
+ * The key of the admin API: the option, the environment, what the server that runs here left for us, which is for that server
+ * alone.
+ */
 export function findKey(options: ServerOptions, env: NodeJS.ProcessEnv): string {
   const { TOCSIN_ADMIN_KEY: set, TOCSIN_ADMIN_KEY_FILE: file } = settingsOf(env);
-  const key = options.key ?? (set || (file ? readFile(file).trim() : readRun(dataDirOf(options, env))?.adminKey));
+  const run = readRun(dataDirOf(options, env));
+  const left = run !== null && originOf(options.url ?? run.url) === originOf(run.url) ? run.adminKey : null;
+  const key = options.key ?? (set || (file ? readFile(file).trim() : left));
   if (key) return key;
   throw new CommandFault(EXIT.notAllowed, "the admin API needs a key", "Set TOCSIN_ADMIN_KEY, or use --key KEY");
+}
+
+function originOf(url: string): string {
+  if (URL.canParse(url)) return new URL(url).origin;
+  throw new CommandFault(EXIT.usage, "--url takes a base URL, as in http://127.0.0.1:8091");
 }
 
 export function dataDirOf(options: ServerOptions, env: NodeJS.ProcessEnv): string {
@@ -105,7 +115,8 @@ function running(options: ServerOptions, env: NodeJS.ProcessEnv, otherwise: stri
   );
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process of this machine has this id. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -82,6 +82,8 @@ export function joinCluster(
       lockKey,
     };
     const rows = await renewLease(database, self, LEASE_MS);
+    // What lapsed may be another's by now: nothing is driven again before the owners have been read.
+    if (clock.monotonic() >= leaseUntil) mine = new Set();
     leaseUntil = asked + LEASE_MS - LEASE_MARGIN_MS;
     nodes = rows.filter((row) => row.boot === boot || isAlive(row));
     const dead = rows.filter((row) => row.boot !== boot && !isAlive(row)).map((row) => row.boot);
@@ -111,14 +113,18 @@ export function joinCluster(
     }
   }
 
-  /** Who may own shards: the living that stay, and of those just come only the ones nobody is there before. */
+  /** Who may own shards: the living that stay, and of those just come only owners and the ones nobody is there before. */
   function candidates(): Candidate[] {
+    const owners = new Set(ownership.values());
     const staying = nodes.filter((node) => (node.boot === boot ? !draining : node.state === "LIVE"));
-    const settled = staying.filter((node) => node.age >= JOIN_DELAY_MS);
+    const settled = staying.filter((node) => node.age >= JOIN_DELAY_MS || owners.has(node.boot));
     return (settled.length > 0 ? settled : staying).map((node) => ({ boot: node.boot, weight: 1 }));
   }
 
   const loop = superviseLoop("membership", () => RENEW_MS, round, { log, clock });
+  database.onChange((up) => {
+    if (up) loop.wake();
+  });
 
   return {
     boot,

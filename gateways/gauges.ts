@@ -5,17 +5,17 @@ import type { Membership } from "../cluster/membership.ts";
 import type { GaugeReading } from "../meter.ts";
 import type { Database } from "../persistence/database.ts";
 import { dueBacklog, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
+import type { GaugeSource } from "./metrics.ts";
 
-export async function readGauges(ports: {
-  readonly premise: Database;
-  readonly core: Database;
+/** What this process knows of itself; answers whatever the databases do. */
+export function ownGauges(ports: {
   readonly paging: Pick<Paging, "depths">;
   readonly system: Pick<ActorSystem, "depth">;
   readonly membership: Pick<Membership, "shards">;
   readonly connections: () => { readonly plain: number; readonly tls: number };
-}): Promise<GaugeReading[]> {
+}): GaugeReading[] {
   const { plain, tls } = ports.connections();
-  const here: GaugeReading[] = [
+  return [
     { name: "sockets", labels: { kind: "mxpp" }, value: plain },
     { name: "sockets", labels: { kind: "mxpp_tls" }, value: tls },
     { name: "mailbox_depth", labels: { actor: "all" }, value: ports.system.depth() },
@@ -24,29 +24,31 @@ export async function readGauges(ports: {
       ([batch, value]): GaugeReading => ({ name: "batch_depth", labels: { batch }, value }),
     ),
   ];
-  // A database that is away takes only its own gauges with it.
-  const [outbox, due, pushes] = await Promise.allSettled([
-    outboxBacklog(ports.premise),
-    dueBacklog(ports.premise),
-    pushBacklog(ports.core),
-  ]);
-  if (outbox.status === "fulfilled") {
-    here.push(
-      { name: "outbox_rows", value: outbox.value.rows },
-      { name: "outbox_oldest_seconds", value: outbox.value.oldestSeconds },
-    );
-  }
-  if (due.status === "fulfilled") {
-    here.push(
-      { name: "due_rows", value: due.value.rows },
-      { name: "due_oldest_seconds", value: due.value.oldestSeconds },
-    );
-  }
-  if (pushes.status === "fulfilled") {
-    here.push(
-      { name: "push_queue_rows", value: pushes.value.rows },
-      { name: "push_queue_oldest_seconds", value: pushes.value.oldestSeconds },
-    );
-  }
-  return here;
+}
+
+/** What waits in the databases; one that is away takes only its own gauges with it. */
+export function storedGauges(premise: Database, core: Database): GaugeSource[] {
+  return [
+    async () => {
+      const { rows, oldestSeconds } = await outboxBacklog(premise);
+      return [
+        { name: "outbox_rows", value: rows },
+        { name: "outbox_oldest_seconds", value: oldestSeconds },
+      ];
+    },
+    async () => {
+      const { rows, oldestSeconds } = await dueBacklog(premise);
+      return [
+        { name: "due_rows", value: rows },
+        { name: "due_oldest_seconds", value: oldestSeconds },
+      ];
+    },
+    async () => {
+      const { rows, oldestSeconds } = await pushBacklog(core);
+      return [
+        { name: "push_queue_rows", value: rows },
+        { name: "push_queue_oldest_seconds", value: oldestSeconds },
+      ];
+    },
+  ];
 }

@@ -63,10 +63,8 @@ export type ServerAnswer = "ready" | "busy" | "silent";
 
 /** Makes the database folder unless it is there. It appears under its name only when whole, so a cut-off one is redone. */
 export async function makeData(place: EmbeddedPlace, signalEnd: AbortSignal): Promise<void> {
-  for (const name of readdirSync(place.folder)) {
-    if (name.startsWith("initdb."))
-      rmSync(join(place.folder, name), { recursive: true, force: true, maxRetries: 20, retryDelay: 25 });
-  }
+  for (const name of readdirSync(place.folder))
+    if (name.startsWith("initdb.")) await removeDraft(join(place.folder, name));
   if (existsSync(join(place.data, "global/pg_control"))) return;
   if (existsSync(place.data)) renameSync(place.data, `${place.data}.unusable-${Date.now()}`);
   const password = passwordOf(place) ?? makePassword(place);
@@ -97,6 +95,18 @@ export async function makeData(place: EmbeddedPlace, signalEnd: AbortSignal): Pr
   }
   renameSync(join(draft, "data"), place.data);
   rmSync(draft, { recursive: true, force: true });
+}
+
+/** The initdb of a killed process may still be writing there; without its folder it ends, but not at once. */
+async function removeDraft(path: string): Promise<void> {
+  for (let attempt = 0; attempt < 40 && existsSync(path); attempt++) {
+    if (attempt > 0) await sleep(50);
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // something was written meanwhile; what is left at last is removed by the next start
+    }
+  }
 }
 
 /**

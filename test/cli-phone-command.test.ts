@@ -56,6 +56,14 @@ test("phone registers the first subscriber's phone, shows, reads and answers its
     () => same.records().filter(({ event }) => event === "registered").length === 2,
     10_000,
   );
+  const second = starts(["phone", "--json"]);
+  await eventually("another phone of hers is a device of its own", () => second.records().length >= 2, 10_000);
+  const [other] = second.records();
+  assert.is(other?.reused, false);
+  second.child.kill("SIGINT");
+  await second.ended;
+  const { operation, fields } = peer.calls.at(-1)!;
+  assert.equal([operation, fields.vendorId], ["Unregister", other?.vendorId]);
   same.child.kill("SIGTERM");
   assert.is((await same.ended).code, 0);
   await peer.close();
@@ -79,7 +87,7 @@ test("phone --code needs no key of the admin API", async () => {
   ]);
   peer.waits("Look at bed 12");
   await eventually("it shows the page", () => phone.out().includes("│ Look at bed 12"), 10_000);
-  assert.match(phone.out(), "no push emulator runs");
+  await eventually("it says that nothing wakes it", () => phone.out().includes("no push emulator runs"));
   const fields = peer.calls[0]?.fields;
   assert.equal([fields?.gatewayType, fields?.confirms, fields?.registrationCode], ["APNS", false, "c"]);
   phone.child.kill("SIGINT");

@@ -66,6 +66,25 @@ test("trace --follow goes on until the page failed, tells each event once, and e
   await peer.close();
 });
 
+test("the key that the server here left is for that server alone", async () => {
+  const keys: unknown[] = [];
+  const answer = ({ headers }: IncomingMessage): Answer => {
+    keys.push(headers.authorization);
+    return { status: 200, body: trace };
+  };
+  const elsewhere = await openMessagingPeer({ routes: { "GET /api/v1/messages/last/trace": answer } });
+  serverRuns({});
+  const { code, err } = await runs(["trace", "last", "--url", elsewhere.url]);
+  assert.is(code, 77);
+  assert.match(err, "the admin API needs a key");
+  assert.equal(keys, []);
+  serverRuns({ url: elsewhere.url });
+  assert.is((await runs(["trace", "last", "--url", `${elsewhere.url}/`])).code, 0);
+  assert.equal(keys, ["Bearer the-key"]);
+  assert.is((await runs(["trace", "last", "--url", "nonsense"])).code, 64);
+  await elsewhere.close();
+});
+
 for (const [status, code, words] of [
   [404, 67, "knows no page"],
   [401, 77, "TOCSIN_ADMIN_KEY"],

@@ -58,7 +58,9 @@ test("a fault of the server's own is answered and logged without its text", asyn
   const answer = await fetch(`${gateway.address.url}/fault/SECRET`);
   assert.is(answer.status, 500);
   assert.not.match(await answer.text(), "SECRET");
-  assert.equal(lines, ['request failed {"fault":"TypeError","method":"GET","route":"/fault/:name"}']);
+  assert.is(lines.length, 1);
+  assert.match(lines[0]!, /^request failed \{"fault":"TypeError",(?:.*,)?"method":"GET","route":"\/fault\/:name"\}$/);
+  assert.not.match(lines[0]!, "SECRET");
 });
 
 test("a room's own error handler holds in its scope and nowhere else", async () => {

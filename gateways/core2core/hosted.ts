@@ -4,6 +4,9 @@
  * of unqueued notifications covers a death in between.
  */
 import type { HostedPort } from "../../actors/device.ts";
+import { superviseLoop } from "../../cluster/supervision.ts";
+import type { Clock } from "../../domain.ts";
+import type { Log } from "../../log.ts";
 import { makeBatch } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
 import {
@@ -14,10 +17,11 @@ import {
   storeNotifications,
 } from "../../persistence/notifications.ts";
 
-export type Hosted = HostedPort & {
-  /** Queues again what was stored and has no outcome by its time; the number of such notifications. */
-  requeue(limit: number): Promise<number>;
-};
+export type Hosted = HostedPort & { close(): Promise<void> };
+
+/** Between two looks for notifications that have no outcome by their time. */
+const REQUEUE_MS = 1_000;
+const REQUEUE_ROWS = 500;
 
 type Urgent<T> = { readonly entry: T; readonly urgent: boolean };
 
@@ -26,6 +30,8 @@ export function openHosted(ports: {
   readonly core: Database;
   /** New work is in the queue. */
   readonly queued: (entries: readonly QueueEntry[]) => void;
+  readonly log: Log;
+  readonly clock: Clock;
 }): Hosted {
   const limits = { entriesMax: 250, waitingMax: 10_000 };
   const storing = makeBatch<Urgent<Notification>, true>({
@@ -52,6 +58,14 @@ export function openHosted(ports: {
     },
   });
 
+  async function requeue(): Promise<void> {
+    const overdue = await overdueNotifications(ports.premise, REQUEUE_ROWS);
+    if (overdue.length === 0) return;
+    await enqueue(ports.core, overdue);
+    ports.queued(overdue);
+  }
+  const loop = superviseLoop("requeue", () => REQUEUE_MS, requeue, ports);
+
   return {
     async request(notification, urgent) {
       await storing.submit({ entry: notification, urgent });
@@ -59,13 +73,6 @@ export function openHosted(ports: {
       // Stored is enough for the caller; a queue row that could not be written is found missing and written later.
       queueing.submit({ entry: { id, gatewayType, priority }, urgent }).catch(() => {});
     },
-    async requeue(limit) {
-      const overdue = await overdueNotifications(ports.premise, limit);
-      if (overdue.length > 0) {
-        await enqueue(ports.core, overdue);
-        ports.queued(overdue);
-      }
-      return overdue.length;
-    },
+    close: () => loop.close(),
   };
 }

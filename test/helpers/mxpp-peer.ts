@@ -26,7 +26,7 @@ export type MxppPeer = {
 };
 
 /** When every notification here was written: 2026-01-02T00:00:00Z. */
-export const TOLD_AT = Date.UTC(2026, 0, 2);
+const TOLD_AT = Date.UTC(2026, 0, 2);
 
 export async function openMxppPeer(
   onPage: (page: NewMessage, socket: Socket, peer: MxppPeer) => void = () => {},

@@ -1,0 +1,104 @@
+/** The runner, on files of every kind that must not pass unseen. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+
+const ROOT = join(import.meta.dirname, "..");
+const folder = mkdtempSync(join(tmpdir(), "tocsin-runner-"));
+symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+
+const UVU = 'import { test } from "uvu"; import * as assert from "uvu/assert";\n';
+
+async function run(files: Record<string, string>): Promise<{ lines: string[]; code: number; temp: string[] }> {
+  const paths = Object.entries(files).map(([name, content]) => {
+    writeFileSync(join(folder, name), content);
+    return join(folder, name);
+  });
+  const temp = mkdtempSync(join(folder, "temp-"));
+  spawnSync("chmod", ["755", folder, temp]);
+  const child = spawn(process.execPath, [join(ROOT, "test/run.ts"), ...paths], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, TMPDIR: temp },
+  });
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, "exit") as Promise<[number]>]);
+  const lines = output.trimEnd().split("\n");
+  for (const path of paths) rmSync(path);
+  return { lines, code, temp: readdirSync(temp) };
+}
+
+test("all passing is exit code 0, and the last line sums all files", async () => {
+  const { lines, code, temp } = await run({
+    "two.test.ts": `${UVU}test("a", () => {}); test("b", () => {}); test.skip("c", () => {}); test.run();`,
+    "one.test.ts": `${UVU}test("a", () => assert.match(process.env.TEST_POSTGRES_URL, /^postgres:/)); test.run();`,
+  });
+  assert.is(lines.at(-1), "3 passed, 0 failed");
+  assert.is(code, 0);
+  assert.ok(lines.some((line) => /two\.test\.ts {2}2 passed, 0 failed, 1 skipped {2}\d+\.\d s$/.test(line)));
+  assert.equal(temp, []);
+});
+
+test("a failing test is exit code 1, and its file's output is shown", async () => {
+  const { lines, code } = await run({
+    "bad.test.ts": `${UVU}test("a", () => {}); test("the pager rings", () => assert.is(1, 2)); test.run();`,
+  });
+  assert.is(lines.at(-1), "1 passed, 1 failed");
+  assert.is(code, 1);
+  assert.ok(lines.some((line) => line.includes('"the pager rings"')));
+});
+
+test("a file that ends well without having run a test has failed", async () => {
+  const { lines, code } = await run({
+    "silent.test.ts": "process.exit(0);",
+    "empty.test.ts": `${UVU}test.run();`,
+    "crash.test.ts": "throw new Error('early');",
+  });
+  assert.is(lines.at(-1), "0 passed, 3 failed");
+  assert.is(code, 1);
+  assert.ok(lines.some((line) => line.endsWith("silent.test.ts printed no totals (ended with 0)")));
+  assert.ok(lines.some((line) => line.endsWith("empty.test.ts has no tests")));
+});
+
+test("a file that fails after its last test has failed", async () => {
+  const { lines } = await run({
+    "late.test.ts": `${UVU}test("a", () => { process.on("exit", () => { process.exitCode = 3; }); }); test.run();`,
+  });
+  assert.is(lines.at(-1), "1 passed, 1 failed");
+  assert.ok(lines.some((line) => line.endsWith("late.test.ts ended with 3")));
+});
+
+test("a file past its limit is killed with all that it started", async () => {
+  const { lines, code } = await run({
+    "hang.test.ts": `// limit: 1 s\n${UVU}import { spawn } from "node:child_process"; spawn("sleep", ["61"]); test("a", () => {}); test.run();`,
+  });
+  assert.is(lines.at(-1), "1 passed, 1 failed");
+  assert.is(code, 1);
+  assert.ok(lines.some((line) => line.endsWith("hang.test.ts was still running after 1 s and was killed")));
+});
+
+test("a process left running is ended, and told", async () => {
+  const { lines, temp } = await run({
+    "left.test.ts": `${UVU}import { spawn } from "node:child_process"; import { tmpdir } from "node:os";
+      spawn("sleep", ["62"], { detached: true, stdio: "ignore" }).unref(); test("a", () => {}); test.run();`,
+  });
+  assert.is(lines.at(-1), "1 passed, 1 failed");
+  assert.ok(lines.some((line) => line.endsWith("left.test.ts left running: sleep 62")));
+  assert.equal(temp, []);
+});
+
+test("a file that is not there has failed", async () => {
+  const child = spawn(process.execPath, [join(ROOT, "test/run.ts"), "test/none.test.ts"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, "exit") as Promise<[number]>]);
+  assert.is(output.trimEnd().split("\n").at(-1), "0 passed, 1 failed");
+  assert.is(code, 1);
+});
+
+test.after(() => rmSync(folder, { recursive: true, force: true }));
+test.run();
