@@ -1,9 +1,7 @@
 /** The tests' own tools: what they break must break, and what they start must end. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -106,7 +104,6 @@ async function redis(port: number, command: string): Promise<string> {
 }
 
 test("whatever a process started ends when the process is killed", async () => {
-  const temp = mkdtempSync(join(tmpdir(), "tocsin-killed-"));
   const helpers = join(import.meta.dirname, "helpers");
   const script = `
     import { startPostgres } from "${helpers}/database.ts";
@@ -125,7 +122,6 @@ test("whatever a process started ends when the process is killed", async () => {
   child.kill("SIGKILL");
   await eventually("its Postgres is gone", async () => startOf(pid) === null && !(await connects(postgresPort)));
   await eventually("its Redis is gone", async () => !(await connects(redisPort)));
-  rmSync(temp, { recursive: true });
 });
 
 test("eventually gives what the probe found, and asks again until then", async () => {
@@ -143,13 +139,6 @@ test("eventually fails with the sentence of what did not come about, and why", a
   assert.is(((failed as Error).cause as Error).message, "no route");
   const hanging = await eventually("it answers", () => new Promise<true>(() => {}), 60).catch((error: Error) => error);
   assert.match((hanging as Error).message, "it answers");
-});
-
-test("nothing but coverage and file names may be asked of the runner", async () => {
-  assert.ok(existsSync(join(import.meta.dirname, "run.ts")));
-  const child = spawn(process.execPath, [join(import.meta.dirname, "run.ts"), "--watch"], { stdio: "ignore" });
-  const [code] = (await once(child, "exit")) as [number];
-  assert.is(code, 2);
 });
 
 test.run();

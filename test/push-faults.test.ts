@@ -14,7 +14,7 @@ type Phone = Awaited<ReturnType<Hospital["phone"]>>;
 const traceOf = async (hospital: Hospital, trackingId: string) =>
   JSON.stringify((await hospital.operator("GET", `/messages/${trackingId}/trace`)).body);
 
-async function pageTo(hospital: Hospital, host: Host, phone: Phone): Promise<string> {
+async function pageTo(host: Host, phone: Phone): Promise<string> {
   const trackingId = await host.sends({ destination: phone.person.destination });
   await host.expects(trackingId, "ACCEPTED", "QUEUED", "ENROUTE");
   return trackingId;
@@ -46,7 +46,7 @@ for (const [path, hospital] of Object.entries(hospitals)) {
       const phone = await hospital.phone({ gatewayType });
       const token = phone.registration.notificationAddress;
       await script({ provider, token, ...fault });
-      const trackingId = await pageTo(hospital, host, phone);
+      const trackingId = await pageTo(host, phone);
       const trace = await eventually("the trace tells of the push", async () => {
         const text = await traceOf(hospital, trackingId);
         return /DEAD/.test(text) && text;
@@ -74,9 +74,9 @@ for (const [path, hospital] of Object.entries(hospitals)) {
       timestamp: Date.now() - 3_600_000,
       times: 1,
     });
-    const first = await pageTo(hospital, host, phone);
+    const first = await pageTo(host, phone);
     await eventually("the report came", async () => /DEAD/.test(await traceOf(hospital, first)));
-    await pageTo(hospital, host, phone);
+    await pageTo(host, phone);
     await pushed(phone, 1);
     const pages = await phone.fetches();
     await phone.confirms(pages.map((page) => page.UniqueId));
@@ -90,7 +90,7 @@ for (const [path, hospital] of Object.entries(hospitals)) {
       const phone = await hospital.phone({ gatewayType });
       await script({ ...fault, token: phone.registration.notificationAddress, times: 1 });
       const begun = performance.now();
-      const trackingId = await pageTo(hospital, host, phone);
+      const trackingId = await pageTo(host, phone);
       await pushed(phone, 1, 8_000);
       assert.ok(performance.now() - begun >= 1_900, "it waited as long as it was asked to");
       await eventually("both tries are in the trace", async () =>
@@ -108,7 +108,7 @@ for (const [path, hospital] of Object.entries(hospitals)) {
     ] as const) {
       const phone = await hospital.phone({ gatewayType });
       await script({ ...fault, token: phone.registration.notificationAddress, times: 1 });
-      const trackingId = await pageTo(hospital, host, phone);
+      const trackingId = await pageTo(host, phone);
       await pushed(phone, 1, 10_000);
       await fetchesAnyway(host, phone, trackingId);
     }
@@ -117,7 +117,7 @@ for (const [path, hospital] of Object.entries(hospitals)) {
   test(`a push that will never be taken raises an alarm, and its page is fetched and delivered (${path})`, async () => {
     const phone = await hospital.phone({ gatewayType: "APNS" });
     await script({ provider: "APNS", token: phone.registration.notificationAddress, status: 400, reason: "BadTopic" });
-    const trackingId = await pageTo(hospital, host, phone);
+    const trackingId = await pageTo(host, phone);
     await eventually("the operator is told", () => /push refused[^\n]*|BadTopic/.test(hospital.node.said()));
     assert.match(await traceOf(hospital, trackingId), /BadTopic/);
     await fetchesAnyway(host, phone, trackingId);
@@ -134,7 +134,7 @@ for (const [path, hospital] of Object.entries(hospitals)) {
       await script(fault);
       await Promise.all(Array.from({ length: 150 }, () => host.sends({ destination: slow.person.destination })));
       const begun = performance.now();
-      await pageTo(hospital, host, quick);
+      await pageTo(host, quick);
       await pushed(quick, 1, 3_000);
       assert.ok(performance.now() - begun < 3_000);
       await hospital.emulator("DELETE", "/faults");

@@ -100,5 +100,11 @@ test("a file that is not there has failed", async () => {
   assert.is(code, 1);
 });
 
+test("nothing but coverage and file names may be asked of the runner", async () => {
+  const child = spawn(process.execPath, [join(import.meta.dirname, "run.ts"), "--watch"], { stdio: "ignore" });
+  const [code] = (await once(child, "exit")) as [number];
+  assert.is(code, 2);
+});
+
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 test.run();
