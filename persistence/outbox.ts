@@ -60,28 +60,32 @@ export async function closeLinksOf(database: Database, boots: readonly BootId[])
   );
 }
 
-/** Moves waiting rows without a living link to this one, if it is the host system's oldest. Number of rows moved. */
-export async function claimNews(database: Database, link: LinkId, host: HostSystemId, limit: number): Promise<number> {
-  const rows = await database.run<{ id: string }>(
+/**
+ * Moves waiting rows without a living link to this one, if it is the host system's oldest, at most `limit`. False when this link
+ * has itself been ended: its node was taken for dead, and its connection must not go on.
+ */
+export async function claimNews(database: Database, link: LinkId, host: HostSystemId, limit: number): Promise<boolean> {
+  const [row] = await database.run<{ open: boolean }>(
     (sql) => sql`
-    with oldest as (
-      select id from premise_core.host_links where host_system_id = ${host} and closed_at is null order by opened_at, id limit 1
+    with links as (
+      select id, opened_at, closed_at from premise_core.host_links where host_system_id = ${host}
+    ), oldest as (
+      select id from links where closed_at is null order by opened_at, id limit 1
     ), free as (
       select lane, written, id from premise_core.host_outbox
-      where lane in (
-          select ${host}::uuid
-          union all select id from premise_core.host_links where host_system_id = ${host} and closed_at is not null)
+      where lane in (select ${host}::uuid union all select id from links where closed_at is not null)
         and ${link}::uuid in (select id from oldest)
       order by id
       limit ${limit}
       for update skip locked
+    ), moved as (
+      update premise_core.host_outbox as row set lane = ${link}, written = pg_current_xact_id()
+      from free
+      where row.lane = free.lane and row.written = free.written and row.id = free.id
     )
-    update premise_core.host_outbox as row set lane = ${link}, written = pg_current_xact_id()
-    from free
-    where row.lane = free.lane and row.written = free.written and row.id = free.id
-    returning row.id`,
+    select exists (select from links where id = ${link} and closed_at is null) as open`,
   );
-  return rows.length;
+  return row!.open;
 }
 
 /** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */

@@ -280,11 +280,19 @@ test("news waits in the lane of the link that brought the page, and goes to the 
   );
   await closeLinks(database, [first]);
   await receipt(page.uniqueId, deviceId, "DELIVERED");
-  assert.is(await claimNews(database, second, host, 100), 3);
+  assert.is(await claimNews(database, second, host, 100), true);
   assert.equal(
     (await readNews(database, second, start, 100)).news.map((news) => news.status),
     ["ACCEPTED", "QUEUED", "DELIVERED"],
   );
+});
+
+test("a link that others have ended learns so when it next asks", async () => {
+  const host = await ward.host("presumed-dead");
+  const ended = await link(host);
+  assert.is(await claimNews(database, ended, host, 100), true);
+  await closeLinks(database, [ended]);
+  assert.is(await claimNews(database, ended, host, 100), false);
 });
 
 test("news of a host that is away waits for it, and only its oldest link takes it", async () => {
@@ -293,8 +301,9 @@ test("news of a host that is away waits for it, and only its oldest link takes i
   const page = pageFor(ward, host, destination);
   await accept(page);
   const [first, second] = [await link(host), await link(host)];
-  assert.is(await claimNews(database, second, host, 100), 0);
-  assert.is(await claimNews(database, first, host, 100), 2);
+  await claimNews(database, second, host, 100);
+  assert.is((await readNews(database, second, start, 100)).news.length, 0);
+  assert.is(await claimNews(database, first, host, 100), true);
   const { news } = await readNews(database, first, start, 100);
   assert.equal(
     { ...news[0], id: "", written: "", at: 0 },

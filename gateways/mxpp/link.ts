@@ -22,7 +22,14 @@ export type LinkPorts = {
   readonly boot: BootId;
   readonly log: Log;
   readonly clock: Clock;
+  /** The row of this link may still stand open though the link is no more. */
+  readonly unclosed: (link: LinkId) => void;
 };
+
+/** Its row was ended by others, who took this node for dead. */
+class LinkEnded extends Error {
+  override readonly name = "LinkEnded";
+}
 
 export type Link = {
   readonly id: LinkId;
@@ -47,13 +54,21 @@ export async function makeLink(
 ): Promise<Link> {
   const { database, bus, clock, log } = ports;
   const id = randomUUID() as LinkId;
-  await openLink(database, id, hostSystemId, ports.boot, `${socket.remoteAddress} ${socket.remotePort}`);
+  try {
+    await openLink(database, id, hostSystemId, ports.boot, `${socket.remoteAddress} ${socket.remotePort}`);
+  } catch (error) {
+    // It may have been written all the same, and an open row without a link would keep the host's news to itself.
+    ports.unclosed(id);
+    throw error;
+  }
 
   const actorPorts: HostPorts = {
     link: id,
     hostSystemId,
     now: clock.monotonic,
-    claim: async (link, host) => void (await claimNews(database, link, host, CLAIM_ROWS)),
+    claim: async (link, host) => {
+      if (!(await claimNews(database, link, host, CLAIM_ROWS))) throw new LinkEnded();
+    },
     look: (link, from, limit) => readNews(database, link, from, limit),
     forget: (link, rows) => forgetNews(database, link, rows),
     write,
@@ -116,10 +131,7 @@ export async function makeLink(
       clearInterval(timer);
       unsubscribe();
       actor.stop();
-      // Without the database the row stays open until this boot is declared dead or closes its links at its end.
-      await closeLinks(database, [id]).catch((error) =>
-        log.warn({ link: id, ...faultFields(error) }, "link could not be closed"),
-      );
+      await closeLinks(database, [id]).catch(() => ports.unclosed(id));
       bus.publish({ hostSystemId, lane: hostSystemId });
     },
   };

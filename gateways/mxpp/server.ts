@@ -1,10 +1,12 @@
 /** MXPP: listens for host systems, plain and over TLS, and holds a session for each connection. */
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from "node:tls";
-import type { HostSystemId } from "../../domain.ts";
+import { superviseLoop } from "../../cluster/supervision.ts";
+import type { HostSystemId, LinkId } from "../../domain.ts";
 import { faultFields } from "../../log.ts";
 import { makeBatch } from "../../persistence/batch.ts";
 import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
+import { closeLinks } from "../../persistence/outbox.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
 import type { Certificates } from "../certificates.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
@@ -32,10 +34,13 @@ const CONNECTIONS_MAX = 20_000;
 const HANDSHAKE_MS = 10_000;
 /** How old the list of host systems may be; also how soon a new one is known. */
 const HOSTS_FRESH_MS = 1_000;
+/** Between two tries to end links whose end could not be written. */
+const CLOSE_MS = 1_000;
+const CLOSE_ROWS = 1_000;
 
 export async function openMxpp(
   slice: MxppSlice,
-  ports: Omit<SessionPorts, "hosts" | "refused"> & { readonly certificates: Certificates | null },
+  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed"> & { readonly certificates: Certificates | null },
 ): Promise<Mxpp> {
   const { log, meter, database, certificates, clock } = ports;
   const sessions = new Set<Session>();
@@ -54,9 +59,20 @@ export async function openMxpp(
   });
   let refusalCount = 0;
 
+  const unclosed = new Set<LinkId>();
+  async function closeRest(): Promise<void> {
+    if (unclosed.size === 0) return;
+    const links = [...unclosed].slice(0, CLOSE_ROWS);
+    await closeLinks(database, links);
+    for (const link of links) unclosed.delete(link);
+    if (unclosed.size > 0) closing.wake();
+  }
+  const closing = superviseLoop("links", () => CLOSE_MS, closeRest, ports);
+
   const sessionPorts: SessionPorts = {
     ...ports,
     hosts,
+    unclosed: (link) => void unclosed.add(link),
     refused: ({ host, ...refusal }) => {
       refusalCount += 1;
       const hostSystemId: HostSystemId | null = host?.id ?? null;
@@ -152,6 +168,7 @@ export async function openMxpp(
     async close(deadlineMs) {
       for (const server of [plain, tls]) server?.close();
       await Promise.all([...sessions].map((session) => session.close(deadlineMs)));
+      await closing.close();
     },
   };
 }

@@ -121,8 +121,13 @@ export const RULES = {
   noCircles,
 } as const satisfies Readonly<Record<string, Rule>>;
 
-/** Imports of a file, its own files by their path from the root, packages by their name. */
+/** Imports of the house's own files, by their path from the root. */
 function importsOf(sources: Sources): Import[] {
+  return allImportsOf(sources).filter(({ target }) => !target.startsWith("npm:"));
+}
+
+/** Of these, and of packages as `npm:name`. */
+function allImportsOf(sources: Sources): Import[] {
   return [...sources].flatMap(([from, text]) => {
     const code = withoutComments(text);
     const statements = code.matchAll(/^\s*(import|export)\s+(type\s+)?(?:[\w*\s{},$]+?\s+from\s+)?["']([^"']+)["']/gm);
@@ -139,16 +144,13 @@ function importsOf(sources: Sources): Import[] {
 }
 
 function resolved(from: string, target: string): string {
-  return target.startsWith(".") ? posix.normalize(posix.join(posix.dirname(from), target)) : target;
+  return target.startsWith(".") ? posix.join(posix.dirname(from), target) : `npm:${target}`;
 }
 
 function onlyImporters(sources: Sources, packages: readonly string[], knowers: readonly string[]): string[] {
-  return importsOf(sources)
-    .filter(
-      ({ from, target }) =>
-        packages.some((name) => target === name || target.startsWith(`${name}/`)) && !knowers.includes(from),
-    )
-    .filter(({ from }) => !OUTSIDE.includes(roomOf(from)))
+  return allImportsOf(sources)
+    .filter(({ target }) => packages.some((name) => target === `npm:${name}` || target.startsWith(`npm:${name}/`)))
+    .filter(({ from }) => !knowers.includes(from) && !OUTSIDE.includes(roomOf(from)))
     .map(({ from, target }) => `${from} imports ${target}, which only ${knowers.join(" and ")} may know`);
 }
 
