@@ -17,7 +17,7 @@ import {
   unknownNames,
 } from "./settings.ts";
 
-export { SETTINGS, type Setting } from "./settings.ts";
+export { SETTINGS } from "./settings.ts";
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 

@@ -26,7 +26,8 @@ export type TraceFacts = {
   readonly devices: { readonly active: number; readonly reachable: number; readonly lastSeenAt: number | null };
   readonly host: {
     readonly connected: boolean;
-    readonly waiting: readonly { readonly status: StatusText; readonly at: number }[];
+    /** `taken`: a connection has had it to write; whether the host got it is not known yet. */
+    readonly waiting: readonly { readonly status: StatusText; readonly at: number; readonly taken: boolean }[];
   };
 };
 
@@ -122,6 +123,8 @@ function overdueClause({ now, dueAt, status, outcome }: TraceFacts): string | nu
 function hostClause({ now, host }: TraceFacts): string | null {
   const last = host.waiting.at(-1);
   if (last === undefined) return null;
+  // Without a connection, what one had to write was most likely written: it is only sent again to be sure.
+  if (!host.connected && last.taken) return null;
   if (!host.connected) return `the host system is not connected and has not taken ${last.status} yet`;
   return now - host.waiting[0]!.at > HOST_SLOW_MS
     ? `the host system is connected but has not taken ${last.status} yet`

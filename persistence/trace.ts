@@ -142,7 +142,7 @@ type Page = {
   reachable: number;
   last_seen_at: Date | null;
   connected: boolean;
-  waiting: { status: StatusText; at: string }[] | null;
+  waiting: { status: StatusText; at: string; taken: boolean }[] | null;
   history: TraceEvent[];
 };
 
@@ -156,7 +156,7 @@ async function readPage(premise: Database, uniqueId: UniqueId): Promise<Page | n
       devices.active, devices.reachable, devices.last_seen_at,
       exists (
         select from premise_core.host_links where host_system_id = message.host_system_id and closed_at is null) as connected,
-      (select json_agg(json_build_object('status', row.status, 'at', row.at) order by row.id)
+      (select json_agg(json_build_object('status', row.status, 'at', row.at, 'taken', row.lane <> message.host_system_id) order by row.id)
        from premise_core.host_outbox as row
        where row.unique_id = message.unique_id and row.lane in (
          select message.host_system_id
@@ -229,7 +229,7 @@ function factsOf(page: Page, pushes: readonly Push[]): TraceFacts {
     devices: { active: page.active, reachable: page.reachable, lastSeenAt: page.last_seen_at?.getTime() ?? null },
     host: {
       connected: page.connected,
-      waiting: (page.waiting ?? []).map((row) => ({ status: row.status, at: new Date(row.at).getTime() })),
+      waiting: (page.waiting ?? []).map((row) => ({ ...row, at: new Date(row.at).getTime() })),
     },
   };
 }

@@ -181,21 +181,34 @@ const SENTENCES: [string, TraceFacts, string][] = [
       host: {
         connected: false,
         waiting: [
-          { status: "DELIVERED", at: NOW },
-          { status: "READ", at: NOW },
+          { status: "DELIVERED", at: NOW, taken: true },
+          { status: "READ", at: NOW, taken: false },
         ],
       },
     },
     "Read 12 s ago; the host system is not connected and has not taken READ yet.",
   ],
   [
+    "host gone after it was told",
+    { ...PUSHED, status: "READ", host: { connected: false, waiting: [{ status: "READ", at: NOW, taken: true }] } },
+    "Read 12 s ago.",
+  ],
+  [
     "host slow",
-    { ...PUSHED, status: "READ", host: { connected: true, waiting: [{ status: "READ", at: NOW - 60 * SECOND }] } },
+    {
+      ...PUSHED,
+      status: "READ",
+      host: { connected: true, waiting: [{ status: "READ", at: NOW - 60 * SECOND, taken: true }] },
+    },
     "Read 12 s ago; the host system is connected but has not taken READ yet.",
   ],
   [
     "host just being told",
-    { ...PUSHED, status: "READ", host: { connected: true, waiting: [{ status: "READ", at: NOW - 10 * SECOND }] } },
+    {
+      ...PUSHED,
+      status: "READ",
+      host: { connected: true, waiting: [{ status: "READ", at: NOW - 10 * SECOND, taken: true }] },
+    },
     "Read 12 s ago.",
   ],
 ];
