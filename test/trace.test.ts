@@ -175,6 +175,8 @@ test("a refused page is traced by its trackingId, and a later refusal hides no e
   );
   assert.is((await trace(ward.database, "last"))?.trackingId, "refused");
   const { page } = await ward.accepted({ trackingId: "both" });
+  // Which of the two is later is told by the millisecond.
+  await new Promise((resolve) => setTimeout(resolve, 5));
   await refuse("both");
   const both = (await trace(ward.database, "both"))!;
   assert.equal([both.uniqueId, both.others], [null, [page.uniqueId]]);
