@@ -19,7 +19,10 @@ import { ARRAY_TYPES } from "./array-types.ts";
 export type Sql = postgres.Sql;
 type Statement<Row> = postgres.PendingQuery<Row[] & readonly postgres.MaybeRow[]>;
 
-/** No primary can be reached, or it went away. `unknown`: the statement may or may not have been carried out. */
+/**
+ * No primary can be reached, it went away, or it cannot do its work now. `unknown`: the statement may or may not have been
+ * carried out.
+ */
 export class DatabaseDown extends Error {
   readonly unknown: boolean;
   constructor(unknown: boolean, options?: ErrorOptions) {
@@ -208,8 +211,8 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
       try {
         return await withDeadline(build(used), deadlineMs);
       } catch (error) {
-        const fault = classify(error);
-        if (fault instanceof DatabaseDown) lose(used, error);
+        const { fault, connectionLost } = classify(error);
+        if (connectionLost) lose(used, error);
         throw fault;
       }
     },
@@ -277,16 +280,23 @@ async function withDeadline<Row>(statement: Statement<Row>, deadlineMs: number):
   }
 }
 
-function classify(error: unknown): Error {
-  if (error instanceof DeadlinePassed) return new DatabaseDown(true, { cause: error });
+type Classified = { readonly fault: Error; readonly connectionLost: boolean };
+
+function classify(error: unknown): Classified {
+  const kept = (fault: Error): Classified => ({ fault, connectionLost: false });
+  if (error instanceof DeadlinePassed) return { fault: new DatabaseDown(true, { cause: error }), connectionLost: true };
   const code = (error as { code?: unknown } | null)?.code;
-  if (typeof code !== "string") return error instanceof Error ? error : new Error("the database driver failed");
-  if (CONNECTION_CODES.has(code) || code.startsWith("08"))
-    return new DatabaseDown(!NOT_STARTED.has(code), { cause: error });
-  if (code === "40P01" || code === "40001" || code === "55P03") return new Conflict(code);
+  if (typeof code !== "string") return kept(error instanceof Error ? error : new Error("the database driver failed"));
+  if (CONNECTION_CODES.has(code) || code.startsWith("08")) {
+    return { fault: new DatabaseDown(!NOT_STARTED.has(code), { cause: error }), connectionLost: true };
+  }
+  // A full disk, a server short of something, or a statement it gave up on: rolled back, and worth another try later.
+  if (code.startsWith("53") || code.startsWith("58") || code === "57014")
+    return kept(new DatabaseDown(false, { cause: error }));
+  if (code === "40P01" || code === "40001" || code === "55P03") return kept(new Conflict(code));
   if (code.startsWith("22") || code.startsWith("23")) {
     const constraint = (error as { constraint_name?: unknown }).constraint_name;
-    return new BadData(code, typeof constraint === "string" ? constraint : null);
+    return kept(new BadData(code, typeof constraint === "string" ? constraint : null));
   }
-  return error as Error;
+  return kept(error as Error);
 }

@@ -4,7 +4,7 @@
  *
  *   user       the owner of the data when there is some, else `postgres`, else `tocsin` (created when missing)
  *   data       <dataDir>/postgres when that user can reach it, else /var/lib/tocsin/<digest of dataDir>
- *   binaries   those of the npm package when that user can reach them, else a copy in /var/lib/tocsin/<digest>
+ *   binaries   those of the npm package when that user can reach them, else a copy in /var/lib/tocsin/<digest of their folder>
  *
  * Data once made stay where they are. The folder itself and its small files belong to us alone; only `data` is the
  * server's.
@@ -26,6 +26,7 @@ import {
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { startOf } from "./embedded-process.ts";
 
 export type EmbeddedPlace = {
   /** Holds `data`, `password`, `port`, `owner` and `server.log`. */
@@ -41,9 +42,9 @@ export type EmbeddedPlace = {
 
 const SYSTEM_FOLDER = "/var/lib/tocsin";
 
-/** The folder used instead of `<dataDir>/postgres` where Postgres' user cannot reach that. */
-export function relocatedFolder(dataDir: string): string {
-  const digest = createHash("sha256").update(existsSync(dataDir) ? realpathSync(dataDir) : resolve(dataDir));
+/** What stands in for a folder (a data folder, or that of the binaries) which Postgres' user cannot reach. */
+export function relocatedFolder(folder: string): string {
+  const digest = createHash("sha256").update(existsSync(folder) ? realpathSync(folder) : resolve(folder));
   return join(SYSTEM_FOLDER, digest.digest("hex").slice(0, 16));
 }
 
@@ -80,7 +81,7 @@ function placeForRoot(native: string, dataDir: string, beside: string): Embedded
     ["-r", join(native, "share/postgresql/postgres.bki")],
     ["-r", join(native, "lib/postgresql/plpgsql.so")],
   ]);
-  const binaries = binariesIn(usable ? native : copiedBinaries(native, away));
+  const binaries = binariesIn(usable ? native : copiedBinaries(native));
   const note =
     folder === away
       ? `the embedded Postgres lives in ${away}, because its user cannot reach ${realpathSync(dataDir)}`
@@ -152,19 +153,31 @@ function makePassable(folder: string): void {
   if (dirname(folder) === SYSTEM_FOLDER) chmodSync(SYSTEM_FOLDER, 0o711);
 }
 
-/** Copies once a version; a copy cut short is never taken for a whole one. */
-function copiedBinaries(native: string, away: string): string {
-  makePassable(away);
+/** One copy a checkout, made once a version; a copy cut short is never taken for a whole one. */
+function copiedBinaries(native: string): string {
+  const home = relocatedFolder(native);
+  makePassable(home);
   const { version } = JSON.parse(readFileSync(join(native, "../package.json"), "utf8")) as { version: string };
-  const name = `binaries-${version}`;
-  const target = join(away, name);
+  const target = join(home, `binaries-${version}`);
   if (existsSync(target)) return target;
-  for (const old of readdirSync(away)) if (old.startsWith("binaries-")) rmSync(join(away, old), { recursive: true });
-  const draft = join(away, `binaries-draft-${process.pid}`);
+  for (const old of readdirSync(home)) {
+    const maker = Number(/^draft-(\d+)$/.exec(old)?.[1] ?? process.pid);
+    if (old.startsWith("binaries-") || startOf(maker) === null)
+      rmSync(join(home, old), { recursive: true, force: true });
+  }
+  writeFileSync(join(home, "folder"), `${native}\n`, { mode: 0o644 });
+  const draft = join(home, `draft-${process.pid}`);
+  rmSync(draft, { recursive: true, force: true });
   cpSync(native, draft, { recursive: true, verbatimSymlinks: true, filter: (path) => !path.endsWith(".a") });
   const opened = spawnSync("chmod", ["-R", "a+rX", draft], { timeout: 10_000 });
   if (opened.status !== 0) throw new Error(`could not make ${draft} readable`);
-  renameSync(draft, target);
+  try {
+    renameSync(draft, target);
+  } catch (error) {
+    // another process was faster
+    if (!existsSync(target)) throw error;
+    rmSync(draft, { recursive: true, force: true });
+  }
   return target;
 }
 
