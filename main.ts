@@ -33,7 +33,7 @@ import { readMessageKey } from "./persistence/install.ts";
 import { openStores } from "./persistence/stores.ts";
 import { announce, removeRunFile, version, writeRunFile } from "./welcome.ts";
 
-const LISTENERS_DEADLINE_MS = 5_000;
+const LISTENERS_DEADLINE_MS = 3_000;
 const FAILURES_PER_MINUTE = 30;
 
 async function open(config: Config, log: Log): Promise<() => Promise<void>> {

@@ -9,6 +9,7 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   coverage: "runs every test and reports what they reach",
   check: "lint, types, unused code, architecture",
   format: "puts the code into the house's form",
+  soak: "kills a node under load 1,000 times (half an hour); SEED=… KILLS=… to choose",
   bench: "runs the benchmarks",
   settings: "prints every setting as .env.example; -- --table as a Markdown table",
   help: "prints this",

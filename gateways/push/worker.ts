@@ -44,7 +44,7 @@ const OVERDUE_MS = 1_500;
 const LOOK_MS = { withRedis: 1_000, alone: 250 };
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
-const CLOSE_DEADLINE_MS = 5_000;
+const CLOSE_DEADLINE_MS = 3_000;
 
 export function openPushWorker(
   slice: { readonly gatewayType: GatewayType; readonly boot: BootId },
