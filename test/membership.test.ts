@@ -189,7 +189,7 @@ test("a node that joins is given its shards after a while, a tenth at a time, ea
   const stop = watch([one, two]);
   await settle(place, [one, two]);
   const seen = stop();
-  assert.ok(seen.longestMs < 100, `two nodes drove ${seen.shards} shards for up to ${seen.longestMs} ms`);
+  assert.ok(seen.longestMs < 250, `two nodes drove ${seen.shards} shards for up to ${seen.longestMs} ms`);
   const moved = await timesMoved(place, began);
   assert.ok(moved.every((count) => count === 1));
   assert.is(moved.length, drivenBy(two).length);
@@ -208,7 +208,7 @@ test("nodes that start one after another in a new cluster do not pass shards to 
   const stop = watch([one, two]);
   await settle(place, [one, two]);
   const { longestMs } = stop();
-  assert.ok(longestMs < 100, `two nodes drove a shard for ${longestMs} ms`);
+  assert.ok(longestMs < 250, `two nodes drove a shard for ${longestMs} ms`);
   const moved = await timesMoved(place, began);
   assert.ok(
     moved.every((count) => count <= 2),
@@ -247,12 +247,12 @@ test("a node that hears nothing stops driving before another takes its shards, a
   assert.equal(two.shards(), []);
   assert.is(drivenBy(two).length, 0);
   await settle(place, [one], 6_000);
-  two.faults.answerMs = 150;
+  two.faults.answerMs = 400;
   two.faults.cut = false;
   await eventually("it is back", () => two.leased(), 5_000);
-  await sleep(600);
+  await sleep(1_000);
   const { longestMs, shards } = stop();
-  assert.ok(longestMs < 100, `two nodes drove ${shards} shards for up to ${longestMs} ms`);
+  assert.ok(longestMs < 250, `two nodes drove ${shards} shards for up to ${longestMs} ms`);
 });
 
 test("a node that loses its session for a moment comes back by itself", async () => {
@@ -286,7 +286,7 @@ test("a node that closes gives its shards away at once and is gone from the list
     "when close returns",
   );
   await settle(place, [one, three], 2_000);
-  assert.ok(stop().longestMs < 100);
+  assert.ok(stop().longestMs < 250);
   assert.ok((await timesMoved(place, began)).every((count) => count === 1));
   assert.equal(await place.sql`select from premise_core.nodes where boot = ${two.boot}`.then((rows) => rows.length), 0);
 });

@@ -26,7 +26,9 @@ export type History = {
   /** Pages a host heard ACCEPTED of that no phone has shown, or whose READ the host has not heard. */
   unfinished(): readonly PageHistory[];
   accepted(): number;
-  /** Everything that may not have been so, as sentences. Empty when all is well. */
+  /** What was told or shown out of order or twice, as sentences; may be asked while work is under way. */
+  disorders(): readonly string[];
+  /** Everything that may not have been so, once all is done, as sentences. Empty when all is well. */
   faults(): readonly string[];
 };
 
@@ -61,28 +63,32 @@ export function openHistory(): History {
     },
     unfinished: () => [...pages.values()].filter((page) => accepted(page) && !done(page)),
     accepted: () => [...pages.values()].filter(accepted).length,
+    disorders: () => [...strays, ...[...pages.values()].flatMap(disordersOf)],
     faults() {
       const faults = [...strays];
       for (const page of pages.values()) {
         if (accepted(page) && page.shown.length === 0) faults.push(`${page.trackingId} was ACCEPTED and never shown`);
         if (page.shown.length > 0 && !accepted(page)) faults.push(`${page.trackingId} was shown and never ACCEPTED`);
-        if (page.shown.some(({ phone }) => phone !== page.phone))
-          faults.push(`${page.trackingId} was shown on another's phone`);
-        if (page.shown.length > 1)
-          faults.push(
-            `${page.trackingId} was shown ${page.shown.length} times (${new Set(page.shown.map(({ uniqueId }) => uniqueId)).size} ids)`,
-          );
         const failed = page.heard.find(({ status }) => status === "FAILED");
         if (failed !== undefined) faults.push(`${page.trackingId} FAILED: ${failed.reason}`);
-        faults.push(...orderFaults(page));
+        if (accepted(page) && !page.heard.some(({ status }) => status === "QUEUED"))
+          faults.push(`${page.trackingId} was never told QUEUED`);
+        faults.push(...disordersOf(page));
       }
       return faults;
     },
   };
 }
 
-function orderFaults(page: PageHistory): string[] {
+function disordersOf(page: PageHistory): string[] {
   const faults: string[] = [];
+  if (page.shown.some(({ phone }) => phone !== page.phone))
+    faults.push(`${page.trackingId} was shown on another's phone`);
+  if (page.shown.length > 1)
+    faults.push(
+      `${page.trackingId} was shown ${page.shown.length} times (${new Set(page.shown.map(({ uniqueId }) => uniqueId)).size} ids)`,
+    );
+
   const connections = new Map<number, StatusText[]>();
   for (const { connection, status } of page.heard)
     connections.set(connection, [...(connections.get(connection) ?? []), status]);
@@ -94,7 +100,5 @@ function orderFaults(page: PageHistory): string[] {
       faults.push(`${page.trackingId} on connection ${connection} was told ${statuses.join(", ")}`);
     }
   }
-  const told = new Set(page.heard.map(({ status }) => status));
-  if (told.has("ACCEPTED") && !told.has("QUEUED")) faults.push(`${page.trackingId} was never told QUEUED`);
   return faults;
 }

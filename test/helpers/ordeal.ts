@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { encodePage, type HostLink, openHostLink } from "../../cli/host-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
+import { freePort } from "../../persistence/embedded-server.ts";
 import { eventually } from "./eventually.ts";
 import { type History, openHistory } from "./history.ts";
 import { type Hospital, openHospital } from "./hospital.ts";
@@ -41,8 +42,16 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
   const { random } = options;
   const history = openHistory();
   const emulator = await startEmulator();
+  // While the node is away its ports must not become another's: these lie below those the system gives out.
+  const ports = { TOCSIN_MXPP_PORT: String(await freePort(null)), TOCSIN_HTTP_PORT: String(await freePort(null)) };
   const hospital = await openHospital(
-    { TOCSIN_PUSH: "services", TOCSIN_LOG_LEVEL: "warn", ...emulator.settings, ...options.settings },
+    {
+      ...ports,
+      TOCSIN_PUSH: "services",
+      TOCSIN_LOG_LEVEL: "warn",
+      ...emulator.settings,
+      ...options.settings,
+    },
     { databaseUrl: options.databaseUrl },
   );
   const { node } = hospital;
