@@ -37,7 +37,8 @@ for (const path of ["due rows", "BullMQ"] as const) {
       console.log(
         `  ${kills} kills, ${ordeal.history.pages.size} pages, ${accepted} accepted, ${faults.length} faults, seed ${seed}`,
       );
-      assert.equal(faults.slice(0, 10), []);
+      for (const fault of faults.slice(0, 20)) console.log(`  ${fault}`);
+      assert.equal(faults.length, 0);
       assert.ok(accepted > kills, "there was work under way");
     } finally {
       await ordeal.close();
