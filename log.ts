@@ -24,11 +24,25 @@ export function openLog(level: string, node: string): Log {
 export function faultFields(error: unknown): { fault: string; code?: string; at?: string } {
   if (!(error instanceof Error)) return { fault: typeof error };
   const code = (error as { code?: unknown }).code;
-  // The first frame says where, and unlike the message, which stands before it, it cannot quote what was being worked on.
-  const stack = error.stack ?? "";
-  const frames = stack.slice(stack.indexOf(error.message) + error.message.length);
-  const at = /^\s+at (.*)$/m.exec(frames)?.[1]?.replace(/file:\/\/\S*\/(?=[^/]+\/[^/]+$)/, "");
-  return { fault: error.name, ...(typeof code === "string" ? { code } : {}), ...(at === undefined ? {} : { at }) };
+  const at = firstFrame(error);
+  return {
+    fault: WORD.test(error.name) ? error.name : "Error",
+    ...(typeof code === "string" && WORD.test(code) ? { code } : {}),
+    ...(at === null ? {} : { at }),
+  };
+}
+
+/** Names and codes are single words; what is not was made from something else. */
+const WORD = /^[\w.:/-]{1,64}$/;
+
+/** The first frame says where, and unlike the message, which stands before it, it cannot quote what was being worked on. */
+function firstFrame({ stack, message }: Error): string | null {
+  if (typeof stack !== "string") return null;
+  const head = (message === "" ? /^[\w.]+(?: \[\w+\])?(?!:)/ : /^[\w.]+(?: \[\w+\])?: /).exec(stack)?.[0] ?? "";
+  // A message changed since leaves the old one in the stack, and nothing tells its lines from frames.
+  if (head === "" || !stack.startsWith(`${message}\n`, head.length)) return null;
+  const frame = /^\s+at (.*)$/m.exec(stack.slice(head.length + message.length))?.[1];
+  return frame?.replace(/file:\/\/\S*\/(?=[^/]+\/[^/]+$)/, "") ?? null;
 }
 
 export const silentLog: Log = {

@@ -46,8 +46,12 @@ export function step(state: State, message: Message): { state: State; effects: r
       const wakes = state.waiting.slice(0, PAGES_MAX);
       const waiting = state.waiting.slice(PAGES_MAX);
       const flushing = waiting.length > 0;
-      const effects: Effect[] = wakes.length > 0 ? [{ kind: "hand", wakes }] : [];
-      return { state: { waiting, flushing }, effects: [...effects, { kind: flushing ? "flush-later" : "end" }] };
+      const hand: Effect[] = wakes.length > 0 ? [{ kind: "hand", wakes }] : [];
+      // Asked for before handing: while that takes its time, the mailbox may fill and hold no flush any more.
+      return {
+        state: { waiting, flushing },
+        effects: flushing ? [{ kind: "flush-later" }, ...hand] : [...hand, { kind: "end" }],
+      };
     }
   }
 }

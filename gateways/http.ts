@@ -46,6 +46,8 @@ const BODY_LIMIT_BYTES = 256 * 1024;
 const HEADERS_LIMIT_BYTES = 16 * 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
+/** An answer of which the caller takes nothing for so long is given up: it may hold a whole inbox. */
+const STALLED_MS = 30_000;
 /** Longer than balancers keep a connection (60 s), so that it is they who close an idle one. */
 const KEEP_ALIVE_MS = 65_000;
 const TIMEOUT_LOOK_MS = 1_000;
@@ -84,6 +86,7 @@ export async function openHttp(
             handler,
           );
     server.maxConnections = CONNECTIONS_MAX;
+    server.setTimeout(STALLED_MS);
     server.on("connection", (socket: Socket) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));

@@ -2,62 +2,106 @@
  * What the kernel knows of a TCP connection that Node does not tell: whether the peer has acknowledged all that was
  * written, and whether it has stopped answering. From Linux's /proc/net/tcp; read at most once for all who ask together.
  */
+import { existsSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { isIPv4 } from "node:net";
 
 export type Peer = {
-  /** Bytes written that the peer's kernel has not acknowledged. */
+  /** Bytes written that the peer's kernel has not acknowledged; our own good-bye is not counted. */
   readonly unacknowledged: number;
   /** The peer owes us an answer: bytes are being sent again, or window probes go unanswered. */
   readonly silent: boolean;
 };
 
+/** One connection by its addresses: it can be asked about after its end, while the kernel still has it. */
+export type Connection = {
+  /** null: the kernel does not have it (any more). */
+  look(): Promise<Peer | null>;
+  /** At this very instant; holds up everybody else meanwhile. */
+  lookNow(): Peer | null;
+};
+
 export type Peers = {
+  /** False: this system has no such table, and every look gives null. */
+  readonly sees: boolean;
   /** null: the connection is not in the table (it has ended), or the system has no such table. */
   look(socket: Socket): Promise<Peer | null>;
+  /** null: the socket has no connection. */
+  of(socket: Socket): Connection | null;
 };
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 /** Answers are at most this old. */
 const FRESH_MS = 20;
+/** A table of many connections takes long to read; at most this part of the time is spent so. */
+const READING_PART = 0.1;
+/** FIN_WAIT1, LAST_ACK, CLOSING: our good-bye is among what is not acknowledged. */
+const GOOD_BYE_SENT = ["04", "09", "0B"];
+
+type Table = ReadonlyMap<string, Peer>;
 
 export function openPeers(): Peers {
-  let reading: Promise<ReadonlyMap<string, Peer>> | null = null;
+  let reading: Promise<Table> | null = null;
+  let notBefore = 0;
+  let now: { readonly table: Table; readonly until: number } | null = null;
 
-  async function read(): Promise<ReadonlyMap<string, Peer>> {
-    const table = new Map<string, Peer>();
-    for (const path of TABLES) {
-      const text = await readFile(path, "latin1").catch(() => "");
-      for (const line of text.split("\n").slice(1)) {
-        // sl local remote state tx:rx timer:when retransmits uid probes …
-        const [, local, remote, , queues, , retransmits, , probes] = line.trim().split(/\s+/);
-        if (local === undefined || remote === undefined || queues === undefined) continue;
-        table.set(`${local.split(":")[1]} ${remote}`, {
-          unacknowledged: Number.parseInt(queues.split(":")[0]!, 16),
-          silent: Number.parseInt(retransmits ?? "0", 16) > 0 || Number(probes) > 0,
-        });
-      }
-    }
+  async function read(): Promise<Table> {
+    const begun = performance.now();
+    const table = tableOf(await Promise.all(TABLES.map((path) => readFile(path, "latin1").catch(() => ""))));
+    notBefore = performance.now() + (performance.now() - begun) / READING_PART;
     return table;
   }
 
-  return {
-    async look(socket) {
-      const { localPort, remotePort, remoteAddress } = socket;
-      if (localPort === undefined || remotePort === undefined || remoteAddress === undefined) return null;
-      if (reading === null) {
-        reading = new Promise((resolve) => {
-          setTimeout(() => {
-            reading = null;
-            resolve(read());
-          }, FRESH_MS);
-        });
-      }
-      const table = await reading;
-      return table.get(`${hexPort(localPort)} ${hexAddress(remoteAddress)}:${hexPort(remotePort)}`) ?? null;
-    },
-  };
+  function soon(): Promise<Table> {
+    reading ??= new Promise((resolve) => {
+      const pause = Math.max(FRESH_MS, notBefore - performance.now());
+      setTimeout(() => {
+        reading = null;
+        resolve(read());
+      }, pause);
+    });
+    return reading;
+  }
+
+  function atOnce(): Table {
+    if (now === null || now.until < performance.now()) {
+      now = { table: tableOf(TABLES.map(textOf)), until: performance.now() + FRESH_MS };
+    }
+    return now.table;
+  }
+
+  function of(socket: Socket): Connection | null {
+    const { localPort, remotePort, remoteAddress } = socket;
+    if (localPort === undefined || remotePort === undefined || remoteAddress === undefined) return null;
+    const key = `${hexPort(localPort)} ${hexAddress(remoteAddress)}:${hexPort(remotePort)}`;
+    return { look: async () => (await soon()).get(key) ?? null, lookNow: () => atOnce().get(key) ?? null };
+  }
+
+  return { sees: existsSync(TABLES[0]!), of, look: async (socket) => (await of(socket)?.look()) ?? null };
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+function tableOf(texts: readonly string[]): Table {
+  const table = new Map<string, Peer>();
+  for (const line of texts.flatMap((text) => text.split("\n").slice(1))) {
+    // sl local remote state tx:rx timer:when retransmits uid probes …
+    const [, local, remote, state, queues, , retransmits, , probes] = line.trim().split(/\s+/);
+    if (local === undefined || remote === undefined || state === undefined || queues === undefined) continue;
+    const unacknowledged = Number.parseInt(queues.split(":")[0]!, 16);
+    table.set(`${local.split(":")[1]} ${remote}`, {
+      unacknowledged: GOOD_BYE_SENT.includes(state) ? Math.max(0, unacknowledged - 1) : unacknowledged,
+      silent: Number.parseInt(retransmits ?? "0", 16) > 0 || Number(probes) > 0,
+    });
+  }
+  return table;
 }
 
 function hexPort(port: number): string {

@@ -61,7 +61,8 @@ export async function closeLinksOf(database: Database, boots: readonly BootId[])
 }
 
 /**
- * Moves waiting rows without a living link to this one, if it is the host system's oldest, at most `limit`. False when this link
+ * Moves waiting rows without a living link to this one, if it is the host system's oldest, at most `limit`. A page's rows behind
+ * one that an ended link's last claim still has in hand stay for the next call: they would overtake it. False when this link
  * has itself been ended: its node was taken for dead, and its connection must not go on.
  */
 export async function claimNews(database: Database, link: LinkId, host: HostSystemId, limit: number): Promise<boolean> {
@@ -72,16 +73,23 @@ export async function claimNews(database: Database, link: LinkId, host: HostSyst
     ), oldest as (
       select id from links where closed_at is null order by opened_at, id limit 1
     ), free as (
-      select lane, written, id from premise_core.host_outbox
+      select lane, written, id, unique_id from premise_core.host_outbox
       where lane in (select ${host}::uuid union all select id from links where closed_at is not null)
         and ${link}::uuid in (select id from oldest)
       order by id
       limit ${limit}
+    ), held as (
+      select lane, written, id from premise_core.host_outbox
+      where (lane, written, id) in (select lane, written, id from free)
+      order by id
       for update skip locked
+    ), elsewhere as (
+      select unique_id, min(id) as id from free where id not in (select id from held) group by unique_id
     ), moved as (
       update premise_core.host_outbox as row set lane = ${link}, written = pg_current_xact_id()
-      from free
-      where row.lane = free.lane and row.written = free.written and row.id = free.id
+      from held join free using (lane, written, id) left join elsewhere using (unique_id)
+      where row.lane = held.lane and row.written = held.written and row.id = held.id
+        and (elsewhere.id is null or elsewhere.id > held.id)
     )
     select exists (select from links where id = ${link} and closed_at is null) as open`,
   );

@@ -71,6 +71,8 @@ export function openPushQueue(
       prefix,
       connection: { ...connection, enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 2_000 },
       skipWaitingForReady: true,
+      // It would ask before there is a connection, fail, and with it every job for as long as the process lives.
+      skipVersionCheck: true,
       defaultJobOptions: { removeOnComplete: true, removeOnFail: true },
     });
     queue.on("error", complain);

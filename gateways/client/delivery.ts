@@ -1,9 +1,9 @@
 /**
  * When an answer counts as taken by a phone that does not confirm (CONTRACT: written out, and its connection did not
- * break): the peer has acknowledged every byte, has asked for something else, or has closed in good order.
+ * break): its kernel has acknowledged every byte. A good-bye proves nothing by itself: a phone that gave up says it too.
  *
- *   writing ── finish ──► written ── acknowledged, next request, orderly end ──► taken
- *      └── close ──► lost    └── error, reset, or nothing within 10 s ──► lost
+ *   writing ── finish ──► written ── all acknowledged, before the phone's good-bye or after ours ──► taken
+ *      └── close ──► lost    └── error, reset, good-bye with bytes outstanding, nothing within 10 s ──► lost
  */
 import type { ServerResponse } from "node:http";
 import type { Peers } from "../unacknowledged.ts";
@@ -13,9 +13,10 @@ const LOOKS_MS = [20, 50, 100, 200, 500, 1_000, 2_000, 3_000, 3_000];
 
 /** Call before the answer is sent; resolves once, within about 10 s of its end. */
 export function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
-  const { socket, req } = response;
+  const { socket } = response;
   return new Promise((resolve) => {
-    if (socket === null) return resolve(false);
+    const connection = socket === null ? null : peers.of(socket);
+    if (socket === null || connection === null) return resolve(false);
     let done = false;
     let written = false;
 
@@ -23,17 +24,25 @@ export function answerTaken(response: ServerResponse, peers: Peers): Promise<boo
       if (done) return;
       done = true;
       socket!.off("error", lost);
+      socket!.off("end", ended);
       socket!.off("close", closed);
       resolve(taken);
     }
     function lost(): void {
       settle(false);
     }
+    /** The phone's good-bye carries its last acknowledgement; hereafter the kernel soon forgets the connection. */
+    function ended(): void {
+      settle(written && (!peers.sees || connection!.lookNow()?.unacknowledged === 0));
+    }
+    /** Without the phone's good-bye it is we who closed, and the kernel goes on sending. */
     function closed(hadError: boolean): void {
-      settle(written && !hadError && !req.aborted);
+      if (hadError || !written) lost();
+      else if (!peers.sees) settle(true);
     }
 
     socket.on("error", lost);
+    socket.on("end", ended);
     socket.on("close", closed);
     response.on("close", () => {
       if (!response.writableFinished) lost();
@@ -48,10 +57,11 @@ export function answerTaken(response: ServerResponse, peers: Peers): Promise<boo
         await new Promise((wake) => setTimeout(wake, pause));
         if (done) return;
         if (socket!.writableLength > 0) continue;
-        const peer = await peers.look(socket!);
+        const peer = await connection!.look();
         if (peer?.unacknowledged === 0) return settle(true);
+        if (peer === null && peers.sees) return settle(false);
       }
-      settle(false);
+      settle(!peers.sees);
     }
   });
 }

@@ -20,7 +20,7 @@ import {
   unregister,
   updateAddress,
 } from "../../persistence/devices.ts";
-import { waitingPages } from "../../persistence/inbox.ts";
+import { type WaitingPage, waitingPages } from "../../persistence/inbox.ts";
 import { hashRegistrationCode } from "../../persistence/registration-codes.ts";
 import type { Failures } from "../failures.ts";
 import type { RouteSet } from "../http.ts";
@@ -49,6 +49,8 @@ export type ClientPorts = {
 
 const PREFIX = "/ClientMessaging/V2/";
 const PAGES_MAX = 100;
+/** Characters of text in one answer, but for a single page's; the rest comes with the next. */
+const TEXT_MAX = 1_000_000;
 const RECEIPTS_MAX = 500;
 
 const Uuid = Type.String({ pattern: "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$" });
@@ -162,14 +164,14 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       const device = await caller(request, vendorId, premise, failures);
       await Promise.all((confirm ?? []).map((uniqueId) => record(device, uniqueId, "DELIVERED")));
       const pages = await waitingPages(premise, device, limit + 1);
-      const shown = pages.slice(0, limit);
+      const shown = fitting(pages.slice(0, limit));
       if (!device.confirms && shown.length > 0)
         void deliverWhenTaken(
           device,
           shown.map((page) => page.uniqueId),
           answerTaken(reply.raw, ports.peers),
         );
-      return success("GetMessages", { Messages: shown.map((page) => amcMessage(page, v)), More: pages.length > limit });
+      return success("GetMessages", { Messages: shown.map((page) => amcMessage(page, v)), More: pages.length > shown.length });
     });
 
     async function deliverWhenTaken(
@@ -217,6 +219,15 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       return success("Unregister", {});
     });
   };
+}
+
+function fitting(pages: readonly WaitingPage[]): readonly WaitingPage[] {
+  let characters = 0;
+  const end = pages.findIndex((page) => {
+    characters += page.text.length;
+    return characters > TEXT_MAX;
+  });
+  return end === -1 ? pages : pages.slice(0, Math.max(1, end));
 }
 
 const OPERATIONS = ["Register", "GetMessages", "SetStatus", "UpdateNotificationAddress", "Unregister"];

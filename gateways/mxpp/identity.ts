@@ -31,15 +31,24 @@ export type Admission =
   | { readonly kind: "host"; readonly host: HostSystem }
   | { readonly kind: "refused"; readonly reason: string };
 
-/** Whether pages of this origin may come over this connection, and whose they are. */
-export function admit(hosts: readonly HostSystem[], peer: PeerFacts, origin: string, allowed: AddressTest): Admission {
+/**
+ * Whether pages of this origin may come over this connection, and whose they are. `connection`: whose it is already, by its
+ * first document.
+ */
+export function admit(
+  hosts: readonly HostSystem[],
+  peer: PeerFacts,
+  origin: string,
+  allowed: AddressTest,
+  connection: HostSystem | null,
+): Admission {
   const host = hosts.find((candidate) => candidate.name === origin && candidate.kind === "MXPP");
   if (host === undefined) return refused("unknown origin");
   if (!allowed(host.allowedAddresses, peer.address)) return refused("origin is not allowed from this address");
   if (host.certificateFingerprint !== null && host.certificateFingerprint !== peer.fingerprint)
     return refused("origin must show its certificate");
   if (host.port !== null && host.port !== peer.port) return refused("origin is not allowed on this port");
-  const known = knownFrom(hosts, peer, allowed);
+  const known = connection ?? knownFrom(hosts, peer, allowed);
   if (known !== null && host.id !== known.id) return refused("origin contradicts the connection");
   return { kind: "host", host };
 }

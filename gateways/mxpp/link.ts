@@ -1,7 +1,4 @@
-/**
- * The link of one connection: its row, its actor (actors/host.ts), and the tick that tells the actor whether the peer
- * has what it was sent. Ends a connection whose peer has stopped answering.
- */
+/** The link of one connection: its row, and its actor (actors/host.ts), which the session tells what the peer has. */
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import { type HostPorts, hostBehaviour, type Message } from "../../actors/host.ts";
@@ -11,14 +8,12 @@ import type { BootId, Clock, HostSystemId, LinkId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Database } from "../../persistence/database.ts";
 import { claimNews, closeLinks, forgetNews, type News, openLink, readNews } from "../../persistence/outbox.ts";
-import type { Peers } from "../unacknowledged.ts";
 
 export type LinkPorts = {
   readonly database: Database;
   readonly system: ActorSystem;
   readonly parent: Parent;
   readonly bus: Bus;
-  readonly peers: Peers;
   readonly boot: BootId;
   readonly log: Log;
   readonly clock: Clock;
@@ -36,14 +31,13 @@ export type Link = {
   readonly hostSystemId: HostSystemId;
   /** What is written drains: the actor goes on. */
   drained(): void;
+  /** Once a second. `acknowledged`: the peer's kernel has taken everything that had been written. `now`: monotonic ms. */
+  tick(acknowledged: boolean, now: number): void;
   /** Frees what the peer is not known to have for the next link. */
   close(): Promise<void>;
 };
 
-const TICK_MS = 1_000;
 const CLAIM_ROWS = 500;
-/** A peer that answers nothing for this long is gone; CONTRACT gives 60 s from when it vanished. */
-const SILENT_MS = 40_000;
 
 /** Rejects with DatabaseDown when the link's row cannot be written. */
 export async function makeLink(
@@ -95,40 +89,15 @@ export async function makeLink(
       actor.tell({ kind: "news", unclaimed: true });
   });
 
-  let silentSince: number | null = null;
-  let ticking = false;
-  async function tick(): Promise<void> {
-    const written = socket.writableLength === 0;
-    const peer = await ports.peers.look(socket);
-    const now = clock.monotonic();
-    silentSince = peer?.silent === true ? (silentSince ?? now) : null;
-    if (silentSince !== null && now - silentSince >= SILENT_MS) {
-      log.warn({ link: id }, "host system vanished; its connection is ended");
-      socket.destroy();
-      return;
-    }
-    actor.tell({
-      kind: "tick",
-      acknowledged: written && peer?.unacknowledged === 0,
-      writable: !socket.writableNeedDrain,
-      now,
-    });
-  }
-  const timer = setInterval(() => {
-    if (ticking) return;
-    ticking = true;
-    void tick().finally(() => {
-      ticking = false;
-    });
-  }, TICK_MS);
   actor.tell({ kind: "news", unclaimed: true });
 
   return {
     id,
     hostSystemId,
     drained: () => void actor.tell({ kind: "drained" }),
+    tick: (acknowledged, now) =>
+      void actor.tell({ kind: "tick", acknowledged, writable: !socket.writableNeedDrain, now }),
     async close() {
-      clearInterval(timer);
       unsubscribe();
       actor.stop();
       await closeLinks(database, [id]).catch(() => ports.unclosed(id));

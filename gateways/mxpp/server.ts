@@ -9,6 +9,7 @@ import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts"
 import { closeLinks } from "../../persistence/outbox.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
 import type { Certificates } from "../certificates.ts";
+import { openFailures } from "../failures.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 
 export type MxppSlice = {
@@ -37,15 +38,20 @@ const HOSTS_FRESH_MS = 1_000;
 /** Between two tries to end links whose end could not be written. */
 const CLOSE_MS = 1_000;
 const CLOSE_ROWS = 1_000;
+/** Of what one address does wrong. */
+const LINES_PER_MINUTE = 60;
 
 export async function openMxpp(
   slice: MxppSlice,
-  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed"> & { readonly certificates: Certificates | null },
+  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed" | "note"> & {
+    readonly certificates: Certificates | null;
+  },
 ): Promise<Mxpp> {
   const { log, meter, database, certificates, clock } = ports;
   const sessions = new Set<Session>();
   const counts = { plain: 0, tls: 0 };
   const hosts = cachedHosts();
+  const lines = openFailures({ perMinute: LINES_PER_MINUTE }, ports);
 
   const refusals = makeBatch<Refusal & { n: number }, true>({
     key: (refusal) => String(refusal.n),
@@ -73,6 +79,13 @@ export async function openMxpp(
     ...ports,
     hosts,
     unclosed: (link) => void unclosed.add(link),
+    note(address, fields, event) {
+      if (lines.blockedForMs(address) > 0) return;
+      log.warn({ peer: address, ...fields }, event);
+      lines.failed(address);
+      if (lines.blockedForMs(address) > 0)
+        log.warn({ peer: address }, "more of what this peer does wrong is counted, not logged, for a minute");
+    },
     refused: ({ host, ...refusal }) => {
       refusalCount += 1;
       const hostSystemId: HostSystemId | null = host?.id ?? null;

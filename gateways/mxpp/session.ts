@@ -8,24 +8,29 @@
  *     closed                                         closed ◄──────────────────────────────────┘
  *
  * The socket is paused while as many pages as may be are on their way to the database, so that a host that sends faster
- * than they are written is slowed by TCP and by nothing else.
+ * than they are written is slowed by TCP and by nothing else. The first page's origin says whose the connection is.
  */
 import type { Socket } from "node:net";
+import { setTimeout as rest } from "node:timers/promises";
 import type { Paging } from "../../actors/paging.ts";
-import { faultFields } from "../../log.ts";
+import type { UniqueId } from "../../domain.ts";
+import { faultFields, type LogFields } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import type { Verdict } from "../../persistence/acceptance.ts";
 import { BatchFull } from "../../persistence/batch.ts";
 import { BadData, DatabaseDown } from "../../persistence/database.ts";
 import type { HostSystem } from "../../persistence/host-systems.ts";
 import type { News } from "../../persistence/outbox.ts";
+import type { Peers } from "../unacknowledged.ts";
 import { type Correlation, type MxppDocument, readDocument, refuseOversize } from "./document.ts";
 import { type FramerEvent, makeFramer } from "./framing.ts";
 import { type AddressTest, admit, knownFrom, type PeerFacts } from "./identity.ts";
+import { makeIntake } from "./intake.ts";
 import { type Link, type LinkPorts, makeLink } from "./link.ts";
 import type { NewMessage } from "./new-message.ts";
 import { renderNotification } from "./notification.ts";
 import { pageToAccept } from "./page.ts";
+import { watchPeer } from "./watch.ts";
 
 export type SessionPorts = LinkPorts & {
   readonly paging: Pick<Paging, "accept">;
@@ -41,6 +46,9 @@ export type SessionPorts = LinkPorts & {
     reason: string;
   }) => void;
   readonly meter: Meter;
+  readonly peers: Peers;
+  /** What a peer did wrong, for the log; of one address only so much of it is written. */
+  readonly note: (address: string, fields: LogFields, event: string) => void;
 };
 
 export type Session = {
@@ -48,24 +56,35 @@ export type Session = {
   close(deadlineMs: number): Promise<void>;
 };
 
-/** Pages of one connection on their way to the database. */
+/** Documents of one connection on their way to the database, and their bytes: a large one is held several times over. */
 const FLYING_MAX = 256;
 const FLYING_RESUME = 128;
+const FLYING_MAX_BYTES = 1024 * 1024;
+const FLYING_RESUME_BYTES = 512 * 1024;
 /** A connection that says nothing is looked at only after this: balancers' probes are gone by then. */
 const PROBE_MS = 500;
-/** A document that has begun must go on within this. */
+/** A document that has begun must end within this, not counting the time it was not read. */
 const DOCUMENT_STALL_MS = 60_000;
+/** Documents without a page, or of an unknown origin, after which the peer is read slowly. */
+const STRANGE_MAX = 16;
+/** Pages of which it is remembered that their ACCEPTED has not been written yet. */
+const UNTOLD_MAX = 4_096;
 /** Answers the peer has not taken: past this nothing more is read from it. */
 const ANSWERS_MAX_BYTES = 256 * 1024;
 const ENDING_MS = 5_000;
+const ENDING_LOOK_MS = 20;
 const RETRY_MS = 100;
 const DATABASE_WAIT_MS = 5_000;
 
 export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts): Session {
-  const { log, meter } = ports;
+  const { log, meter, clock } = ports;
   const framer = makeFramer();
   const flying = new Set<Promise<void>>();
+  let flyingBytes = 0;
+  const untold = new Set<UniqueId>();
   let link: Promise<Link> | null = null;
+  let linked: Link | null = null;
+  let strange = 0;
   let host: HostSystem | null = null;
   let ending = false;
   let gone = false;
@@ -75,30 +94,54 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   socket.setKeepAlive(true, 15_000);
 
   const settle = setTimeout(() => void greet(), PROBE_MS);
-  socket.setTimeout(DOCUMENT_STALL_MS, () => {
-    if (framer.pending() > 0) fault("stalled");
-  });
   let begun: number | null = null;
+  const full = () => flying.size >= FLYING_MAX || flyingBytes >= FLYING_MAX_BYTES;
+  const intake = makeIntake(framer, {
+    receive,
+    full,
+    slow() {
+      if (strange < STRANGE_MAX) return false;
+      strange = 0;
+      return true;
+    },
+    taken(documents) {
+      if (framer.pending() === 0) begun = null;
+      else if (documents > 0) begun = clock.monotonic();
+      else begun ??= clock.monotonic();
+      if (!intake.waiting()) resumeIfRoom();
+      else if (full()) hold();
+      else socket.pause();
+    },
+  });
   socket.on("data", (chunk: Buffer) => {
-    if (ending) return;
-    const events = framer.push(chunk);
-    for (const event of events) receive(event);
-    // A peer that sends a byte now and then never falls silent, and must not hold a document open for ever either.
-    if (framer.pending() === 0) begun = null;
-    else if (events.length > 0 || begun === null) begun = ports.clock.monotonic();
-    else if (ports.clock.monotonic() - begun > DOCUMENT_STALL_MS) fault("stalled");
+    if (!ending) intake.push(chunk);
   });
   socket.on("drain", () => {
     resumeIfRoom();
-    link?.then((made) => made.drained()).catch(() => {});
+    linked?.drained();
   });
   socket.on("end", () => void finish(ENDING_MS));
   socket.on("error", () => {});
   socket.on("close", () => {
     gone = true;
     ending = true;
+    intake.stop();
     clearTimeout(settle);
+    watch.stop();
     void link?.then((made) => made.close()).catch(() => {});
+  });
+
+  const watch = watchPeer(socket, ports, {
+    // A peer that sends a byte now and then must not hold a document open for ever; one that is not read is not to blame.
+    second(now) {
+      if (socket.isPaused()) begun = begun === null ? null : now;
+      else if (begun !== null && now - begun > DOCUMENT_STALL_MS && !ending) fault("stalled");
+    },
+    seen: (acknowledged, now) => linked?.tick(acknowledged, now),
+    vanished() {
+      log.warn({ peer: peer.address, host: host?.name ?? null }, "host system vanished; its connection is ended");
+      socket.destroy();
+    },
   });
 
   /** A host that only connects and listens gets what waits for it. */
@@ -112,10 +155,10 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     if (ending) return;
     switch (event.kind) {
       case "document":
-        track(handle(readDocument(event.xml)));
+        track(handle(readDocument(event.xml)), event.bytes);
         break;
       case "oversize":
-        track(handle(refuseOversize(event.head)));
+        track(handle(refuseOversize(event.head)), event.head.length);
         break;
       case "fault":
         fault(event.code);
@@ -123,15 +166,20 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     }
   }
 
-  function track(work: Promise<void>): void {
+  function track(work: Promise<void>, bytes: number): void {
     const settled = work
-      .catch((error) => log.error({ peer: peer.address, ...faultFields(error) }, "a page could not be handled"))
+      .catch((error) => {
+        // The connection went before the database came back: the host has heard nothing and brings the page again.
+        if (gone && (error instanceof DatabaseDown || error instanceof BatchFull)) return;
+        log.error({ peer: peer.address, ...faultFields(error) }, "a page could not be handled");
+      })
       .finally(() => {
         flying.delete(settled);
+        flyingBytes -= bytes;
         resumeIfRoom();
       });
     flying.add(settled);
-    if (flying.size >= FLYING_MAX) hold();
+    flyingBytes += bytes;
   }
 
   function hold(): void {
@@ -142,15 +190,19 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
 
   function resumeIfRoom(): void {
     if (gone || ending || !socket.isPaused()) return;
-    if (flying.size <= FLYING_RESUME && socket.writableLength < ANSWERS_MAX_BYTES) socket.resume();
+    if (flying.size > FLYING_RESUME || flyingBytes > FLYING_RESUME_BYTES) return;
+    if (socket.writableLength >= ANSWERS_MAX_BYTES) return;
+    if (intake.waiting()) intake.goOn();
+    else socket.resume();
+  }
+
+  function note(fields: LogFields, event: string): void {
+    ports.note(peer.address, { host: host?.name ?? null, ...fields }, event);
   }
 
   function fault(code: string): void {
     meter.count("xml_faults", { gateway: "mxpp", class: code });
-    log.warn(
-      { peer: peer.address, host: host?.name ?? null, class: code },
-      "host connection ended for a fault in what it sent",
-    );
+    note({ class: code }, "host connection ended for a fault in what it sent");
     void finish(ENDING_MS);
   }
 
@@ -161,25 +213,25 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
           meter.count("ignored_parts", { gateway: "mxpp", part: name === "#text" ? "text" : "element" });
         return page(document.page);
       case "refused": {
-        const admission = admit(await ports.hosts(false).catch(() => []), peer, document.origin, ports.addressAllowed);
+        const admission = whose(await ports.hosts(false).catch(() => []), document.origin);
         if (admission.kind === "host") host ??= admission.host;
         for (const refusal of [document, ...document.others]) await refuse(refusal, document.reason, "document");
         return;
       }
       case "unanswerable":
+        strange += 1;
         meter.count("xml_faults", { gateway: "mxpp", class: "unanswerable" });
-        log.warn(
-          { peer: peer.address, host: host?.name ?? null, reason: document.reason },
-          "document without a page to answer",
-        );
+        note({ reason: document.reason }, "document without a page to answer");
     }
   }
 
+  const whose = (hosts: readonly HostSystem[], origin: string) =>
+    admit(hosts, peer, origin, ports.addressAllowed, host);
+
   async function page(message: NewMessage): Promise<void> {
-    let admission = admit(await untilUp(() => ports.hosts(false)), peer, message.origin, ports.addressAllowed);
+    let admission = whose(await untilUp(() => ports.hosts(false)), message.origin);
     // It may have been made, or changed, this very second.
-    if (admission.kind === "refused")
-      admission = admit(await untilUp(() => ports.hosts(true)), peer, message.origin, ports.addressAllowed);
+    if (admission.kind === "refused") admission = whose(await untilUp(() => ports.hosts(true)), message.origin);
     if (admission.kind === "refused") return refuse(message, admission.reason, "origin");
     const { host: sender } = admission;
     const { id: linkId } = await untilUp(() => attach(sender));
@@ -187,6 +239,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       meter.count("ignored_parts", { gateway: "mxpp", part: "outputGateway" });
     const made = pageToAccept(message, sender, linkId, ports.messageKey);
     if (made.kind === "refused") return refuse(message, made.reason, "priority");
+    const { uniqueId } = made.page;
+    if (untold.size < UNTOLD_MAX) untold.add(uniqueId);
     let unsure = false;
     let verdict: Verdict;
     try {
@@ -197,13 +251,15 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
         },
       );
     } catch (error) {
+      untold.delete(uniqueId);
       if (!(error instanceof BadData)) throw error;
       return refuse(message, "the page holds what cannot be stored", "document");
     }
     meter.count("pages", { host: sender.name, verdict: verdict.kind });
-    if (verdict.kind === "refused") return refuse(message, verdict.reason, verdict.reason);
     // Written by our own first try, whose answer was lost: the outbox tells of it.
-    if (verdict.kind === "accepted" || (unsure && verdict.linkId === linkId)) return;
+    if (verdict.kind === "accepted" || (unsure && verdict.kind === "repeated" && verdict.linkId === linkId)) return;
+    untold.delete(uniqueId);
+    if (verdict.kind === "refused") return refuse(message, verdict.reason, verdict.reason);
     answer(message, "ACCEPTED", null);
     answer(message, verdict.status, verdict.reason);
   }
@@ -218,14 +274,15 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
         if (gone || !(error instanceof DatabaseDown || error instanceof BatchFull)) throw error;
         hold();
         if (error instanceof DatabaseDown) await ports.database.untilUp(DATABASE_WAIT_MS).catch(() => {});
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await rest(RETRY_MS);
       }
     }
   }
 
   async function refuse(to: Correlation, reason: string, kind: string): Promise<void> {
+    if (kind === "origin") strange += 1;
     meter.count("refusals", { host: host?.name ?? "", reason: kind });
-    log.warn({ peer: peer.address, host: host?.name ?? null, reason }, "page refused");
+    note({ reason }, "page refused");
     ports.refused({ host, origin: to.origin, trackingId: to.trackingId, destination: to.destination, reason });
     answer(to, "FAILED", reason);
   }
@@ -250,14 +307,20 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     return !socket.writableNeedDrain;
   }
 
+  function tell(news: readonly News[]): boolean {
+    for (const { uniqueId } of news) untold.delete(uniqueId);
+    return write(news);
+  }
+
   /** The link of this connection, made at the first need of it. */
   function attach(sender: HostSystem): Promise<Link> {
     host = sender;
     if (link !== null) return link;
-    const made = makeLink(sender.id, socket, write, ports);
+    const made = makeLink(sender.id, socket, tell, ports);
     link = made;
     made.then(
       (opened) => {
+        linked = opened;
         if (gone) void opened.close();
       },
       () => {
@@ -267,16 +330,18 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     return made;
   }
 
-  async function finish(deadlineMs: number): Promise<void> {
-    if (ending && gone) return;
+  let finishing: Promise<void> | null = null;
+  function finish(deadlineMs: number): Promise<void> {
     ending = true;
+    intake.stop();
     socket.pause();
-    const deadline = new Promise((resolve) => setTimeout(resolve, deadlineMs).unref());
-    await Promise.race([Promise.allSettled(flying), deadline]);
-    const made = await link?.catch(() => null);
-    made?.drained();
-    // What has just been accepted is told before the connection goes, as far as the peer takes it at once.
-    if (made) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    finishing ??= end(clock.monotonic() + deadlineMs);
+    return finishing;
+  }
+
+  /** What has just been accepted is told before the connection goes, as far as the peer takes it in time. */
+  async function end(deadline: number): Promise<void> {
+    while ((flying.size > 0 || untold.size > 0) && !gone && clock.monotonic() < deadline) await rest(ENDING_LOOK_MS);
     socket.end();
     setTimeout(() => socket.destroy(), 1_000).unref();
   }

@@ -136,7 +136,7 @@ function openAgent(slice: FcmSlice, connections: number, idleMs: number): Agent 
   return agent;
 }
 
-/** firebase-admin has no option for this; `test/push-clients.test.ts` fails if a new version moves what is reached for here. */
+/** firebase-admin has no option for this; `test/push-fcm.test.ts` fails if a new version moves what is reached for here. */
 function stopRetries(messaging: Messaging): void {
   const handler: unknown = Reflect.get(messaging, "messagingRequestHandler");
   const client: unknown = isObject(handler) ? Reflect.get(handler, "httpClient") : null;

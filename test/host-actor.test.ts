@@ -1,0 +1,156 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import {
+  type Effect,
+  hostBehaviour,
+  KEPT_MS,
+  type Message,
+  openedLink,
+  PAGE_ROWS,
+  type State,
+  step,
+} from "../actors/host.ts";
+import type { HostSystemId, LinkId, UniqueId } from "../domain.ts";
+import type { News, NewsPage } from "../persistence/outbox.ts";
+
+const HOST = "host" as HostSystemId;
+const LINK = "link" as LinkId;
+
+function news(id: number, written = 1): News {
+  const rest = { status: "QUEUED", at: 0, reason: null, origin: "", source: "", trackingId: "", systemId: "" } as const;
+  return { ...rest, id: String(id), written: String(written), uniqueId: `page-${id}` as UniqueId };
+}
+const page = (rows: readonly News[], oldestRunning = "9"): NewsPage => ({ snapshot: "s", oldestRunning, news: rows });
+const fullPage = (from: number) => Array.from({ length: PAGE_ROWS }, (_, n) => news(from + n));
+
+// The step, by itself.
+
+const look = { snapshot: "s", oldestRunning: "9", afterId: "7" };
+const tick = (more: Partial<Message & { kind: "tick" }> = {}): Message => ({
+  kind: "tick",
+  acknowledged: false,
+  writable: true,
+  now: 0,
+  ...more,
+});
+const first = { kind: "look", cursor: "0", afterId: "0", snapshot: null };
+const next = { kind: "look", cursor: "0", afterId: "7", snapshot: "s" };
+const claim = { kind: "claim" };
+const table: [string, Partial<State>, Message, Partial<State>, object[]][] = [
+  ["news at rest is looked for", {}, { kind: "news", unclaimed: false }, {}, [first]],
+  ["news in the host's lane is claimed first", {}, { kind: "news", unclaimed: true }, {}, [claim, first]],
+  ["news while looking is kept in mind", { look }, { kind: "news", unclaimed: false }, { look, again: true }, []],
+  [
+    "news while full is kept in mind, and claimed",
+    { full: true },
+    { kind: "news", unclaimed: true },
+    { full: true, again: true },
+    [claim],
+  ],
+  ["a drained socket at rest is looked for", { full: true }, { kind: "drained" }, { full: false }, [first]],
+  ["a drained socket goes on with its look", { full: true, look }, { kind: "drained" }, { full: false, look }, [next]],
+  ["a tick at rest claims and looks", {}, tick(), {}, [claim, first]],
+  ["a tick goes on with a look", { look }, tick(), { look }, [next]],
+  ["a tick leaves a full socket alone", { full: true }, tick({ writable: false }), { full: true }, []],
+  ["a tick makes up for a lost drain", { full: true, look }, tick(), { full: false, look }, [next]],
+  ["an empty look moves the cursor", {}, { kind: "looked", page: page([]), now: 5 }, { cursor: "9" }, []],
+  [
+    "the end of a look moves the cursor to its beginning",
+    { look },
+    { kind: "looked", page: page([], "12"), now: 5 },
+    { cursor: "9" },
+    [],
+  ],
+  [
+    "news kept in mind is looked for at the end",
+    { again: true },
+    { kind: "looked", page: page([]), now: 5 },
+    { cursor: "9", again: false },
+    [{ ...first, cursor: "9" }],
+  ],
+];
+for (const [name, before, message, after, effects] of table) {
+  test(`step: ${name}`, () => {
+    const stepped = step({ ...openedLink(), ...before }, message);
+    assert.equal(stepped.state, { ...openedLink(), ...after });
+    assert.equal(stepped.effects, effects);
+  });
+}
+
+test("step: a full page is written and the look goes on behind it, on the same snapshot", () => {
+  const rows = fullPage(1);
+  const { state, effects } = step(openedLink(), { kind: "looked", page: page(rows), now: 5 });
+  assert.equal(state.look, { snapshot: "s", oldestRunning: "9", afterId: String(PAGE_ROWS) });
+  assert.is(state.cursor, "0");
+  assert.equal(effects, [
+    { kind: "write", news: rows },
+    { kind: "look", cursor: "0", afterId: String(PAGE_ROWS), snapshot: "s" },
+  ]);
+});
+
+test("step: what was written is not written again, and is forgotten when acknowledged and old enough", () => {
+  let { state, effects } = step(openedLink(), { kind: "looked", page: page([news(1), news(2)]), now: 100 });
+  ({ state, effects } = step(state, { kind: "looked", page: page([news(1), news(2), news(3)]), now: 200 }));
+  assert.equal(effects, [{ kind: "write", news: [news(3)] }]);
+  const forgets = (message: Message) =>
+    step(state, message).effects.flatMap((effect: Effect) =>
+      effect.kind === "forget" ? effect.rows.map((row) => row.id) : [],
+    );
+  assert.equal(forgets(tick({ acknowledged: true, now: 99 + KEPT_MS })), []);
+  assert.equal(forgets(tick({ acknowledged: false, now: 500 + KEPT_MS })), []);
+  assert.equal(forgets(tick({ acknowledged: true, now: 100 + KEPT_MS })), ["1", "2"]);
+  assert.equal(forgets(tick({ acknowledged: true, writable: false, now: 200 + KEPT_MS })), ["1", "2", "3"]);
+  ({ state } = step(state, { kind: "forgotten", ids: ["1", "2"] }));
+  assert.equal([...state.unconfirmed.keys()], ["3"]);
+});
+
+/** A behaviour on a lane that always has more. */
+function endless(more: { look?: () => Promise<NewsPage>; write?: () => boolean } = {}) {
+  let looks = 0;
+  let later = 0;
+  const behave = hostBehaviour({
+    link: LINK,
+    hostSystemId: HOST,
+    now: () => 0,
+    claim: async () => {},
+    look: more.look ?? (async () => page(fullPage(1 + PAGE_ROWS * looks++))),
+    forget: async () => {},
+    write: more.write ?? (() => true),
+    later: () => {
+      later += 1;
+    },
+  });
+  return { behave, looks: () => looks, later: () => later };
+}
+
+test("a lane that never ends does not keep the turn to itself", async () => {
+  const { behave, looks, later } = endless();
+  await behave({ kind: "news", unclaimed: false });
+  assert.ok(looks() > 1 && looks() < 100);
+  assert.is(later(), 1);
+  const before = looks();
+  await behave({ kind: "drained" });
+  assert.ok(looks() > before);
+});
+
+test("a socket that takes no more stops the reading, until it has drained", async () => {
+  const { behave, looks } = endless({ write: () => false });
+  await behave({ kind: "news", unclaimed: false });
+  assert.is(looks(), 1);
+  await behave({ kind: "news", unclaimed: false });
+  await behave(tick({ writable: false }));
+  assert.is(looks(), 1);
+  await behave({ kind: "drained" });
+  assert.is(looks(), 2);
+});
+
+test("a fault that is not the database's absence ends the link", async () => {
+  const { behave } = endless({ look: () => Promise.reject(new TypeError("a fault of ours")) });
+  let thrown: unknown = null;
+  await behave({ kind: "news", unclaimed: false }).catch((error) => {
+    thrown = error;
+  });
+  assert.instance(thrown, TypeError);
+});
+
+test.run();
