@@ -12,6 +12,8 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   soak: "kills a node under load 1,000 times (half an hour); SEED=… KILLS=… to choose",
   bench: "runs the benchmarks",
   settings: "prints every setting as .env.example; -- --table as a Markdown table",
+  sbom: "prints the bill of materials as CycloneDX; -- FILE writes it there",
+  licences: "prints docs/licences.md; fails at a licence that may not be shipped",
   help: "prints this",
 };
 

@@ -6,64 +6,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { silentLog } from "../log.ts";
-import { BadData, Conflict, type Database, DatabaseDown, openDatabase } from "../persistence/database.ts";
+import { DatabaseDown } from "../persistence/database.ts";
 import { freePort } from "../persistence/embedded-server.ts";
 import { type PostgresServer, startPostgres } from "./helpers/database.ts";
 import { eventually } from "./helpers/eventually.ts";
+import { administer, downOf, found, openings, sleeps, works } from "./helpers/tested-database.ts";
 
 const [server, other] = await Promise.all([startPostgres({ max_connections: "30" }), startPostgres()]);
-const opened: { close(): Promise<void> }[] = [];
-
-function open(urls: readonly string[] = [server.url], connectionsMax = 4): Database {
-  const database = openDatabase({ name: "core", urls, node: "test", connectionsMax }, { log: silentLog });
-  opened.push(database);
-  return database;
-}
-
-async function openUp(urls?: readonly string[], connectionsMax?: number): Promise<Database> {
-  const database = open(urls, connectionsMax);
-  await database.untilUp(10_000);
-  return database;
-}
-
-/** A connection of the test's own, beside what is under test. */
-async function administer(at: PostgresServer, ...commands: string[]): Promise<void> {
-  const sql = postgres(at.url, { max: 1, onnotice: () => {} });
-  for (const command of commands) await sql.unsafe(command);
-  await sql.end({ timeout: 1 });
-}
-
-const sleeps = (database: Database, seconds: number, deadlineMs?: number) =>
-  database.run((sql) => sql`select pg_sleep(${seconds})`, deadlineMs);
-const works = async (database: Database) =>
-  (await database.run<{ one: number }>((sql) => sql`select 1 as one`))[0]?.one === 1;
-
-async function downOf(promise: Promise<unknown>): Promise<DatabaseDown> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.instance(error, DatabaseDown);
-    return error as DatabaseDown;
-  }
-  throw new Error("the statement was carried out");
-}
-
-async function faultOf(promise: Promise<unknown>): Promise<Error> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("the statement was carried out");
-}
-
-const found = (database: Database) =>
-  eventually("the database is found again by itself", () => database.isUp() && works(database), 15_000);
-
-test.after.each(async () => {
-  await Promise.all(opened.splice(0).map((database) => database.close()));
-});
+const { open, openUp, closeAll } = openings(server.url);
+test.after.each(closeAll);
 
 test("a server killed in the middle of statements: they may have been carried out, those after were not, and it is found again", async () => {
   const database = await openUp();
@@ -274,57 +225,6 @@ async function startAsStandby(standby: PostgresServer): Promise<void> {
   spawn(file!, args, { uid, gid, cwd: "/", env: { LC_ALL: "C" }, detached: true, stdio: "ignore" }).unref();
   await eventually("the standby answers", () => administer(standby, "select 1").then(() => true), 10_000);
 }
-
-test("a value the server cannot hold is bad data and nothing of it is in the error", async () => {
-  const database = await openUp();
-  const secret = "potassium 6.8";
-  const faults = await Promise.all([
-    faultOf(database.run((sql) => sql`select ${`${secret}\u0000`}::text`)),
-    faultOf(database.run((sql) => sql`select ${JSON.stringify({ text: `${secret}\u0000` })}::text::jsonb`)),
-    faultOf(database.run((sql) => sql`select ${secret}::text::integer`)),
-  ]);
-  for (const fault of faults) {
-    assert.instance(fault, BadData);
-    assert.not.match(`${fault.message} ${JSON.stringify(fault)} ${fault.stack} ${fault.cause}`, "potassium");
-  }
-  assert.is(database.isUp(), true);
-});
-
-test("a violated constraint is bad data that names the constraint", async () => {
-  const database = await openUp();
-  await database.run((sql) => sql`create table if not exists bound (id integer constraint positive check (id > 0))`);
-  const fault = await faultOf(database.run((sql) => sql`insert into bound values (${-1})`));
-  assert.instance(fault, BadData);
-  assert.equal([(fault as BadData).code, (fault as BadData).constraint], ["23514", "positive"]);
-});
-
-test("a deadlock is a conflict for one, and the database stays", async () => {
-  const database = await openUp();
-  await database.run((sql) => sql`create table if not exists locked (id integer primary key, at timestamptz)`);
-  await database.run((sql) => sql`insert into locked values (1), (2) on conflict do nothing`);
-  await database.run(
-    (sql) => sql`
-    create or replace function lock_both(first integer, second integer) returns void language plpgsql as $$
-    begin
-      perform from locked where id = first for update;
-      perform pg_sleep(0.3);
-      perform from locked where id = second for update;
-    end $$`,
-  );
-  const lockBoth = (first: number, second: number) => database.run((sql) => sql`select lock_both(${first}, ${second})`);
-  const ends = await Promise.allSettled([lockBoth(1, 2), lockBoth(2, 1)]);
-  const failed = ends.flatMap((end) => (end.status === "rejected" ? [end.reason] : []));
-  assert.is(failed.length, 1);
-  assert.instance(failed[0], Conflict);
-  assert.is(database.isUp(), true);
-});
-
-test("a fault of ours is the server's own error and no lost database", async () => {
-  const database = await openUp();
-  const fault = await faultOf(database.run((sql) => sql`select nothing from nowhere`));
-  assert.is((fault as { code?: string }).code, "42P01");
-  assert.is(database.isUp(), true);
-});
 
 test("a server with no connection left is down, what it refused was not carried out, and it is found when there is room", async () => {
   const database = await openUp([server.url], 10);

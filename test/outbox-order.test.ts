@@ -37,7 +37,7 @@ async function startLink(host: HostSystemId, more: { forgets?: boolean } = {}): 
     link: id,
     hostSystemId: host,
     now,
-    claim: async (link, of) => void (await claimNews(database, link, of, 50)),
+    claim: async (link, of) => void (await claimNews(database, link, of, 500)),
     look: (link, from, limit) => readNews(database, link, from, limit),
     forget: (link, rows) => forgetNews(database, link, rows),
     write(news) {

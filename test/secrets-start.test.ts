@@ -7,9 +7,11 @@ import { join } from "node:path";
 import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import type { HostSystemId } from "../domain.ts";
 import { faultFields } from "../log.ts";
 import { findPlace } from "../persistence/embedded-place.ts";
 import { EMBEDDED_USER, findRunning, passwordOf } from "../persistence/embedded-server.ts";
+import { digestOf } from "../persistence/unique-id.ts";
 import { openTestDatabase } from "./helpers/database.ts";
 import { connectHost } from "./helpers/host.ts";
 import { startNode } from "./helpers/node.ts";
@@ -78,6 +80,26 @@ test("an error is told by its name, code and place, never by its words", () => {
   assert.is(fields.code, "E_1");
   for (const error of [fields, faultFields(new Error("")), faultFields(new RangeError("two\nlines"))])
     assert.match(error.at ?? "", /secrets-start\.test\.ts:\d+/);
+});
+
+test("a page's id says nothing of its text to anybody without the installation's key", () => {
+  const page = {
+    hostSystemId: "host" as HostSystemId,
+    trackingId: "t",
+    destination: "5550100",
+    sentAtText: "",
+    text: "Bed 12",
+    responseChoices: [],
+  };
+  const [ours, theirs] = [digestOf(page, "our key"), digestOf(page, "a guess at it")];
+  assert.equal(digestOf(page, "our key"), ours);
+  const apart = (one: string, other: string) => {
+    // Neither half agrees: what is left the same is the dashes, the version and two bits of the variant.
+    assert.is.not(one.slice(0, 13), other.slice(0, 13));
+    assert.is.not(one.slice(-12), other.slice(-12));
+  };
+  apart(ours.uniqueId, theirs.uniqueId);
+  assert.is.not(ours.digest, theirs.digest);
 });
 
 test("a node with its own Postgres says its sign-in link once and no other secret, to no one", async () => {

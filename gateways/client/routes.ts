@@ -171,7 +171,10 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
           shown.map((page) => page.uniqueId),
           answerTaken(reply.raw, ports.peers),
         );
-      return success("GetMessages", { Messages: shown.map((page) => amcMessage(page, v)), More: pages.length > shown.length });
+      return success("GetMessages", {
+        Messages: shown.map((page) => amcMessage(page, v)),
+        More: pages.length > shown.length,
+      });
     });
 
     async function deliverWhenTaken(

@@ -33,13 +33,15 @@ export type OrdealOptions = {
   readonly phones: number;
   readonly pagesPerSecond: number;
   readonly settings?: Readonly<Record<string, string>>;
+  /** Where hosts connect instead of the node's own port: a proxy before it, for one. */
+  readonly hostPort?: (port: number) => Promise<number>;
 };
 
 const RECONNECT_MS = 50;
 const SEND_TICK_MS = 20;
 
 export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
-  const { random } = options;
+  const { random, hostPort = async (port: number) => port } = options;
   const history = openHistory();
   const emulator = await startEmulator();
   // While the node is away its ports must not become another's: these lie below those the system gives out.
@@ -89,7 +91,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
       let link: HostLink;
       try {
         link = await openHostLink(
-          { host: "127.0.0.1", port: node.run().mxpp!.port },
+          { host: "127.0.0.1", port: await hostPort(node.run().mxpp!.port) },
           {
             onNotification({ trackingId, status, reason }) {
               history.heard(trackingId, connection, status, reason);
