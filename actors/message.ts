@@ -19,7 +19,7 @@ import type { WakeTarget } from "../persistence/acceptance.ts";
 import type { Change, DueMessage, Written } from "../persistence/messages.ts";
 
 /** What the actor knows of the row; times on the database's clock. */
-export type Row = Omit<DueMessage, "readAt">;
+export type Row = Omit<DueMessage, "readAt" | "place">;
 
 export type State =
   | { readonly kind: "fresh"; readonly row: Row }

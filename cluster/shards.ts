@@ -5,7 +5,7 @@
 import type { Clock, Shard } from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Database } from "../persistence/database.ts";
-import { type DueMessage, dueMessages } from "../persistence/messages.ts";
+import { type DueMessage, type DuePlace, dueMessages } from "../persistence/messages.ts";
 import type { ActorSystem, Parent } from "./actor-system.ts";
 import type { Membership } from "./membership.ts";
 import { type Loop, superviseLoop } from "./supervision.ts";
@@ -43,19 +43,21 @@ export function openSweep(
     readonly reap: () => void;
   },
 ): Sweep {
-  let full = false;
+  let after: DuePlace | null = null;
   async function round(): Promise<void> {
     ports.reap();
     const shards = ports.membership.shards();
     const limit = Math.min(LOOK_MAX, ports.room());
-    full = false;
+    const begun = after;
+    after = null;
     if (shards.length === 0 || limit <= 0 || !ports.database.isUp()) return;
-    const due = await dueMessages(ports.database, shards, limit);
+    const due = await dueMessages(ports.database, shards, limit, begun);
     for (const message of due) ports.drive(message);
-    full = due.length === limit;
+    // More is waiting: the next look goes on behind this one, past rows that are being driven or rest after a failure.
+    after = due.length === limit ? due.at(-1)!.place : null;
   }
-  // A full look means more is waiting; the pause lets what was taken be claimed, so that the next look is past it.
-  const loop = superviseLoop("sweep", () => (full ? Math.min(50, slice.intervalMs) : slice.intervalMs), round, ports);
+  const pauseMs = () => (after !== null ? Math.min(50, slice.intervalMs) : slice.intervalMs);
+  const loop = superviseLoop("sweep", pauseMs, round, ports);
   ports.membership.onGain(() => loop.wake());
   return loop;
 }

@@ -23,7 +23,10 @@ export type DueMessage = {
   readonly targets: readonly WakeTarget[];
   /** The database's clock when the row was read. */
   readonly readAt: number;
+  /** Its place among what is due; see `dueMessages`. */
+  readonly place: DuePlace;
 };
+export type DuePlace = { readonly priority: number; readonly dueAt: string; readonly uniqueId: UniqueId };
 
 type DueRow = {
   unique_id: UniqueId;
@@ -39,14 +42,20 @@ type DueRow = {
   expires_at: Date;
   targets: WakeTarget[] | null;
   read_at: Date;
+  due_at: string;
 };
 
-/** The most urgent due messages of these shards, at most `limit`. */
-export async function dueMessages(database: Database, shards: readonly Shard[], limit: number): Promise<DueMessage[]> {
+/** The most urgent due messages of these shards, at most `limit`, of those behind `after`. */
+export async function dueMessages(
+  database: Database,
+  shards: readonly Shard[],
+  limit: number,
+  after: DuePlace | null = null,
+): Promise<DueMessage[]> {
   const rows = await database.run<DueRow>(
     (sql) => sql`
     select unique_id, version, status, answer, outcome, wakeups, priority, subscriber_id, device_deadline, user_deadline, expires_at,
-      clock_timestamp() as read_at,
+      clock_timestamp() as read_at, due_at::text as due_at,
       (select json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
             'tenantId', tenant_id, 'siteId', site_id))
        from premise_core.devices
@@ -54,7 +63,9 @@ export async function dueMessages(database: Database, shards: readonly Shard[], 
          and (messages.device_id is null or id = messages.device_id)) as targets
     from premise_core.messages
     where shard = any (${[...shards]}::smallint[]) and due_at <= now()
-    order by priority, due_at
+      and (${after === null} or (priority, due_at, unique_id) >
+        (${after?.priority ?? 0}::smallint, ${after?.dueAt ?? null}::text::timestamptz, ${after?.uniqueId ?? null}::uuid))
+    order by priority, due_at, unique_id
     limit ${limit}`,
   );
   return rows.map((row) => ({
@@ -71,6 +82,7 @@ export async function dueMessages(database: Database, shards: readonly Shard[], 
     expiresAt: row.expires_at.getTime(),
     targets: row.targets ?? [],
     readAt: row.read_at.getTime(),
+    place: { priority: row.priority, dueAt: row.due_at, uniqueId: row.unique_id },
   }));
 }
 

@@ -204,6 +204,19 @@ test("a database that is away is a failure the sweep recovers from", async () =>
   await eventually("the page is driven", () => place.driven.length > driven);
 });
 
+test("rows that nobody can drive now keep none behind them waiting", async () => {
+  const { destination, subscriber } = await recipient();
+  const stuck = await due(destination, 600, { priority: "high" });
+  const [behind] = await due(destination, 1, { priority: "low" });
+  const place = open(200, [shardOf(subscriber)]);
+  await eventually("the last of them all is driven", () => place.driven.some((message) => message.uniqueId === behind));
+  await eventually(
+    "the first come round again",
+    () => place.driven.filter((message) => message.uniqueId === stuck[0]).length > 1,
+  );
+  assert.is(place.sweep.failingSince(), null);
+});
+
 test("what nobody takes is found again and again", async () => {
   const { destination, subscriber } = await recipient();
   const [id] = await due(destination, 1);
