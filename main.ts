@@ -77,13 +77,6 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       { node, urls, coreVersion },
       { ...tools, database: premise, system, branch, membership, bus, hosted },
     );
-    const sweep = opened(
-      openSweep(
-        { intervalMs: config.redis === null ? 250 : 1_000 },
-        { ...tools, database: premise, membership, ...paging },
-      ),
-    );
-
     const peers = openPeers();
     const failures = openFailures({ perMinute: FAILURES_PER_MINUTE }, { clock });
     const certificates = config.tls === null ? null : opened(openCertificates(config.tls, { log, clock }));
@@ -91,11 +84,12 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
     const cluster = async () => membership.view();
     let listening = () => false;
+    let sweepWell = () => false;
     const checks = {
       database: async () => [premise, meta, core].every((database) => database.isUp()) || "no writable server",
       lease: async () => membership.leased() || "the lease has lapsed",
       push: async () => push.ready(),
-      sweep: async () => sweep.failingSince() === null || "the sweep keeps failing",
+      sweep: async () => sweepWell() || "the sweep keeps failing",
       listeners: async () => listening() || "a host listener is closed",
       staying: async () => !draining || "draining",
     };
@@ -117,6 +111,14 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       ),
     );
     listening = mxpp.listening;
+    // Last: what it drives tells phones where to fetch from.
+    const sweep = opened(
+      openSweep(
+        { intervalMs: config.redis === null ? 250 : 1_000 },
+        { ...tools, database: premise, membership, ...paging },
+      ),
+    );
+    sweepWell = () => sweep.failingSince() === null;
     own = async () => ownGauges({ paging, system, membership, connections: mxpp.connections });
 
     const emulatorUrl = emulator?.address.url ?? null;

@@ -11,7 +11,7 @@
  *                          ── the link closes ──► left to the next link
  */
 import { type HostSystemId, type LinkId, unreachable } from "../domain.ts";
-import { DatabaseDown } from "../persistence/database.ts";
+import { Conflict, DatabaseDown } from "../persistence/database.ts";
 import type { News, NewsPage } from "../persistence/outbox.ts";
 
 export type Message =
@@ -188,8 +188,9 @@ export function hostBehaviour(ports: HostPorts): (message: Message) => Promise<v
         }
       }
     } catch (error) {
-      state = { ...state, look: null };
-      if (!(error instanceof DatabaseDown)) throw error;
+      // Another primary may give out transaction numbers below the cursor again: everything is looked at anew.
+      state = { ...state, look: null, cursor: "0" };
+      if (!(error instanceof DatabaseDown || error instanceof Conflict)) throw error;
     }
   };
 }

@@ -26,7 +26,8 @@ export type Paging = {
   /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */
   accept(page: PageToAccept): Promise<Verdict>;
   record(entry: ReceiptEntry): Promise<ReceiptResult>;
-  drive(due: DueMessage): void;
+  /** Whether it was taken. */
+  drive(due: DueMessage): boolean;
   /** How many more messages may be driven now. */
   room(): number;
   reap(): void;
@@ -106,7 +107,7 @@ export function openPaging(
     meter.observe("page_status", ageSeconds, { status, priority });
   }
 
-  function start(row: Row, claimed: boolean, now: number, mayAct: () => boolean): void {
+  function start(row: Row, claimed: boolean, now: number, mayAct: () => boolean): boolean {
     const shard = shardOf(row.subscriberId);
     const urgent = row.priority === "high";
     const address = messages.start(row.uniqueId, shard, (self) =>
@@ -123,7 +124,7 @@ export function openPaging(
         end: (id) => messages.end(id),
       }),
     );
-    address?.tell({ kind: "drive", claimed, now });
+    return address?.tell({ kind: "drive", claimed, now }) === "queued";
   }
 
   function wake(row: Row, target: WakeTarget, shard: Shard, replyTo: ReturnType<typeof messages.get> & object): void {
@@ -198,7 +199,7 @@ export function openPaging(
 
     drive(due) {
       const shard = shardOf(due.subscriberId);
-      start(due, false, due.readAt, () => membership.drives(shard));
+      return start(due, false, due.readAt, () => membership.drives(shard));
     },
 
     room: () => messages.room(),

@@ -14,7 +14,7 @@ import { type BootId, type Clock, SHARD_COUNT, type Shard } from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Database } from "../persistence/database.ts";
 import { declareDead, leave, moveShards, type NodeRow, renewLease, shardOwners } from "../persistence/leases.ts";
-import { closeLinksOf } from "../persistence/outbox.ts";
+import { closeLinksOf, closeStrayLinks } from "../persistence/outbox.ts";
 import { type Candidate, movesFor, type Ownership } from "./placement.ts";
 import { superviseLoop } from "./supervision.ts";
 
@@ -23,6 +23,8 @@ const LEASE_MS = 2_000;
 /** The lease is taken to end this much before the database says so. */
 const LEASE_MARGIN_MS = 300;
 /** A new node is given shards only after this, so that a rolling restart moves each shard once. */
+/** Links that belong to no living node are looked for once in so many renewals. */
+const STRAYS_ROUNDS = 4;
 const JOIN_DELAY_MS = 3_000;
 
 export type ClusterView = {
@@ -71,6 +73,7 @@ export function joinCluster(
   let ownership: Ownership = new Map();
   let mine: ReadonlySet<Shard> = new Set();
 
+  let rounds = 0;
   async function round(): Promise<void> {
     const asked = clock.monotonic();
     const self = {
@@ -93,6 +96,8 @@ export function joinCluster(
       log.warn({ nodes: dead.length }, "nodes declared dead");
     }
     await place();
+    if (rounds % STRAYS_ROUNDS === 0) await closeStrayLinks(database);
+    rounds += 1;
   }
 
   async function place(): Promise<void> {

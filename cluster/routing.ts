@@ -10,8 +10,7 @@
 import type { Clock, Shard } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
-import { BatchFull } from "../persistence/batch.ts";
-import { DatabaseDown } from "../persistence/database.ts";
+import { isPassing } from "../persistence/batch.ts";
 import type { ActorSystem, Address, Behaviour, Parent } from "./actor-system.ts";
 import { type FailureRecord, judge, type RestartPolicy } from "./supervision.ts";
 
@@ -59,7 +58,7 @@ export function openLeaves<M>(
   function fail(id: string, error: unknown): void {
     leaves.delete(id);
     // The database is away, or has enough to do: no fault of the actor's, and said once where it belongs.
-    if (error instanceof DatabaseDown || error instanceof BatchFull) return;
+    if (isPassing(error)) return;
     meter.count("actor_failures", { actor: slice.kind });
     const verdict = judge(resting.get(id)?.record ?? [], clock.monotonic(), FAILURE_POLICY);
     resting.delete(id);
@@ -70,7 +69,14 @@ export function openLeaves<M>(
   }
 
   return {
-    get: (id) => leaves.get(id)?.address,
+    get(id) {
+      const leaf = leaves.get(id);
+      if (leaf === undefined) return undefined;
+      // Somebody wants it: its time begins anew, and it goes to the end of the row.
+      leaves.delete(id);
+      leaves.set(id, { address: leaf.address, since: clock.monotonic() });
+      return leaf.address;
+    },
     start(id, shard, behaviour) {
       if (leaves.has(id) || leaves.size >= slice.residentMax) return null;
       const rest = resting.get(id);

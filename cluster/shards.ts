@@ -38,25 +38,29 @@ export function openSweep(
     readonly clock: Clock;
     /** How many more messages may be driven now. */
     readonly room: () => number;
-    readonly drive: (due: DueMessage) => void;
+    /** Whether it was taken; not when it is being driven already, or may not be driven yet. */
+    readonly drive: (due: DueMessage) => boolean;
     /** Called each round, for leaves that nobody will answer any more. */
     readonly reap: () => void;
   },
 ): Sweep {
   let after: DuePlace | null = null;
+  let full = false;
   async function round(): Promise<void> {
     ports.reap();
     const shards = ports.membership.shards();
     const limit = Math.min(LOOK_MAX, ports.room());
     const begun = after;
     after = null;
+    full = false;
     if (shards.length === 0 || limit <= 0 || !ports.database.isUp()) return;
     const due = await dueMessages(ports.database, shards, limit, begun);
-    for (const message of due) ports.drive(message);
-    // More is waiting: the next look goes on behind this one, past rows that are being driven or rest after a failure.
-    after = due.length === limit ? due.at(-1)!.place : null;
+    const taken = due.filter((message) => ports.drive(message)).length;
+    // Only rows that are being driven or rest after a failure: the next look goes on behind them.
+    after = due.length === limit && taken === 0 ? due.at(-1)!.place : null;
+    full = due.length === limit;
   }
-  const pauseMs = () => (after !== null ? Math.min(50, slice.intervalMs) : slice.intervalMs);
+  const pauseMs = () => (full ? Math.min(50, slice.intervalMs) : slice.intervalMs);
   const loop = superviseLoop("sweep", pauseMs, round, ports);
   ports.membership.onGain(() => loop.wake());
   return loop;

@@ -91,8 +91,8 @@ export async function openHttp(
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
     });
-    // A handshake that fails (a probe, plain HTTP, an old TLS) is the caller's affair.
-    server.on("tlsClientError", () => {});
+    // A handshake that fails (a probe, plain HTTP, an old TLS) or never ends is the caller's affair. No answer could be sent.
+    server.on("tlsClientError", (_error: Error, socket: Socket) => void socket.destroy());
     certificates?.onChange(() => {
       if (!closing)
         (server as unknown as { setSecureContext(pair: object): void }).setSecureContext(pairOf(certificates));

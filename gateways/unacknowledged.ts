@@ -18,7 +18,7 @@ export type Peer = {
 export type Connection = {
   /** null: the kernel does not have it (any more). */
   look(): Promise<Peer | null>;
-  /** At this very instant; holds up everybody else meanwhile. */
+  /** At this very instant, which no earlier look can stand for; holds up everybody else meanwhile. */
   lookNow(): Peer | null;
 };
 
@@ -44,7 +44,6 @@ type Table = ReadonlyMap<string, Peer>;
 export function openPeers(): Peers {
   let reading: Promise<Table> | null = null;
   let notBefore = 0;
-  let now: { readonly table: Table; readonly until: number } | null = null;
 
   async function read(): Promise<Table> {
     const begun = performance.now();
@@ -64,18 +63,14 @@ export function openPeers(): Peers {
     return reading;
   }
 
-  function atOnce(): Table {
-    if (now === null || now.until < performance.now()) {
-      now = { table: tableOf(TABLES.map(textOf)), until: performance.now() + FRESH_MS };
-    }
-    return now.table;
-  }
-
   function of(socket: Socket): Connection | null {
     const { localPort, remotePort, remoteAddress } = socket;
     if (localPort === undefined || remotePort === undefined || remoteAddress === undefined) return null;
     const key = `${hexPort(localPort)} ${hexAddress(remoteAddress)}:${hexPort(remotePort)}`;
-    return { look: async () => (await soon()).get(key) ?? null, lookNow: () => atOnce().get(key) ?? null };
+    return {
+      look: async () => (await soon()).get(key) ?? null,
+      lookNow: () => tableOf(TABLES.map(textOf)).get(key) ?? null,
+    };
   }
 
   return { sees: existsSync(TABLES[0]!), of, look: async (socket) => (await of(socket)?.look()) ?? null };

@@ -8,11 +8,16 @@
  * them. Entries go sorted by key, so that two batches lock rows in the same order. A batch refused for bad data is
  * split until the poison is alone and fails by itself.
  */
-import { BadData, Conflict } from "./database.ts";
+import { BadData, Conflict, DatabaseDown } from "./database.ts";
 
 /** The lane holds as many entries as it may; the caller must slow its source. */
 export class BatchFull extends Error {
   override readonly name = "BatchFull";
+}
+
+/** What goes by itself: the database is away, busy with the same rows, or has enough to do. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof DatabaseDown || error instanceof Conflict || error instanceof BatchFull;
 }
 
 export type Batch<In, Out> = {

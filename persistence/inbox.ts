@@ -33,7 +33,8 @@ export async function waitingPages(premise: Database, device: Device, limit: num
       from_id as "fromId", from_name as "fromName", response_choices as "responseChoices"
     from premise_core.messages
     where subscriber_id = ${device.subscriberId} and open and expires_at > now()
-      and (device_id is null or device_id = ${device.id}) and not ${device.id} = any (fetched_by)
+      and (device_id is null or device_id = ${device.id}
+        or not exists (select from premise_core.devices as named where named.id = messages.device_id and named.state = 'ACTIVE')) and not ${device.id} = any (fetched_by)
     order by priority, accepted_at, unique_id
     limit ${limit}`,
   );

@@ -60,7 +60,8 @@ export async function dueMessages(
             'tenantId', tenant_id, 'siteId', site_id))
        from premise_core.devices
        where devices.subscriber_id = messages.subscriber_id and state = 'ACTIVE' and notification_address is not null
-         and (messages.device_id is null or id = messages.device_id)) as targets
+         and (messages.device_id is null or id = messages.device_id
+           or not exists (select from premise_core.devices as named where named.id = messages.device_id and named.state = 'ACTIVE'))) as targets
     from premise_core.messages
     where shard = any (${[...shards]}::smallint[]) and due_at <= now()
       and (${after === null} or (priority, due_at, unique_id) >

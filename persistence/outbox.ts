@@ -51,6 +51,17 @@ export async function closeLinks(database: Database, links: readonly LinkId[]): 
   );
 }
 
+/** Ends every link whose node is not among the living, however that came about. */
+export async function closeStrayLinks(database: Database): Promise<void> {
+  await database.run(
+    (sql) => sql`
+    update premise_core.host_links set closed_at = clock_timestamp()
+    where closed_at is null
+      and node_boot not in (select boot from premise_core.nodes where state <> 'DEAD')
+      and opened_at < clock_timestamp() - interval '3 seconds'`,
+  );
+}
+
 /** Ends every link of nodes that are no more. */
 export async function closeLinksOf(database: Database, boots: readonly BootId[]): Promise<void> {
   await database.run(

@@ -3,7 +3,7 @@
  * and the attempt, every answer is a hint, and whatever it loses is found by the sweep over core.message_queue. Nothing
  * here rejects or waits for Redis.
  */
-import { Queue, Worker } from "bullmq";
+import { Queue, type RedisQueueBackend, Worker } from "bullmq";
 import { type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 
@@ -46,13 +46,14 @@ export function openPushQueue(
   const log = ports.log.child({ part: "push-queue" });
   const connection = {
     ...redisOptions(slice.url),
-    retryStrategy: (times: number) => Math.min(50 * times, 500),
+    retryStrategy: (times: number) => (closing ? null : Math.min(50 * times, 500)),
     reconnectOnError: (error: Error) => (error.message.startsWith("READONLY") ? (2 as const) : false),
     connectTimeout: 2_000,
   };
   // The braces keep all keys of a queue in one slot of a Redis Cluster.
   const prefix = `{${slice.prefix}}`;
   let up = false;
+  let closing = false;
   let complained = 0;
 
   function complain(error: unknown): void {
@@ -65,6 +66,7 @@ export function openPushQueue(
 
   const queues = new Map<GatewayType, Queue<Job>>();
   const workers: Worker<Job>[] = [];
+  const backends: RedisQueueBackend[] = [];
   for (const gatewayType of ports.gatewayTypes) {
     const name = `push-${gatewayType.toLowerCase()}`;
     const queue = new Queue<Job>(name, {
@@ -88,11 +90,22 @@ export function openPushQueue(
       drainDelay: 2,
     });
     worker.on("error", complain);
-    worker.on("ready", () => {
-      up = true;
-    });
     workers.push(worker);
+    // Of the connections: a worker itself says "ready" once in its life, and they come back after each time Redis was away.
+    for (const backend of [queue.getBackend(), worker.getBackend()]) {
+      backend.on("ready", () => {
+        up = true;
+      });
+      backends.push(backend);
+    }
   }
+
+  const clients = () =>
+    backends.flatMap(({ client, blockingClient }) =>
+      blockingClient === undefined ? [client] : [client, blockingClient],
+    );
+  // BullMQ stops listening before the last attempt to connect has failed, and the client prints what nobody listens to.
+  for (const client of clients()) client.then((one) => one.on("error", () => {})).catch(() => {});
 
   return {
     add(hints) {
@@ -117,13 +130,16 @@ export function openPushQueue(
     },
     isUp: () => up,
     async close() {
-      const closing = Promise.allSettled([
-        ...workers.map((worker) => worker.close()),
+      closing = true;
+      // Jobs under way are waited for, except where Redis is away: then they cannot be ended in it anyhow.
+      const ended = Promise.allSettled([
+        ...workers.map((worker) => worker.close(!up)),
         ...[...queues.values()].map((queue) => queue.close()),
       ]);
       const deadline = new Promise((resolve) => setTimeout(resolve, CLOSE_DEADLINE_MS).unref());
-      await Promise.race([closing, deadline]);
-      await Promise.race([Promise.allSettled(workers.map((worker) => worker.close(true))), deadline]);
+      await Promise.race([ended, deadline]);
+      // A connection that Redis did not close by then would keep the process for as long as Redis pleases.
+      for (const client of clients()) client.then((one) => one.disconnect()).catch(() => {});
     },
   };
 }

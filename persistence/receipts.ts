@@ -63,6 +63,7 @@ export async function recordReceipts(
       join premise_core.devices as device on device.id = input.device_id
         and device.subscriber_id = message.subscriber_id and device.state = 'ACTIVE'
       where message.device_id is null or message.device_id = input.device_id
+        or not exists (select from premise_core.devices as named where named.id = message.device_id and named.state = 'ACTIVE')
       order by message.unique_id
       for update of message
     ), changed as (

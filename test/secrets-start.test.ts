@@ -13,6 +13,7 @@ import { findPlace } from "../persistence/embedded-place.ts";
 import { EMBEDDED_USER, findRunning, passwordOf } from "../persistence/embedded-server.ts";
 import { digestOf } from "../persistence/unique-id.ts";
 import { openTestDatabase } from "./helpers/database.ts";
+import { eventually } from "./helpers/eventually.ts";
 import { connectHost } from "./helpers/host.ts";
 import { startNode } from "./helpers/node.ts";
 import { registerPhone } from "./helpers/phone.ts";
@@ -110,6 +111,7 @@ test("a node with its own Postgres says its sign-in link once and no other secre
   const node = await startNode(settings);
   try {
     const { url, adminKey, mxpp } = node.run();
+    await eventually("all of the start is printed", () => node.said().includes("trace last"), 20_000);
     const links = [...node.said().matchAll(/\/start#([\w-]+)/g)].map(([, token]) => token!);
     assert.is(links.length, 1);
     const ask = async (path: string, key: string | null, body?: object) => {
@@ -143,7 +145,7 @@ test("a node with its own Postgres says its sign-in link once and no other secre
     const sql = postgres(`postgres://${EMBEDDED_USER}:${password}@127.0.0.1:${server.port}/tocsin`, { max: 1 });
     await sql`alter table premise_core.messages add constraint no_beds check (body not like '%refused%') not valid`;
     const refused = await host.sends({ destination: destination!, text: `${text} refused`, fromName: mark });
-    await host.awaits(refused, "FAILED");
+    await host.awaits(refused, "FAILED", { within: 20_000 });
     await sql.end({ timeout: 1 });
     await host.closes();
 

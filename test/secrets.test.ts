@@ -1,4 +1,4 @@
-// limit: 120 s
+// limit: 180 s
 /**
  * No text, name or secret leaves by a way that is not its own. One node at debug level lives through pages of every kind,
  * whatever can be wrong with what it is sent, failing pushes, and servers that die or quote what they were given; all that
@@ -21,6 +21,8 @@ import { leaks, marked } from "./helpers/secrets.ts";
 const house = await openMarkedHospital();
 const { hospital, marks, page, phone, asks, posts } = house;
 const { node } = hospital;
+/** The machine may have much else to do; nothing here is about speed. */
+const SLOW = { within: 20_000 };
 
 test("pages of every priority and encoding reach their phones, with replies by choice, repeats and receipts", async () => {
   for (const [encoding, gatewayType, confirms] of [
@@ -36,14 +38,14 @@ test("pages of every priority and encoding reach their phones, with replies by c
       const sentAt = Date.now();
       const as: HostEncoding = encoding === "utf-8" ? "utf-8" : "utf-16";
       const trackingId = await host.sends({ ...sent, sentAt }, as);
-      const got = await pager.expectsPage(sent.text);
+      const got = await pager.expectsPage(sent.text, SLOW);
       assert.is(got.From.Name, sent.fromName);
       await host.sends({ ...sent, sentAt, trackingId }, as);
       await host.sends({ ...sent, sentAt, trackingId, text: `${sent.text} again` }, as);
-      await pager.expectsPage(`${sent.text} again`);
+      await pager.expectsPage(`${sent.text} again`, SLOW);
       await pager.reads(got);
       await pager.answers(got, "ACKNOWLEDGED");
-      await host.awaits(trackingId, "ACKNOWLEDGED");
+      await host.awaits(trackingId, "ACKNOWLEDGED", SLOW);
     }
     await pager.changesAddress().then(house.address);
     await pager.unregisters();
@@ -56,7 +58,7 @@ test("what is wrong with a host's document is answered, counted or ends its conn
   const refused = refusedDocuments(marks.wrong, { origin: "clumsy", destination });
   for (const { bytes } of refused) await host.sendsRaw(bytes);
   const good = await host.sends(page(destination));
-  await host.awaits(good, "QUEUED");
+  await host.awaits(good, "QUEUED", SLOW);
   const reasons = host.hears().flatMap(({ reason }) => (reason === null ? [] : [reason]));
   assert.ok(reasons.length >= 12, reasons.join("\n"));
   house.answered(...reasons);
@@ -102,13 +104,17 @@ test("pushes that fail in every way are tried again or given up, and their pages
     const pager = await phone(fault.provider === "FCM" ? "GCM" : "APNS");
     await hospital.emulator("POST", "/faults", { ...fault, token: pager.registration.notificationAddress });
     const trackingId = await host.sends(page(pager.person.destination, { priority: "high" }));
-    await eventually(`${JSON.stringify(fault)} was met`, async () => {
-      const { body } = await hospital.operator("GET", `/messages/${trackingId}/trace`);
-      return /PUSH/.test(JSON.stringify(body));
-    });
+    await eventually(
+      `${JSON.stringify(fault)} was met`,
+      async () => {
+        const { body } = await hospital.operator("GET", `/messages/${trackingId}/trace`);
+        return /PUSH/.test(JSON.stringify(body));
+      },
+      SLOW.within,
+    );
     const pages = await pager.fetches();
     await pager.confirms(pages.map(({ UniqueId }) => UniqueId));
-    await host.awaits(trackingId, "DELIVERED");
+    await host.awaits(trackingId, "DELIVERED", SLOW);
     await asks(`/api/v1/messages/${trackingId}/trace`, { headers: { authorization: `Bearer ${node.adminKey}` } });
   };
   await hospital.emulator("POST", "/faults", { provider: "OAUTH", status: 400, reason: "invalid_grant", times: 2 });
@@ -121,7 +127,7 @@ test("a database that quotes what it was given is not repeated", async () => {
   const host = await hospital.host("quoted");
   const pager = await phone();
   const known = await host.sends(page(pager.person.destination));
-  await host.expects(known, "ACCEPTED", "QUEUED", "ENROUTE");
+  await host.expects(known, "ACCEPTED", "QUEUED", "ENROUTE", SLOW);
   const form = { siteId: hospital.siteId, name: marks.person, destination: "5559999" };
   const [waiting] = await pager.fetches();
   const statuses = [{ uniqueId: waiting!.UniqueId, status: "READ", clientId: marks.http }];
@@ -147,11 +153,10 @@ test("a database that quotes what it was given is not repeated", async () => {
   await refuses("insert", "premise_core.devices", () => posts("/ClientMessaging/V2/Register", "", registration));
   await refuses("insert", "meta.registrations", () => posts("/ClientMessaging/V2/Register", "", registration));
   await refuses("insert", "premise_core.subscribers", () => posts("/api/v1/subscribers", node.adminKey, form));
-  const said = node.said();
   for (const event of ["a page could not be handled", "client request failed", "request failed", "actor failed"])
-    assert.ok(said.includes(event), `nothing was logged of ${event}`);
+    await eventually(`the log tells: ${event}`, () => node.said().includes(`"${event}"`), SLOW.within);
   const later = await sends();
-  await host.awaits(later, "ENROUTE", { within: 15_000 });
+  await host.awaits(later, "ENROUTE", SLOW);
 });
 
 test("Postgres and Redis die in mid-traffic, and every page sent meanwhile is delivered", async () => {
@@ -179,7 +184,7 @@ test("Postgres and Redis die in mid-traffic, and every page sent meanwhile is de
   await sleep(700);
   stormy = false;
   await traffic;
-  for (const trackingId of sent) await host.awaits(trackingId, "DELIVERED", { within: 20_000 });
+  for (const trackingId of sent) await host.awaits(trackingId, "DELIVERED", SLOW);
   assert.ok(sent.length > 40, String(sent.length));
 });
 
@@ -210,15 +215,23 @@ test("an operator looks at everything, and the word is planted wherever it could
   });
   assert.is(answer.status, 200);
   const trackingId = await host.sends({ ...page(destination), trackingId: planted });
-  await host.awaits(trackingId, "ENROUTE");
+  await host.awaits(trackingId, "ENROUTE", SLOW);
   await eventually(
     "its push was recorded",
     async () => (await hospital.pushes(registration.notificationAddress)).length > 0,
+    SLOW.within,
   );
   assert.is(await asks(`/api/v1/messages/${planted}/trace`, { headers }), 200);
   assert.match(await house.redis.says(`SET ${planted} ${planted}`), /\+OK\r\n\+OK/);
   process.kill(node.pid(), "SIGUSR2");
-  await sleep(500);
+  await eventually(
+    "the word is seen in every place",
+    async () => {
+      const captures = (await house.captures())();
+      return leaks(captures, [marked("it", planted)]).length === captures.length;
+    },
+    SLOW.within,
+  );
 });
 
 test("nothing of it is in any place it does not belong to, and the planted word is found in each", async () => {

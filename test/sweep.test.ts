@@ -52,7 +52,7 @@ type Place = {
 function open(
   intervalMs: number,
   shards: readonly Shard[],
-  drive: (message: DueMessage) => void = () => {},
+  drive: (message: DueMessage) => boolean | void = () => {},
   room = 1_000,
 ): Place {
   const listeners: (() => void)[] = [];
@@ -88,7 +88,7 @@ function open(
       },
       drive: (message) => {
         place.driven.push(message);
-        drive(message);
+        return drive(message) !== false;
       },
     },
   );
@@ -208,7 +208,7 @@ test("rows that nobody can drive now keep none behind them waiting", async () =>
   const { destination, subscriber } = await recipient();
   const stuck = await due(destination, 600, { priority: "high" });
   const [behind] = await due(destination, 1, { priority: "low" });
-  const place = open(200, [shardOf(subscriber)]);
+  const place = open(200, [shardOf(subscriber)], () => false);
   await eventually("the last of them all is driven", () => place.driven.some((message) => message.uniqueId === behind));
   await eventually(
     "the first come round again",

@@ -31,9 +31,13 @@ export function answerTaken(response: ServerResponse, peers: Peers): Promise<boo
     function lost(): void {
       settle(false);
     }
-    /** The phone's good-bye carries its last acknowledgement; hereafter the kernel soon forgets the connection. */
+    /**
+     * The phone's good-bye carries its last acknowledgement. Looked at before anybody answers it: once our own is acknowledged
+     * the kernel forgets the connection.
+     */
     function ended(): void {
-      settle(written && (!peers.sees || connection!.lookNow()?.unacknowledged === 0));
+      const handedOver = response.writableEnded && socket!.writableLength === 0;
+      settle(handedOver && (!peers.sees || connection!.lookNow()?.unacknowledged === 0));
     }
     /** Without the phone's good-bye it is we who closed, and the kernel goes on sending. */
     function closed(hadError: boolean): void {
@@ -42,14 +46,16 @@ export function answerTaken(response: ServerResponse, peers: Peers): Promise<boo
     }
 
     socket.on("error", lost);
-    socket.on("end", ended);
+    socket.prependListener("end", ended);
     socket.on("close", closed);
     response.on("close", () => {
       if (!response.writableFinished) lost();
     });
     response.on("finish", () => {
       written = true;
-      void watch();
+      // A connection that is to be closed may be gone from the kernel's table before the first look.
+      if (!response.shouldKeepAlive && connection.lookNow()?.unacknowledged === 0) settle(true);
+      else void watch();
     });
 
     async function watch(): Promise<void> {

@@ -162,7 +162,8 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     app.post(`${PREFIX}GetMessages`, { schema: { body: GetMessagesBody } }, async (request, reply) => {
       const { vendorId, confirm, limit = PAGES_MAX, v = 2 } = request.body;
       const device = await caller(request, vendorId, premise, failures);
-      await Promise.all((confirm ?? []).map((uniqueId) => record(device, uniqueId, "DELIVERED")));
+      const confirmed = new Set(confirm?.map((uniqueId) => uniqueId.toLowerCase()));
+      await Promise.all([...confirmed].map((uniqueId) => record(device, uniqueId, "DELIVERED")));
       const pages = await waitingPages(premise, device, limit + 1);
       const shown = fitting(pages.slice(0, limit));
       if (!device.confirms && shown.length > 0)
@@ -177,13 +178,18 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       });
     });
 
+    const noting = new Set<string>();
     async function deliverWhenTaken(
       device: Device,
       pages: readonly UniqueId[],
       taken: Promise<boolean>,
     ): Promise<void> {
       if (!(await taken)) return;
-      const results = await Promise.allSettled(pages.map((uniqueId) => record(device, uniqueId, "DELIVERED")));
+      // A phone that asks again before this is written must not have it written once more for each time.
+      const fresh = pages.filter((uniqueId) => !noting.has(`${device.id} ${uniqueId}`));
+      for (const uniqueId of fresh) noting.add(`${device.id} ${uniqueId}`);
+      const results = await Promise.allSettled(fresh.map((uniqueId) => record(device, uniqueId, "DELIVERED")));
+      for (const uniqueId of fresh) noting.delete(`${device.id} ${uniqueId}`);
       // Not written: the page stays in the inbox and is fetched again; the phone knows it by its UniqueId.
       const failed = results.find((result) => result.status === "rejected");
       if (failed !== undefined)

@@ -119,11 +119,11 @@ export async function openMxpp(
   }
 
   function hold(socket: Socket, kind: "plain" | "tls", fingerprint: string | null): void {
-    const session = openSession(
-      socket,
-      { fingerprint, port: socket.localPort ?? 0, address: (socket.remoteAddress ?? "").replace(/^::ffff:/, "") },
-      sessionPorts,
-    );
+    const { localPort, remoteAddress } = socket;
+    // Reset before anybody could see whose it was; what it sent cannot be judged, and nobody waits for the answer.
+    if (localPort === undefined || remoteAddress === undefined) return void socket.destroy();
+    const address = remoteAddress.replace(/^::ffff:/, "");
+    const session = openSession(socket, { fingerprint, port: localPort, address }, sessionPorts);
     sessions.add(session);
     counts[kind] += 1;
     socket.on("close", () => {

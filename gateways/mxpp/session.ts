@@ -1,7 +1,7 @@
 /**
  * One connection of a host system, from its bytes to accepted pages and their notifications.
  *
- *            first bytes, or half a second of staying
+ *            first page, or a second of staying
  *   connected ─────────────────────────────────────► open ──── fault ────► ending (answers under way are still written)
  *       │ gone before: a balancer's probe,             │ end, error, silence                   │
  *       ▼ no trace of it                               ▼                                       ▼
@@ -17,10 +17,11 @@ import type { UniqueId } from "../../domain.ts";
 import { faultFields, type LogFields } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import type { Verdict } from "../../persistence/acceptance.ts";
-import { BatchFull } from "../../persistence/batch.ts";
+import { isPassing } from "../../persistence/batch.ts";
 import { BadData, DatabaseDown } from "../../persistence/database.ts";
 import type { HostSystem } from "../../persistence/host-systems.ts";
 import type { News } from "../../persistence/outbox.ts";
+import type { Refusal } from "../../persistence/refusals.ts";
 import type { Peers } from "../unacknowledged.ts";
 import { type Correlation, type MxppDocument, readDocument, refuseOversize } from "./document.ts";
 import { type FramerEvent, makeFramer } from "./framing.ts";
@@ -38,13 +39,7 @@ export type SessionPorts = LinkPorts & {
   readonly hosts: (fresh: boolean) => Promise<readonly HostSystem[]>;
   readonly addressAllowed: AddressTest;
   readonly messageKey: string;
-  readonly refused: (refusal: {
-    host: HostSystem | null;
-    origin: string;
-    trackingId: string;
-    destination: string;
-    reason: string;
-  }) => void;
+  readonly refused: (refusal: Omit<Refusal, "hostSystemId"> & { readonly host: HostSystem | null }) => void;
   readonly meter: Meter;
   readonly peers: Peers;
   /** What a peer did wrong, for the log; of one address only so much of it is written. */
@@ -61,8 +56,6 @@ const FLYING_MAX = 256;
 const FLYING_RESUME = 128;
 const FLYING_MAX_BYTES = 1024 * 1024;
 const FLYING_RESUME_BYTES = 512 * 1024;
-/** A connection that says nothing is looked at only after this: balancers' probes are gone by then. */
-const PROBE_MS = 500;
 /** A document that has begun must end within this, not counting the time it was not read. */
 const DOCUMENT_STALL_MS = 60_000;
 /** Documents without a page, or of an unknown origin, after which the peer is read slowly. */
@@ -93,7 +86,6 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   // Linux: the first probe after 15 s of silence, then one a second, ten in all.
   socket.setKeepAlive(true, 15_000);
 
-  const settle = setTimeout(() => void greet(), PROBE_MS);
   let begun: number | null = null;
   const full = () => flying.size >= FLYING_MAX || flyingBytes >= FLYING_MAX_BYTES;
   const intake = makeIntake(framer, {
@@ -126,7 +118,6 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     gone = true;
     ending = true;
     intake.stop();
-    clearTimeout(settle);
     watch.stop();
     void link?.then((made) => made.close()).catch(() => {});
   });
@@ -136,6 +127,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     second(now) {
       if (socket.isPaused()) begun = begun === null ? null : now;
       else if (begun !== null && now - begun > DOCUMENT_STALL_MS && !ending) fault("stalled");
+      if (link === null && !ending) void greet();
     },
     seen: (acknowledged, now) => linked?.tick(acknowledged, now),
     vanished() {
@@ -144,7 +136,10 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     },
   });
 
-  /** A host that only connects and listens gets what waits for it. */
+  /**
+   * A host that only connects and listens gets what waits for it. Asked each second until it has its link: by the first one
+   * balancers' probes are gone, and a database that was away is there again.
+   */
   async function greet(): Promise<void> {
     if (gone || link !== null) return;
     const known = knownFrom(await ports.hosts(false).catch(() => []), peer, ports.addressAllowed);
@@ -170,8 +165,13 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     const settled = work
       .catch((error) => {
         // The connection went before the database came back: the host has heard nothing and brings the page again.
-        if (gone && (error instanceof DatabaseDown || error instanceof BatchFull)) return;
-        log.error({ peer: peer.address, ...faultFields(error) }, "a page could not be handled");
+        if (gone && isPassing(error)) return;
+        log.error(
+          { peer: peer.address, ...faultFields(error) },
+          "a page could not be handled; its connection is ended",
+        );
+        // Without an answer the host must learn that it is to bring the page again.
+        socket.destroy();
       })
       .finally(() => {
         flying.delete(settled);
@@ -271,7 +271,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
         return await attempt();
       } catch (error) {
         failed(error);
-        if (gone || !(error instanceof DatabaseDown || error instanceof BatchFull)) throw error;
+        if (gone || !isPassing(error)) throw error;
         hold();
         if (error instanceof DatabaseDown) await ports.database.untilUp(DATABASE_WAIT_MS).catch(() => {});
         await rest(RETRY_MS);

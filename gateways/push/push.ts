@@ -61,10 +61,10 @@ export function openPush(
   return {
     gatewayTypes,
     queued(entries) {
-      if (queue?.isUp() === true) {
-        queue.add(entries.map((entry) => ({ ...entry, attempt: 0, delayMs: 0 })));
-        return;
-      }
+      const up = queue?.isUp() === true;
+      // Also while Redis seems away: that it takes a hint again is how we learn that it is back.
+      queue?.add(entries.map((entry) => ({ ...entry, attempt: 0, delayMs: 0 })));
+      if (up) return;
       for (const gatewayType of new Set(entries.map((entry) => entry.gatewayType))) workers.get(gatewayType)?.wake();
     },
     ready: () => (gatewayTypes.length > 0 ? true : "no push service has credentials"),

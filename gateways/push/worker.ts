@@ -172,6 +172,7 @@ export function openPushWorker(
   }
 
   async function round(): Promise<void> {
+    more = false;
     const room = CONCURRENCY - flying.size;
     if (closed || room <= 0 || !core.isUp() || !premise.isUp()) return;
     const overdueMs = ports.redisUp?.() === true ? OVERDUE_MS : 0;

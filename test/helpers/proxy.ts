@@ -1,7 +1,7 @@
 /** A TCP proxy between a node and what it depends on, to make the network between them fail in the ways networks do. */
 import { connect, createServer, type Server, type Socket } from "node:net";
 
-export type Proxy = {
+export type TcpProxy = {
   readonly port: number;
   /** Bytes in both directions arrive so much later. */
   delays(ms: number): void;
@@ -20,7 +20,7 @@ export type Proxy = {
 
 type Mode = "open" | "answers-swallowed" | "black-hole" | "refusing";
 
-export async function openProxy(target: { readonly host: string; readonly port: number }): Promise<Proxy> {
+export async function openProxy(target: { readonly host: string; readonly port: number }): Promise<TcpProxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
   let mode: Mode = "open";
   let delayMs = 0;
@@ -93,7 +93,7 @@ export async function openProxy(target: { readonly host: string; readonly port: 
 }
 
 /** The same URL through the proxy. */
-export function through(proxy: Proxy, url: string): string {
+export function through(proxy: TcpProxy, url: string): string {
   const proxied = new URL(url);
   proxied.hostname = "127.0.0.1";
   proxied.port = String(proxy.port);

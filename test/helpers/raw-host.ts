@@ -40,7 +40,7 @@ export async function openRawHost(options: {
   const place = { port, host: "127.0.0.1", allowHalfOpen: true, ...(from === undefined ? {} : { localAddress: from }) };
   const raw = connect(place);
   raw.setNoDelay(true);
-  const socket: Socket = ca === undefined ? raw : connectTls({ socket: raw, ca });
+  const socket: Socket = ca === undefined ? raw : connectTls({ socket: raw, ca, host: place.host });
   const heard: Notification[] = [];
   const framer = makeFramer();
   let code: string | null = null;

@@ -1,0 +1,336 @@
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { GatewayType, NotificationId } from "../domain.ts";
+import { type Log, silentLog } from "../log.ts";
+import { openPushQueue, type PushHint, type PushQueue } from "../persistence/push-queue.ts";
+import { eventually } from "./helpers/eventually.ts";
+import { startRedis } from "./helpers/redis.ts";
+
+const redis = await startRedis();
+const admin = new Redis(redis.url);
+admin.on("error", () => {});
+const opened: PushQueue[] = [];
+test.after.each(async () => {
+  await Promise.all(opened.splice(0).map((queue) => queue.close()));
+});
+test.after(async () => {
+  admin.disconnect();
+  await redis.close();
+});
+
+type Node = {
+  readonly queue: PushQueue;
+  readonly performed: { gatewayType: GatewayType; id: NotificationId; at: number }[];
+};
+
+/** A node's queue; each test has a prefix of its own unless it shares one. */
+function open(
+  more: { prefix?: string; concurrency?: number; log?: Log; perform?: (id: NotificationId) => Promise<void> } = {},
+): Node {
+  const performed: Node["performed"] = [];
+  const queue = openPushQueue(
+    { url: redis.url, prefix: more.prefix ?? randomUUID() },
+    {
+      log: more.log ?? silentLog,
+      gatewayTypes: ["GCM", "APNS"],
+      concurrency: more.concurrency ?? 4,
+      async perform(gatewayType, id) {
+        performed.push({ gatewayType, id, at: performance.now() });
+        await more.perform?.(id);
+      },
+    },
+  );
+  opened.push(queue);
+  return { queue, performed };
+}
+
+const isUp = (node: Node) => eventually("redis answers", () => node.queue.isUp());
+const hint = (more: Partial<PushHint> = {}): PushHint => ({
+  id: randomUUID() as NotificationId,
+  gatewayType: "GCM",
+  priority: "high",
+  attempt: 0,
+  delayMs: 0,
+  ...more,
+});
+const idsOf = (node: Node) => node.performed.map(({ id }) => id);
+const has = (node: Node, count: number, limitMs = 5_000) =>
+  eventually(`${count} pushes were performed`, () => node.performed.length >= count, limitMs);
+
+test("every job reaches a worker of its network, once", async () => {
+  const node = open();
+  await isUp(node);
+  const hints = Array.from({ length: 60 }, (_, n) => hint({ gatewayType: n % 3 === 0 ? "APNS" : "GCM" }));
+  node.queue.add(hints.slice(0, 30));
+  for (const one of hints.slice(30)) node.queue.add([one]);
+  await has(node, 60);
+  await sleep(100);
+  const wanted = new Map(hints.map(({ id, gatewayType }) => [id, gatewayType]));
+  assert.is(node.performed.length, 60);
+  for (const { id, gatewayType } of node.performed) assert.is(gatewayType, wanted.get(id));
+  assert.is(new Set(idsOf(node)).size, 60);
+});
+
+test("two nodes share the work", async () => {
+  const prefix = randomUUID();
+  const nodes = [open({ prefix, perform: () => sleep(5) }), open({ prefix, perform: () => sleep(5) })] as const;
+  await Promise.all(nodes.map(isUp));
+  nodes[0].queue.add(Array.from({ length: 80 }, () => hint()));
+  await eventually("all are performed", () => nodes[0].performed.length + nodes[1].performed.length === 80);
+  assert.ok(nodes.every((node) => node.performed.length > 0));
+  assert.is(new Set(nodes.flatMap(idsOf)).size, 80);
+});
+
+test("an id that is waiting is not taken twice, and one that is done may come again, with its attempt or without", async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const node = open({ concurrency: 1, perform: () => held });
+  await isUp(node);
+  const [first, twice] = [hint(), hint()];
+  node.queue.add([first]);
+  await has(node, 1);
+  node.queue.add([twice]);
+  node.queue.add([twice]);
+  await sleep(100);
+  release();
+  await has(node, 2);
+  await sleep(100);
+  assert.equal(idsOf(node), [first.id, twice.id]);
+  node.queue.add([{ ...twice, attempt: 1 }]);
+  await has(node, 3);
+  node.queue.add([twice]);
+  await has(node, 4);
+});
+
+test("a retry is not swallowed by the job it comes from", async () => {
+  const one = hint();
+  const node: Node = open({
+    async perform() {
+      if (node.performed.length === 1) node.queue.add([{ ...one, attempt: 1, delayMs: 50 }]);
+      await sleep(20);
+    },
+  });
+  await isUp(node);
+  node.queue.add([one]);
+  await has(node, 2);
+  assert.equal(idsOf(node), [one.id, one.id]);
+});
+
+test("urgent pushes overtake those that wait", async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const node = open({ concurrency: 1, perform: () => held });
+  await isUp(node);
+  const [first, low, medium, high] = [hint(), hint({ priority: "low" }), hint({ priority: "medium" }), hint()];
+  node.queue.add([first]);
+  await has(node, 1);
+  for (const one of [low, medium, high]) node.queue.add([one]);
+  await sleep(150);
+  release();
+  await has(node, 4);
+  assert.equal(
+    idsOf(node),
+    [first, high, medium, low].map(({ id }) => id),
+  );
+});
+
+test("a delayed push waits its time", async () => {
+  const node = open();
+  await isUp(node);
+  const began = performance.now();
+  const [later, now] = [hint({ delayMs: 600 }), hint()];
+  node.queue.add([later, now]);
+  await has(node, 2);
+  assert.equal(idsOf(node), [now.id, later.id]);
+  assert.ok(node.performed[1]!.at - began >= 590);
+});
+
+test("a job that fails against all promises is gone, and its id may return", async () => {
+  const node = open({ perform: () => Promise.reject(new Error("never")) });
+  await isUp(node);
+  const one = hint();
+  node.queue.add([one]);
+  await has(node, 1);
+  await eventually("the same id is taken again", () => {
+    node.queue.add([one]);
+    return node.performed.length >= 2;
+  });
+});
+
+test("a redis that is killed: adding neither throws nor hangs, the queue says it is down, and up again by itself", async () => {
+  const warnings: string[] = [];
+  const log: Log = { ...silentLog, warn: (_fields, event) => warnings.push(event), child: () => log };
+  const node = open({ log });
+  await isUp(node);
+  for (let round = 0; round < 2; round += 1) {
+    await redis.kill();
+    await eventually("the queue is down", () => !node.queue.isUp());
+    const began = performance.now();
+    for (let n = 0; n < 50; n += 1) node.queue.add([hint()]);
+    assert.ok(performance.now() - began < 1_000);
+    await sleep(300);
+    assert.is(node.queue.isUp(), false);
+    await redis.start();
+    await eventually("the queue is up", () => node.queue.isUp(), 10_000);
+    const after = hint();
+    await eventually("pushes flow again", () => {
+      node.queue.add([after]);
+      return idsOf(node).includes(after.id);
+    });
+  }
+  assert.equal(warnings, ["redis does not answer; pushes go out by the sweep"], "said once, not for every command");
+});
+
+test("a redis that is not there at the start is found when it comes", async () => {
+  await redis.stop();
+  const node = open();
+  node.queue.add([hint()]);
+  await sleep(500);
+  assert.is(node.queue.isUp(), false);
+  await redis.start();
+  await eventually("the queue is up", () => node.queue.isUp(), 10_000);
+  const one = hint();
+  await eventually("pushes flow", () => {
+    node.queue.add([one]);
+    return idsOf(node).includes(one.id);
+  });
+});
+
+test("a redis that stops answering is down once a command has waited too long, and is up again afterwards", async () => {
+  const node = open();
+  await isUp(node);
+  await admin.call("CLIENT", "PAUSE", "4000", "ALL");
+  node.queue.add([hint()]);
+  await eventually("the queue is down", () => !node.queue.isUp(), 4_000);
+  await eventually(
+    "the queue is up",
+    () => {
+      node.queue.add([hint()]);
+      return node.queue.isUp();
+    },
+    10_000,
+  );
+  const one = hint();
+  node.queue.add([one]);
+  await eventually("pushes flow", () => idsOf(node).includes(one.id));
+});
+
+test("a redis that loses everything loses the hints that waited, and nothing of what comes after", async () => {
+  const node = open();
+  await isUp(node);
+  const lost = Array.from({ length: 5 }, () => hint({ delayMs: 1_000 }));
+  node.queue.add(lost);
+  await sleep(100);
+  await admin.flushall();
+  await admin.script("FLUSH");
+  const after = Array.from({ length: 20 }, () => hint());
+  node.queue.add(after);
+  await has(node, 20);
+  await sleep(1_200);
+  assert.equal(idsOf(node).sort(), after.map(({ id }) => id).sort());
+  node.queue.add(lost);
+  await has(node, 25);
+});
+
+test("redis holds the id and nothing else of a push", async () => {
+  const prefix = randomUUID();
+  const node = open({ prefix });
+  await isUp(node);
+  const one = hint({ delayMs: 60_000 });
+  node.queue.add([one]);
+  const key = await eventually("the job is there", async () => (await admin.keys(`*${prefix}*:p-${one.id}-0`))[0]);
+  const job = await admin.hgetall(key);
+  assert.equal(JSON.parse(job.data!), { id: one.id });
+});
+
+test("a worker that dies in the middle of a push gives it to another", async () => {
+  const prefix = randomUUID();
+  const child = spawn(
+    process.execPath,
+    ["--input-type=module", "-e", CHILD, join(import.meta.dirname, ".."), redis.url, prefix, "hold"],
+    { stdio: ["pipe", "pipe", "inherit"] },
+  );
+  await once(child.stdout, "data");
+  const adding = open({ prefix: randomUUID() });
+  await isUp(adding);
+  const one = hint();
+  child.stdin.write(`${one.id}\n`);
+  await once(child.stdout, "data");
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  const node = open({ prefix });
+  await has(node, 1, 15_000);
+  assert.equal(idsOf(node), [one.id]);
+});
+
+/** A node in a process of its own: pushes what it reads, says what it performs, closes at the end of its input. */
+const CHILD = `
+  const { openPushQueue } = await import(process.argv[1] + "/persistence/push-queue.ts");
+  const { silentLog } = await import(process.argv[1] + "/log.ts");
+  const [url, prefix, how] = process.argv.slice(2);
+  const queue = openPushQueue({ url, prefix }, {
+    log: silentLog, gatewayTypes: ["GCM", "APNS"], concurrency: 4,
+    perform: async (gatewayType, id) => {
+      console.log("performing " + id);
+      if (how === "hold") await new Promise((resolve) => setTimeout(resolve, 60_000));
+    },
+  });
+  while (!queue.isUp()) await new Promise((resolve) => setTimeout(resolve, 10));
+  console.log("up");
+  for await (const line of process.stdin) queue.add([{ id: String(line).trim(), gatewayType: "GCM", priority: "high", attempt: 0, delayMs: 0 }]);
+  const began = performance.now();
+  await queue.close();
+  console.log("closed after " + Math.round(performance.now() - began));
+`;
+
+for (const [what, break_, mend] of [
+  ["is there", async () => {}, async () => {}],
+  ["is down", () => redis.kill(), () => redis.start()],
+  [
+    "does not answer",
+    async () => void (await admin.call("CLIENT", "PAUSE", "9000", "ALL")),
+    async () => void (await admin.call("CLIENT", "UNPAUSE")),
+  ],
+] as const) {
+  test(`a node whose redis ${what} closes within its deadline, and its process ends by itself with 0`, async () => {
+    const child = spawn(
+      process.execPath,
+      ["--input-type=module", "-e", CHILD, join(import.meta.dirname, ".."), redis.url, randomUUID(), "go"],
+      { stdio: ["pipe", "pipe", "pipe"] },
+    );
+    const limit = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    let said = "";
+    let complained = "";
+    child.stdout.on("data", (chunk) => {
+      said += chunk;
+    });
+    child.stderr.on("data", (chunk) => {
+      complained += chunk;
+    });
+    await eventually("the child is up", () => said.includes("up"), 10_000);
+    try {
+      await break_();
+      await sleep(200);
+      child.stdin.end();
+      const [code, signal] = await once(child, "exit");
+      clearTimeout(limit);
+      assert.equal([code, signal, complained], [0, null, ""]);
+      const took = Number(/closed after (\d+)/.exec(said)?.[1]);
+      assert.ok(took < 5_000, `it took ${took} ms`);
+    } finally {
+      await mend();
+    }
+  });
+}
+
+test.run();
