@@ -52,7 +52,7 @@ type Place = {
 function open(
   intervalMs: number,
   shards: readonly Shard[],
-  drive: (message: DueMessage) => boolean | void = () => {},
+  drive: (message: DueMessage) => boolean | undefined = () => undefined,
   room = 1_000,
 ): Place {
   const listeners: (() => void)[] = [];

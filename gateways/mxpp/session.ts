@@ -166,12 +166,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       .catch((error) => {
         // The connection went before the database came back: the host has heard nothing and brings the page again.
         if (gone && isPassing(error)) return;
-        log.error(
-          { peer: peer.address, ...faultFields(error) },
-          "a page could not be handled; its connection is ended",
-        );
-        // Without an answer the host must learn that it is to bring the page again.
-        socket.destroy();
+        log.error({ peer: peer.address, ...faultFields(error) }, "a document could not be handled");
       })
       .finally(() => {
         flying.delete(settled);
@@ -211,7 +206,11 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       case "newMessage":
         for (const name of document.ignored)
           meter.count("ignored_parts", { gateway: "mxpp", part: name === "#text" ? "text" : "element" });
-        return page(document.page);
+        return page(document.page).catch((error) => {
+          if (gone || isPassing(error)) throw error;
+          log.error({ peer: peer.address, ...faultFields(error) }, "a page could not be handled");
+          return refuse(document.page, "the server failed at this page", "fault");
+        });
       case "refused": {
         const admission = whose(await ports.hosts(false).catch(() => []), document.origin);
         if (admission.kind === "host") host ??= admission.host;
