@@ -46,14 +46,13 @@ export function openPushQueue(
   const log = ports.log.child({ part: "push-queue" });
   const connection = {
     ...redisOptions(slice.url),
-    retryStrategy: (times: number) => (closing ? null : Math.min(50 * times, 500)),
+    retryStrategy: (times: number) => Math.min(50 * times, 500),
     reconnectOnError: (error: Error) => (error.message.startsWith("READONLY") ? (2 as const) : false),
     connectTimeout: 2_000,
   };
   // The braces keep all keys of a queue in one slot of a Redis Cluster.
   const prefix = `{${slice.prefix}}`;
   let up = false;
-  let closing = false;
   let complained = 0;
 
   function complain(error: unknown): void {
@@ -100,12 +99,16 @@ export function openPushQueue(
     }
   }
 
-  const clients = () =>
-    backends.flatMap(({ client, blockingClient }) =>
-      blockingClient === undefined ? [client] : [client, blockingClient],
-    );
-  // BullMQ stops listening before the last attempt to connect has failed, and the client prints what nobody listens to.
-  for (const client of clients()) client.then((one) => one.on("error", () => {})).catch(() => {});
+  const clients: { readonly status: string; disconnect(): void }[] = [];
+  for (const connecting of backends.flatMap(({ client, blockingClient }) => [client, blockingClient])) {
+    connecting
+      ?.then((client) => {
+        clients.push(client);
+        // BullMQ stops listening before the last attempt to connect has failed, and the client prints what nobody listens to.
+        client.on("error", () => {});
+      })
+      .catch(() => {});
+  }
 
   return {
     add(hints) {
@@ -130,16 +133,16 @@ export function openPushQueue(
     },
     isUp: () => up,
     async close() {
-      closing = true;
       // Jobs under way are waited for, except where Redis is away: then they cannot be ended in it anyhow.
+      const away = !clients.every((client) => client.status === "ready");
       const ended = Promise.allSettled([
-        ...workers.map((worker) => worker.close(!up)),
+        ...workers.map((worker) => worker.close(away)),
         ...[...queues.values()].map((queue) => queue.close()),
       ]);
       const deadline = new Promise((resolve) => setTimeout(resolve, CLOSE_DEADLINE_MS).unref());
       await Promise.race([ended, deadline]);
       // A connection that Redis did not close by then would keep the process for as long as Redis pleases.
-      for (const client of clients()) client.then((one) => one.disconnect()).catch(() => {});
+      for (const client of clients) client.disconnect();
     },
   };
 }

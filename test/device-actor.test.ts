@@ -4,15 +4,15 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { deviceBehaviour, idle, type Message, notificationFor, type State, step, type Wake } from "../actors/device.ts";
 import type { Message as Answer } from "../actors/message.ts";
-import { type ActorSystem, type Address, startActorSystem } from "../cluster/actor-system.ts";
+import { type Address, startActorSystem } from "../cluster/actor-system.ts";
 import type { DeviceId, Priority, UniqueId } from "../domain.ts";
 import type { WakeTarget } from "../persistence/acceptance.ts";
 import type { Notification } from "../persistence/notifications.ts";
 import { eventually } from "./helpers/eventually.ts";
 
-const systems: ActorSystem[] = [];
+const closers: (() => void)[] = [];
 test.after.each(() => {
-  for (const system of systems.splice(0)) system.close();
+  for (const close of closers.splice(0)) close();
 });
 
 const target: WakeTarget = {
@@ -54,8 +54,11 @@ type Request = { readonly notification: Notification; readonly urgent: boolean; 
 /** A device actor on the real actor system, whose requests wait until the test answers them. */
 function openDevice(mailboxMax = 2_000) {
   const system = startActorSystem("test");
-  systems.push(system);
   const requests: Request[] = [];
+  closers.push(() => {
+    system.close();
+    for (const request of requests) request.stored(); // an open turn would keep this process until its deadline
+  });
   let ends = 0;
   const failures: unknown[] = [];
   const address: Address<Message> = system.spawn<Message>(

@@ -222,7 +222,8 @@ test("a page fetched before the request was durable is not told ENROUTE any more
 
 test("a hosted side that never answers does not keep another node from waking the device", async () => {
   const [stuck, next] = [openNode(), openNode()];
-  stuck.hosted.answer = () => new Promise(() => {});
+  const never = new Promise<void>((resolve) => closers.push(resolve));
+  stuck.hosted.answer = () => never;
   const id = await accept(stuck.paging, await recipient());
   await eventually("the hosted side is asked", () => stuck.hosted.requests.length === 1);
   near(await dueIn(id), 3_000);

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -255,17 +255,13 @@ test("redis holds the id and nothing else of a push", async () => {
 
 test("a worker that dies in the middle of a push gives it to another", async () => {
   const prefix = randomUUID();
-  const child = spawn(
-    process.execPath,
-    ["--input-type=module", "-e", CHILD, join(import.meta.dirname, ".."), redis.url, prefix, "hold"],
-    { stdio: ["pipe", "pipe", "inherit"] },
-  );
-  await once(child.stdout, "data");
+  const child = startNode(prefix, "hold", "inherit");
+  await once(child.stdout!, "data");
   const adding = open({ prefix: randomUUID() });
   await isUp(adding);
   const one = hint();
-  child.stdin.write(`${one.id}\n`);
-  await once(child.stdout, "data");
+  child.stdin!.write(`${one.id}\n`);
+  await once(child.stdout!, "data");
   child.kill("SIGKILL");
   await once(child, "exit");
   const node = open({ prefix });
@@ -285,7 +281,7 @@ const CHILD = `
       if (how === "hold") await new Promise((resolve) => setTimeout(resolve, 60_000));
     },
   });
-  while (!queue.isUp()) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (how !== "alone" && !queue.isUp()) await new Promise((resolve) => setTimeout(resolve, 10));
   console.log("up");
   for await (const line of process.stdin) queue.add([{ id: String(line).trim(), gatewayType: "GCM", priority: "high", attempt: 0, delayMs: 0 }]);
   const began = performance.now();
@@ -293,35 +289,35 @@ const CHILD = `
   console.log("closed after " + Math.round(performance.now() - began));
 `;
 
-for (const [what, break_, mend] of [
-  ["is there", async () => {}, async () => {}],
-  ["is down", () => redis.kill(), () => redis.start()],
-  [
-    "does not answer",
-    async () => void (await admin.call("CLIENT", "PAUSE", "9000", "ALL")),
-    async () => void (await admin.call("CLIENT", "UNPAUSE")),
-  ],
+function startNode(prefix: string, how: "go" | "hold" | "alone", errors: "pipe" | "inherit"): ChildProcess {
+  const args = ["--input-type=module", "-e", CHILD, join(import.meta.dirname, ".."), redis.url, prefix, how];
+  return spawn(process.execPath, args, { stdio: ["pipe", "pipe", errors] });
+}
+
+const nothing = async () => {};
+for (const [what, before, during, mend] of [
+  ["is there", nothing, nothing, nothing],
+  ["is down", nothing, () => redis.kill(), () => redis.start()],
+  ["never was there", () => redis.kill(), nothing, () => redis.start()],
+  ["does not answer", nothing, () => admin.call("CLIENT", "PAUSE", "12000", "ALL"), nothing],
 ] as const) {
   test(`a node whose redis ${what} closes within its deadline, and its process ends by itself with 0`, async () => {
-    const child = spawn(
-      process.execPath,
-      ["--input-type=module", "-e", CHILD, join(import.meta.dirname, ".."), redis.url, randomUUID(), "go"],
-      { stdio: ["pipe", "pipe", "pipe"] },
-    );
-    const limit = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    await before();
+    const child = startNode(randomUUID(), before === nothing ? "go" : "alone", "pipe");
+    const limit = setTimeout(() => child.kill("SIGKILL"), 8_000);
     let said = "";
     let complained = "";
-    child.stdout.on("data", (chunk) => {
+    child.stdout!.on("data", (chunk) => {
       said += chunk;
     });
-    child.stderr.on("data", (chunk) => {
+    child.stderr!.on("data", (chunk) => {
       complained += chunk;
     });
-    await eventually("the child is up", () => said.includes("up"), 10_000);
+    await eventually("the child is up", () => said.includes("up"), 5_000);
     try {
-      await break_();
+      await during();
       await sleep(200);
-      child.stdin.end();
+      child.stdin!.end();
       const [code, signal] = await once(child, "exit");
       clearTimeout(limit);
       assert.equal([code, signal, complained], [0, null, ""]);
