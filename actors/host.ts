@@ -7,7 +7,7 @@
  *      ▲                                 │ page not full, or the socket takes no more
  *      └─────────────────────────────────┘ (drained: looks again)
  *
- *   written ─► unconfirmed ── all bytes acknowledged since, and 30 s old ──► forgotten
+ *   written ─► unconfirmed ── its bytes acknowledged, and 30 s old ──► forgotten
  *                          ── the link closes ──► left to the next link
  */
 import { type HostSystemId, type LinkId, unreachable } from "../domain.ts";
@@ -19,14 +19,18 @@ export type Message =
   | { readonly kind: "news"; readonly unclaimed: boolean }
   | { readonly kind: "drained" }
   /**
-   * Once a second. `acknowledged`: the peer's kernel has taken everything written so far. `writable`: the socket takes
-   * more. `now`: monotonic ms. Whatever other message found the mailbox full, the tick makes up for it.
+   * Once a second. `acknowledged`: bytes of the connection that the peer's kernel has. `writable`: the socket takes more.
+   * `now`: monotonic ms. Whatever other message found the mailbox full, the tick makes up for it.
    */
-  | { readonly kind: "tick"; readonly acknowledged: boolean; readonly writable: boolean; readonly now: number }
+  | { readonly kind: "tick"; readonly acknowledged: number; readonly writable: boolean; readonly now: number }
   | { readonly kind: "looked"; readonly page: NewsPage; readonly now: number }
-  | { readonly kind: "forgotten"; readonly ids: readonly string[] };
+  /** These rows' bytes end at byte `end` of the connection. */
+  | { readonly kind: "wrote"; readonly news: readonly News[]; readonly end: number }
+  | { readonly kind: "forgotten"; readonly rows: readonly Row[] };
 
-type Unconfirmed = { readonly id: string; readonly written: string; readonly at: number };
+type Row = { readonly id: string; readonly written: string };
+/** `end`: the peer has it once it has acknowledged so many bytes of the connection. */
+type Unconfirmed = Row & { readonly at: number; end: number };
 
 /** One look at the lane; its pages share the first one's snapshot. */
 type Look = { readonly snapshot: string; readonly oldestRunning: string; readonly afterId: string };
@@ -49,7 +53,7 @@ export type Effect =
   | { readonly kind: "claim" }
   | { readonly kind: "look"; readonly cursor: string; readonly afterId: string; readonly snapshot: string | null }
   | { readonly kind: "write"; readonly news: readonly News[] }
-  | { readonly kind: "forget"; readonly rows: readonly { readonly id: string; readonly written: string }[] };
+  | { readonly kind: "forget"; readonly rows: readonly Row[] };
 
 export const PAGE_ROWS = 200;
 /** A row stays at least this long after it was written to a connection (CONTRACT, MXPP). */
@@ -57,6 +61,11 @@ export const KEPT_MS = 30_000;
 
 /** Pages written in one turn; what is left goes on behind other messages. */
 const TURN_PAGES_MAX = 20;
+/** Rows one statement forgets, and statements of one tick. */
+const FORGET_ROWS = 2_000;
+const FORGETS_MAX = 10;
+/** Rows written and not yet forgotten; past this no more are read. */
+export const UNCONFIRMED_MAX = 200_000;
 
 export function openedLink(): State {
   return { cursor: "0", look: null, full: false, again: false, unconfirmed: new Map() };
@@ -74,15 +83,17 @@ export function step(state: State, message: Message): { state: State; effects: r
       return { state: drained, effects: [state.look === null ? firstLook(state) : nextPage(state.cursor, state.look)] };
     }
     case "tick": {
-      const confirmed = message.acknowledged ? settled(state.unconfirmed, message.now - KEPT_MS) : [];
-      const effects: Effect[] = confirmed.length > 0 ? [{ kind: "forget", rows: confirmed }] : [];
+      const effects = forgets(state.unconfirmed, message.acknowledged, message.now - KEPT_MS);
       if (state.full && !message.writable) return { state, effects };
       const next = { ...state, full: false };
       if (state.look !== null) return { state: next, effects: [...effects, nextPage(state.cursor, state.look)] };
       return { state: next, effects: [...effects, { kind: "claim" }, firstLook(state)] };
     }
+    case "wrote":
+      for (const { id } of message.news) state.unconfirmed.get(id)!.end = message.end;
+      return { state, effects: [] };
     case "forgotten":
-      for (const id of message.ids) state.unconfirmed.delete(id);
+      for (const { id } of message.rows) state.unconfirmed.delete(id);
       return { state, effects: [] };
     case "looked":
       return looked(state, message.page, message.now);
@@ -93,7 +104,8 @@ export function step(state: State, message: Message): { state: State; effects: r
 
 function looked(state: State, page: NewsPage, now: number): { state: State; effects: readonly Effect[] } {
   const fresh = page.news.filter((news) => !state.unconfirmed.has(news.id));
-  for (const { id, written } of fresh) state.unconfirmed.set(id, { id, written, at: now });
+  for (const { id, written } of fresh)
+    state.unconfirmed.set(id, { id, written, at: now, end: Number.POSITIVE_INFINITY });
   const write: Effect[] = fresh.length > 0 ? [{ kind: "write", news: fresh }] : [];
   const first = state.look ?? { snapshot: page.snapshot, oldestRunning: page.oldestRunning, afterId: "0" };
   const last = page.news.at(-1);
@@ -114,31 +126,36 @@ function nextPage(cursor: string, look: Look): Effect {
   return { kind: "look", cursor, afterId: look.afterId, snapshot: look.snapshot };
 }
 
-/** Rows old enough to be forgotten, at most as many as one statement should name. */
-function settled(unconfirmed: ReadonlyMap<string, Unconfirmed>, before: number): Unconfirmed[] {
-  const rows: Unconfirmed[] = [];
+/** Rows that the peer has and that are old enough. */
+function forgets(unconfirmed: ReadonlyMap<string, Unconfirmed>, acknowledged: number, before: number): Effect[] {
+  const statements: Row[][] = [];
   for (const row of unconfirmed.values()) {
-    if (row.at > before || rows.length === 1_000) break;
-    rows.push(row);
+    if (row.at > before || row.end > acknowledged) break;
+    if (statements.length === 0 || statements.at(-1)!.length === FORGET_ROWS) {
+      if (statements.length === FORGETS_MAX) break;
+      statements.push([]);
+    }
+    statements.at(-1)!.push(row);
   }
-  return rows;
+  return statements.map((rows) => ({ kind: "forget", rows }));
 }
 
 export type HostPorts = {
   readonly link: LinkId;
   readonly hostSystemId: HostSystemId;
   readonly now: () => number;
-  readonly claim: (link: LinkId, host: HostSystemId) => Promise<void>;
+  /** Whether that was all there is to claim. */
+  readonly claim: (link: LinkId, host: HostSystemId) => Promise<boolean>;
   readonly look: (
     link: LinkId,
     from: { cursor: string; afterId: string; snapshot: string | null },
     limit: number,
   ) => Promise<NewsPage>;
-  readonly forget: (link: LinkId, rows: readonly { id: string; written: string }[]) => Promise<void>;
-  /** Writes to the connection; false: it takes no more until it has drained. */
-  readonly write: (news: readonly News[]) => boolean;
-  /** Tells this actor "drained", behind what already waits. */
-  readonly later: () => void;
+  readonly forget: (link: LinkId, rows: readonly Row[]) => Promise<void>;
+  /** Writes to the connection. `end`: where these bytes end in it; not `more`: it takes no more until it has drained. */
+  readonly write: (news: readonly News[]) => { readonly end: number; readonly more: boolean };
+  /** Tells this actor, behind what already waits. */
+  readonly later: (message: Message) => void;
 };
 
 /**
@@ -151,16 +168,20 @@ export function hostBehaviour(ports: HostPorts): (message: Message) => Promise<v
   async function perform(effect: Effect): Promise<Message | null> {
     switch (effect.kind) {
       case "claim":
-        await ports.claim(ports.link, ports.hostSystemId);
+        if (!(await ports.claim(ports.link, ports.hostSystemId))) ports.later({ kind: "news", unclaimed: true });
         return null;
       case "look":
         return { kind: "looked", page: await ports.look(ports.link, effect, PAGE_ROWS), now: ports.now() };
-      case "write":
-        if (!ports.write(effect.news)) state = { ...state, full: true };
+      case "write": {
+        const { end, more } = ports.write(effect.news);
+        if (!more) state = { ...state, full: true };
+        // At once: a look that fails behind it must not lose it.
+        state = step(state, { kind: "wrote", news: effect.news, end }).state;
         return null;
+      }
       case "forget":
         await ports.forget(ports.link, effect.rows);
-        return { kind: "forgotten", ids: effect.rows.map((row) => row.id) };
+        return { kind: "forgotten", rows: effect.rows };
       default:
         return unreachable(effect);
     }
@@ -176,10 +197,10 @@ export function hostBehaviour(ports: HostPorts): (message: Message) => Promise<v
         for (const effect of stepped.effects) {
           if (effect.kind === "look") {
             // A full socket, or a turn that has had its share, keeps its place and goes on with "drained".
-            if (state.full) continue;
+            if (state.full || state.unconfirmed.size >= UNCONFIRMED_MAX) continue;
             pages += 1;
             if (pages > TURN_PAGES_MAX) {
-              ports.later();
+              ports.later({ kind: "drained" });
               continue;
             }
           }

@@ -86,16 +86,15 @@ function drive(
   };
   const delivered = rankOf(row.status) >= rankOf("DELIVERED");
   if (row.expiresAt <= now) {
-    const untold = !delivered && row.outcome === null;
-    const detail = delivered ? "no longer kept for fetching" : "expired before any device fetched it";
-    return note({
-      ...base,
-      event: "EXPIRED",
-      detail,
-      outcome: delivered ? null : "EXPIRED",
-      tell: untold ? "FAILED" : null,
-      due: "never",
-    });
+    const unanswered = delivered && row.userDeadline !== null && row.answer === null;
+    const detail = unanswered
+      ? "delivered, but not answered before it expired"
+      : delivered
+        ? "no longer kept for fetching"
+        : "expired before any device fetched it";
+    const outcome = delivered && !unanswered ? null : ("EXPIRED" as const);
+    const tell = outcome !== null && row.outcome === null ? ("FAILED" as const) : null;
+    return note({ ...base, event: "EXPIRED", detail, outcome, tell, due: "never" });
   }
   if (!delivered) {
     // An outcome has been told: no more wake-ups, but the page stays fetchable until it expires.

@@ -20,7 +20,7 @@ import type { Database } from "../persistence/database.ts";
 import { type Change, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
-import { type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
+import { CLAIM_MS, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
 
 export type Paging = {
   /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */
@@ -47,7 +47,9 @@ const MESSAGES_MAX = 20_000;
 const DEVICES_MAX = 20_000;
 const WAKES_WAITING_MAX = 2_000;
 const TURN_MS = 15_000;
-const LEAF_LIFE_MS = 30_000;
+/** Nobody answers a message actor any more once its row has come due again twice over; a device's may take longer. */
+const MESSAGE_LIFE_MS = 2 * CLAIM_MS;
+const DEVICE_LIFE_MS = 30_000;
 /** How long the accepting node may act on the claim that came with the insert (3 s on the database's clock). */
 const FIRST_CLAIM_MS = 2_500;
 
@@ -68,11 +70,17 @@ export function openPaging(
   const { database, bus, clock, log, meter, membership } = ports;
   const { node } = slice;
   const messages = openLeaves<MessageMessage>(
-    { kind: "message", residentMax: MESSAGES_MAX, mailboxMax: 64, turnMs: TURN_MS, lifeMs: LEAF_LIFE_MS },
+    { kind: "message", residentMax: MESSAGES_MAX, mailboxMax: 64, turnMs: TURN_MS, lifeMs: MESSAGE_LIFE_MS },
     ports,
   );
   const devices = openLeaves<DeviceMessage>(
-    { kind: "device", residentMax: DEVICES_MAX, mailboxMax: WAKES_WAITING_MAX, turnMs: TURN_MS, lifeMs: LEAF_LIFE_MS },
+    {
+      kind: "device",
+      residentMax: DEVICES_MAX,
+      mailboxMax: WAKES_WAITING_MAX,
+      turnMs: TURN_MS,
+      lifeMs: DEVICE_LIFE_MS,
+    },
     ports,
   );
 
@@ -121,7 +129,7 @@ export function openPaging(
         },
         announce: (news) => bus.publish(news),
         ask: (asking, target) => wake(asking, target, shard, self()),
-        end: (id) => messages.end(id),
+        end: (id) => messages.end(id, self()),
       }),
     );
     return address?.tell({ kind: "drive", claimed, now }) === "queued";
@@ -138,7 +146,7 @@ export function openPaging(
           coreVersion: slice.coreVersion,
           flushLater: () => self().tell({ kind: "flush" }),
           end: () => {
-            if (self().waiting() === 0) devices.end(id);
+            if (self().waiting() === 0) devices.end(id, self());
           },
         }),
       );
@@ -177,6 +185,7 @@ export function openPaging(
           break;
         }
         case "repeated":
+          bus.publish({ hostSystemId: page.hostSystemId, lane: page.linkId ?? page.hostSystemId });
           meter.count("duplicates", { kind: "page" });
           break;
         case "refused":

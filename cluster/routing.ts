@@ -18,8 +18,8 @@ export type Leaves<M> = {
   get(id: string): Address<M> | undefined;
   /** Starts the actor unless it is there, is resting after a failure, or there is no room. */
   start(id: string, shard: Shard, behaviour: (self: () => Address<M>) => Behaviour<M>): Address<M> | null;
-  /** The actor's work is done. */
-  end(id: string): void;
+  /** The actor's work is done. Another that has taken its place stays. */
+  end(id: string, address: Address<M>): void;
   /** How many more may be started. */
   room(): number;
   /** Ends those that have waited for longer than any answer can take; returns how many. */
@@ -92,8 +92,9 @@ export function openLeaves<M>(
       leaves.set(id, { address, since: clock.monotonic() });
       return address;
     },
-    end(id) {
-      leaves.get(id)?.address.stop();
+    end(id, address) {
+      address.stop();
+      if (leaves.get(id)?.address !== address) return;
       leaves.delete(id);
       resting.delete(id);
     },

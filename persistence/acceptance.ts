@@ -3,17 +3,19 @@
  * be told, and answers for every page what became of it. A host hears ACCEPTED only because this has committed.
  */
 
-import type { Answer, DeviceId, Outcome, SiteId, StatusText, TenantId, UniqueId } from "../domain.ts";
-import {
-  type GatewayType,
-  type HostSystemId,
-  type LinkId,
-  PRIORITIES,
-  type Priority,
-  type SubscriberId,
-  transportOf,
+import type {
+  DeviceId,
+  GatewayType,
+  HostSystemId,
+  LinkId,
+  SiteId,
+  SubscriberId,
+  TenantId,
+  UniqueId,
 } from "../domain.ts";
+import { PRIORITIES, type Priority } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { answerRepeats } from "./repeats.ts";
 
 export type PageToAccept = {
   readonly uniqueId: UniqueId;
@@ -23,6 +25,8 @@ export type PageToAccept = {
   readonly tenantId: TenantId;
   readonly siteId: SiteId;
   readonly linkId: LinkId | null;
+  /** A try of ours may have been carried out: a page that is there by this link is then taken for that, not for a repeat. */
+  readonly retry: boolean;
   readonly origin: string;
   readonly trackingId: string;
   readonly systemId: string;
@@ -69,12 +73,8 @@ export type Verdict =
       /** Other content came under this trackingId before. */
       readonly trackingIdReused: boolean;
     }
-  | {
-      readonly kind: "repeated";
-      readonly status: StatusText;
-      readonly reason: string | null;
-      readonly linkId: LinkId | null;
-    }
+  /** It was there already; see repeats.ts. */
+  | { readonly kind: "repeated" }
   | { readonly kind: "refused"; readonly reason: "unknown destination" | "no registered device" | "digest collision" };
 
 /** Until when the accepting node has the first wake-up to itself: it is claimed with the insert. */
@@ -88,12 +88,7 @@ type Row = {
   expires_at: Date | null;
   reused: boolean;
   targets: WakeTarget[] | null;
-  known: boolean;
   same_digest: boolean | null;
-  status: number | null;
-  answer: Answer | null;
-  outcome: Outcome | null;
-  outcome_reason: string | null;
   known_link: LinkId | null;
 };
 
@@ -132,10 +127,10 @@ export async function acceptPages(
       ) as devices
     ), created as (
       insert into premise_core.messages (
-        unique_id, version, status, shard, due_at, wakeups, open, tenant_id, site_id, subscriber_id, device_id, host_system_id,
+        unique_id, version, status, told, shard, due_at, wakeups, open, tenant_id, site_id, subscriber_id, device_id, host_system_id,
         link_id, origin, tracking_id, system_id, destination, digest, conversation_id, host_site_id, from_id, from_name,
         message_type, priority, sent_at, body, response_choices, controls, accepted_at, device_deadline, timeout_user, expires_at)
-      select "uniqueId", 2, 2, get_byte(uuid_send(subscriber_id), 0), now() + ${FIRST_WAKE_CLAIM}::text::interval, 1, true,
+      select "uniqueId", 2, 2, 'QUEUED', get_byte(uuid_send(subscriber_id), 0), now() + ${FIRST_WAKE_CLAIM}::text::interval, 1, true,
         "tenantId", "siteId", subscriber_id, only_device_id, "hostSystemId", "linkId", origin, "trackingId", "systemId", destination,
         decode(digest, 'hex'), "conversationId", "hostSiteId", "fromId", "fromName", "messageType", priority,
         coalesce("sentAt", now()), text, "responseChoices", controls, now(),
@@ -164,28 +159,29 @@ export async function acceptPages(
           and other.unique_id <= (left(found."uniqueId"::text, 19) || 'ffff-ffffffffffff')::uuid
           and other.unique_id <> found."uniqueId"
       ) as reused,
-      known.unique_id is not null as known, known.digest = decode(found.digest, 'hex') as same_digest,
-      known.status, known.answer, known.outcome, known.outcome_reason, known.link_id as known_link
+      known.digest = decode(found.digest, 'hex') as same_digest,
+      known.link_id as known_link
     from found
     left join created on created.unique_id = found."uniqueId"
     left join premise_core.messages as known on known.unique_id = found."uniqueId"
     order by found.n`,
   );
+  const repeats = rows.flatMap((row) => {
+    const { uniqueId, linkId, retry } = pages[row.n]!;
+    return row.same_digest !== true || (retry && row.known_link === linkId) ? [] : [{ uniqueId, linkId }];
+  });
+  if (repeats.length > 0) await answerRepeats(database, repeats);
   // A page whose twin was committed by another connection while this statement ran is neither created nor visible yet.
-  const again = rows.filter((row) => !row.created && row.has_device && !row.known).map((row) => pages[row.n]!);
+  const again = rows
+    .filter((row) => !row.created && row.has_device && row.same_digest === null)
+    .map((row) => pages[row.n]!);
   const later = again.length === 0 ? [] : await acceptPages(database, node, again);
   return rows.map((row) => (again.includes(pages[row.n]!) ? later[again.indexOf(pages[row.n]!)]! : verdictOf(row)));
 }
 
 function verdictOf(row: Row): Verdict {
-  if (row.known && row.same_digest === false) return { kind: "refused", reason: "digest collision" };
-  if (row.known && row.status !== null) {
-    return {
-      kind: "repeated",
-      ...presentStatus(row.status, row.answer, row.outcome, row.outcome_reason),
-      linkId: row.known_link,
-    };
-  }
+  if (row.same_digest === false) return { kind: "refused", reason: "digest collision" };
+  if (row.same_digest === true) return { kind: "repeated" };
   if (row.subscriber_id === null) return { kind: "refused", reason: "unknown destination" };
   if (!row.has_device) return { kind: "refused", reason: "no registered device" };
   return {
@@ -196,19 +192,6 @@ function verdictOf(row: Row): Verdict {
     expiresAt: row.expires_at!.getTime(),
     trackingIdReused: row.reused,
   };
-}
-
-/** The one word a host is told of where a page stands now: an answer, else an outcome nothing has overtaken, else transport. */
-export function presentStatus(
-  status: number,
-  answer: Answer | null,
-  outcome: Outcome | null,
-  reason: string | null,
-): { status: StatusText; reason: string | null } {
-  if (answer !== null) return { status: answer, reason: null };
-  const transport = transportOf(status);
-  if (outcome !== null && transport !== "READ" && transport !== "DELIVERED") return { status: "FAILED", reason };
-  return { status: transport, reason: null };
 }
 
 function iso(at: number | null): string | null {

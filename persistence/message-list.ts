@@ -15,7 +15,7 @@ export type ListedMessage = {
   readonly origin: string;
   readonly destination: string;
   readonly priority: Priority;
-  /** The one word the host is told of where it stands now. */
+  /** The last word the host was told. */
   readonly status: StatusText;
   readonly outcome: Outcome | null;
   readonly reason: string | null;
@@ -130,21 +130,15 @@ export async function messagesUnder(
   return rows.map(listed);
 }
 
-/** The word of `presentStatus` in acceptance.ts. */
-function word(sql: Sql) {
-  return sql`case when answer is not null then answer when outcome is not null and status < 4 then 'FAILED'
-    else (array['ACCEPTED', 'QUEUED', 'ENROUTE', 'DELIVERED', 'READ'])[status] end`;
-}
-
 function columns(sql: Sql) {
-  return sql`unique_id as "uniqueId", tracking_id as "trackingId", origin, destination, priority, ${word(sql)} as status, outcome,
+  return sql`unique_id as "uniqueId", tracking_id as "trackingId", origin, destination, priority, told as status, outcome,
     outcome_reason as reason, accepted_at as "acceptedAt", device_deadline as "deviceDeadline", expires_at as "expiresAt",
     (extract(epoch from accepted_at) * 1000000)::bigint || '.' || unique_id as position`;
 }
 
 function matches(sql: Sql, filter: MessageFilter) {
   const address = filter.destination === null ? null : canonicalDestination(filter.destination);
-  return sql`(${filter.status}::text is null or ${word(sql)} = ${filter.status}::text)
+  return sql`(${filter.status}::text is null or told = ${filter.status}::text)
     and (${address}::text is null or subscriber_id in (
       select subscriber_id from premise_core.subscriber_addresses where address = ${address}::text))`;
 }

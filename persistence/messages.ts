@@ -142,8 +142,9 @@ export async function changeMessages(
         status = greatest(message.status, input.rank),
         outcome = coalesce(message.outcome, input.outcome),
         outcome_reason = case when message.outcome is null and input.outcome is not null then input.detail else message.outcome_reason end,
+        told = coalesce(input.tell, message.told),
         wakeups = message.wakeups + input.wakes,
-        open = message.open and input.outcome is distinct from 'EXPIRED',
+        open = message.open and input.event <> 'EXPIRED',
         due_at = case
           when input.never = 1 then null
           when input.due_ms is null then message.expires_at

@@ -71,13 +71,15 @@ export async function closeLinksOf(database: Database, boots: readonly BootId[])
   );
 }
 
+type Claim = { readonly open: boolean; readonly moved: number };
+
 /**
  * Moves waiting rows without a living link to this one, if it is the host system's oldest, at most `limit`. A page's rows behind
- * one that an ended link's last claim still has in hand stay for the next call: they would overtake it. False when this link
- * has itself been ended: its node was taken for dead, and its connection must not go on.
+ * one that an ended link's last claim still has in hand stay for the next call: they would overtake it. Not `open` when this
+ * link has itself been ended: its node was taken for dead, and its connection must not go on.
  */
-export async function claimNews(database: Database, link: LinkId, host: HostSystemId, limit: number): Promise<boolean> {
-  const [row] = await database.run<{ open: boolean }>(
+export async function claimNews(database: Database, link: LinkId, host: HostSystemId, limit: number): Promise<Claim> {
+  const [row] = await database.run<Claim>(
     (sql) => sql`
     with links as (
       select id, opened_at, closed_at from premise_core.host_links where host_system_id = ${host}
@@ -101,10 +103,11 @@ export async function claimNews(database: Database, link: LinkId, host: HostSyst
       from held join free using (lane, written, id) left join elsewhere using (unique_id)
       where row.lane = held.lane and row.written = held.written and row.id = held.id
         and (elsewhere.id is null or elsewhere.id > held.id)
+      returning row.id
     )
-    select exists (select from links where id = ${link} and closed_at is null) as open`,
+    select exists (select from links where id = ${link} and closed_at is null) as open, (select count(*)::integer from moved) as moved`,
   );
-  return row!.open;
+  return row!;
 }
 
 /** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */

@@ -57,7 +57,11 @@ export async function recordReceipts(
           when input.receipt in ('ACKNOWLEDGED', 'IGNORED') then message.answer is null
           when input.receipt = 'READ' then message.status < 5
           else message.status < 4
-        end as tells
+        end as tells,
+        message.open and exists (
+          select from premise_core.devices as other
+          where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
+            and not other.id = any (message.fetched_by) and (message.device_id is null or other.id = message.device_id)) as stays_open
       from input
       join premise_core.messages as message on message.unique_id = input.unique_id
       join premise_core.devices as device on device.id = input.device_id
@@ -72,13 +76,12 @@ export async function recordReceipts(
         status = greatest(before.status, case before.receipt when 'DELIVERED' then 4 else 5 end),
         answer = case when before.tells and before.receipt in ('ACKNOWLEDGED', 'IGNORED') then before.receipt else before.answer end,
         fetched_by = case when before.fetches then before.fetched_by || before.by_device else before.fetched_by end,
-        open = before.open and exists (
-          select from premise_core.devices as other
-          where other.subscriber_id = before.subscriber_id and other.state = 'ACTIVE' and other.id <> before.by_device
-            and not other.id = any (before.fetched_by) and (before.device_id is null or other.id = before.device_id)),
+        told = case when before.tells then before.receipt else before.told end,
+        open = before.stays_open,
         user_deadline = case when before.status < 4 then clock_timestamp() + before.timeout_user else before.user_deadline end,
         due_at = case
-          when before.receipt in ('ACKNOWLEDGED', 'IGNORED') or before.answer is not null or before.timeout_user is null then null
+          when before.receipt in ('ACKNOWLEDGED', 'IGNORED') or before.answer is not null or before.timeout_user is null
+            then case when before.stays_open then before.expires_at end
           when before.status < 4 then clock_timestamp() + least(before.timeout_user, ${FIRST_REMINDER}::text::interval)
           else before.due_at
         end

@@ -4,7 +4,6 @@
  */
 import type { Answer, Outcome, StatusText, UniqueId } from "../domain.ts";
 import { transportOf } from "../domain.ts";
-import { presentStatus } from "./acceptance.ts";
 import type { Database } from "./database.ts";
 import { listMessages, messagesUnder } from "./message-list.ts";
 import { type PushFacts, type TraceFacts, whyOf } from "./trace-reason.ts";
@@ -22,7 +21,7 @@ export type Trace = {
   readonly trackingId: string;
   readonly origin: string;
   readonly destination: string;
-  /** The one word the host is told of where it stands now. */
+  /** The last word the host was told. */
   readonly status: StatusText;
   readonly why: string;
   /** Oldest first. */
@@ -53,7 +52,7 @@ export async function trace(premise: Database, which: string): Promise<Trace | n
     trackingId: page.tracking_id,
     origin: page.origin,
     destination: page.destination,
-    status: presentStatus(page.status, page.answer, page.outcome, page.outcome_reason).status,
+    status: page.told,
     why: whyOf(factsOf(page, pushes)),
     events: [...page.history, ...pushes.flatMap(eventsOfPush)].sort((a, b) => a.at.getTime() - b.at.getTime()),
     others: found.others,
@@ -133,6 +132,7 @@ type Page = {
   answer: Answer | null;
   outcome: Outcome | null;
   outcome_reason: string | null;
+  told: StatusText;
   accepted_at: Date;
   due_at: Date | null;
   user_deadline: Date | null;
@@ -152,7 +152,7 @@ async function readPage(premise: Database, uniqueId: UniqueId): Promise<Page | n
   >(
     (sql) => sql`
     select message.unique_id, message.tracking_id, message.origin, message.destination, message.status, message.answer, message.outcome,
-      message.outcome_reason, message.accepted_at, message.due_at, message.user_deadline, message.expires_at, clock_timestamp() as now,
+      message.outcome_reason, message.told, message.accepted_at, message.due_at, message.user_deadline, message.expires_at, clock_timestamp() as now,
       devices.active, devices.reachable, devices.last_seen_at,
       exists (
         select from premise_core.host_links where host_system_id = message.host_system_id and closed_at is null) as connected,

@@ -9,6 +9,7 @@ import {
   PAGE_ROWS,
   type State,
   step,
+  UNCONFIRMED_MAX,
 } from "../actors/host.ts";
 import type { HostSystemId, LinkId, UniqueId } from "../domain.ts";
 import type { News, NewsPage } from "../persistence/outbox.ts";
@@ -28,7 +29,7 @@ const fullPage = (from: number) => Array.from({ length: PAGE_ROWS }, (_, n) => n
 const look = { snapshot: "s", oldestRunning: "9", afterId: "7" };
 const tick = (more: Partial<Message & { kind: "tick" }> = {}): Message => ({
   kind: "tick",
-  acknowledged: false,
+  acknowledged: 0,
   writable: true,
   now: 0,
   ...more,
@@ -88,46 +89,57 @@ test("step: a full page is written and the look goes on behind it, on the same s
   ]);
 });
 
-test("step: what was written is not written again, and is forgotten when acknowledged and old enough", () => {
+test("step: what was written is not written again, and is forgotten when its bytes are acknowledged and it is old enough", () => {
   let { state, effects } = step(openedLink(), { kind: "looked", page: page([news(1), news(2)]), now: 100 });
+  ({ state } = step(state, { kind: "wrote", news: [news(1), news(2)], end: 10 }));
   ({ state, effects } = step(state, { kind: "looked", page: page([news(1), news(2), news(3)]), now: 200 }));
   assert.equal(effects, [{ kind: "write", news: [news(3)] }]);
   const forgets = (message: Message) =>
     step(state, message).effects.flatMap((effect: Effect) =>
       effect.kind === "forget" ? effect.rows.map((row) => row.id) : [],
     );
-  assert.equal(forgets(tick({ acknowledged: true, now: 99 + KEPT_MS })), []);
-  assert.equal(forgets(tick({ acknowledged: false, now: 500 + KEPT_MS })), []);
-  assert.equal(forgets(tick({ acknowledged: true, now: 100 + KEPT_MS })), ["1", "2"]);
-  assert.equal(forgets(tick({ acknowledged: true, writable: false, now: 200 + KEPT_MS })), ["1", "2", "3"]);
-  ({ state } = step(state, { kind: "forgotten", ids: ["1", "2"] }));
+  assert.equal(forgets(tick({ acknowledged: 99, now: 200 + KEPT_MS })), ["1", "2"], "the third is not written yet");
+  ({ state } = step(state, { kind: "wrote", news: [news(3)], end: 15 }));
+  assert.equal(forgets(tick({ acknowledged: 15, now: 99 + KEPT_MS })), []);
+  assert.equal(forgets(tick({ acknowledged: 9, now: 500 + KEPT_MS })), []);
+  assert.equal(forgets(tick({ acknowledged: 10, now: 500 + KEPT_MS })), ["1", "2"]);
+  assert.equal(forgets(tick({ acknowledged: 15, now: 100 + KEPT_MS })), ["1", "2"]);
+  assert.equal(forgets(tick({ acknowledged: 15, writable: false, now: 200 + KEPT_MS })), ["1", "2", "3"]);
+  ({ state } = step(state, { kind: "forgotten", rows: [news(1), news(2)] }));
   assert.equal([...state.unconfirmed.keys()], ["3"]);
 });
 
+test("step: a busy half minute is forgotten in statements of bounded size", () => {
+  const rows = Array.from({ length: 50_000 }, (_, n) => news(n + 1));
+  let { state } = step(openedLink(), { kind: "looked", page: page(rows), now: 0 });
+  ({ state } = step(state, { kind: "wrote", news: rows, end: 1 }));
+  const { effects } = step(state, tick({ acknowledged: 1, writable: false, now: KEPT_MS }));
+  const sizes = effects.flatMap((effect) => (effect.kind === "forget" ? [effect.rows.length] : []));
+  assert.equal(sizes, new Array(10).fill(2_000));
+});
+
 /** A behaviour on a lane that always has more. */
-function endless(more: { look?: () => Promise<NewsPage>; write?: () => boolean } = {}) {
+function endless(more: { look?: () => Promise<NewsPage>; write?: () => boolean; claims?: boolean[] } = {}) {
   let looks = 0;
-  let later = 0;
+  const later: Message[] = [];
   const behave = hostBehaviour({
     link: LINK,
     hostSystemId: HOST,
     now: () => 0,
-    claim: async () => {},
+    claim: async () => more.claims?.shift() ?? true,
     look: more.look ?? (async () => page(fullPage(1 + PAGE_ROWS * looks++))),
     forget: async () => {},
-    write: more.write ?? (() => true),
-    later: () => {
-      later += 1;
-    },
+    write: () => ({ end: 0, more: more.write?.() ?? true }),
+    later: (message) => later.push(message),
   });
-  return { behave, looks: () => looks, later: () => later };
+  return { behave, looks: () => looks, later };
 }
 
 test("a lane that never ends does not keep the turn to itself", async () => {
   const { behave, looks, later } = endless();
   await behave({ kind: "news", unclaimed: false });
   assert.ok(looks() > 1 && looks() < 100);
-  assert.is(later(), 1);
+  assert.equal(later, [{ kind: "drained" }]);
   const before = looks();
   await behave({ kind: "drained" });
   assert.ok(looks() > before);
@@ -142,6 +154,24 @@ test("a socket that takes no more stops the reading, until it has drained", asyn
   assert.is(looks(), 1);
   await behave({ kind: "drained" });
   assert.is(looks(), 2);
+});
+
+test("a claim that found more than it took is followed by another, behind other messages", async () => {
+  const { behave, later } = endless({ claims: [false, true], write: () => false });
+  await behave({ kind: "news", unclaimed: true });
+  assert.equal(later, [{ kind: "news", unclaimed: true }]);
+  await behave(later[0]!);
+  assert.is(later.length, 1);
+});
+
+test("rows that are never acknowledged stop the reading before they fill the memory", async () => {
+  let rows = 0;
+  const { behave } = endless({
+    look: async () => page(Array.from({ length: PAGE_ROWS * 100 }, () => news(++rows))),
+  });
+  await behave({ kind: "news", unclaimed: false });
+  for (let more = 0; more < 100; more += 1) await behave(tick());
+  assert.ok(rows >= UNCONFIRMED_MAX && rows < UNCONFIRMED_MAX + PAGE_ROWS * 100, String(rows));
 });
 
 test("a fault that is not the database's absence ends the link", async () => {

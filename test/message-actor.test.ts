@@ -101,6 +101,16 @@ const dues: [string, Partial<Row>, Partial<Change>][] = [
     { event: "EXPIRED", outcome: null, tell: null, due: "never" },
   ],
   [
+    "expiry of an alert that nobody has answered",
+    { expiresAt: NOW, status: "READ", userDeadline: NOW + 1 },
+    { event: "EXPIRED", outcome: "EXPIRED", tell: "FAILED", due: "never" },
+  ],
+  [
+    "expiry of an answered alert",
+    { expiresAt: NOW, status: "READ", userDeadline: NOW + 1, answer: "ACKNOWLEDGED" },
+    { event: "EXPIRED", outcome: null, tell: null, due: "never" },
+  ],
+  [
     "a reminder",
     { status: "DELIVERED", userDeadline: NOW + 1 },
     { event: "WAKE", wakes: true, tell: null, due: CLAIM_MS },

@@ -32,23 +32,25 @@ async function startLink(host: HostSystemId, more: { forgets?: boolean } = {}): 
   const told: Told[] = [];
   let open = true;
   const mailbox: Message[] = [];
+  let written = 0;
   const now = () => performance.now() * (KEPT_MS / 30);
   const behave = hostBehaviour({
     link: id,
     hostSystemId: host,
     now,
-    claim: async (link, of) => void (await claimNews(database, link, of, 500)),
+    claim: async (link, of) => (await claimNews(database, link, of, 500)).moved < 500,
     look: (link, from, limit) => readNews(database, link, from, limit),
     forget: (link, rows) => forgetNews(database, link, rows),
     write(news) {
       if (open) for (const { uniqueId, status } of news) told.push({ uniqueId, status });
-      return Math.random() < 0.9;
+      written += news.length;
+      return { end: written, more: Math.random() < 0.9 };
     },
-    later: () => mailbox.push({ kind: "drained" }),
+    later: (message) => mailbox.push(message),
   });
   const running = (async () => {
     while (open) {
-      mailbox.push({ kind: "tick", acknowledged: more.forgets ?? true, writable: true, now: now() });
+      mailbox.push({ kind: "tick", acknowledged: more.forgets === false ? 0 : written, writable: true, now: now() });
       for (let message = mailbox.shift(); message !== undefined && open; message = mailbox.shift())
         await behave(message);
       await sleep(1);

@@ -79,17 +79,66 @@ test("an accepted page is written with its history and what its host hears", asy
   assert.equal({ ...row }, { shard: shardOf(verdict.subscriberId), version: 2, open: true });
 });
 
-test("the same page again is known, and nothing is written twice", async () => {
+test("the same page again is known, and its host is told ACCEPTED and the present status in place of what waited for it", async () => {
   const { destination, deviceId } = await recipient();
   const page = pageFor(ward, lab, destination);
   await accept(page);
   await receipt(page.uniqueId, deviceId, "READ");
-  const [again] = await accept(page);
-  assert.equal(
-    { kind: again!.kind, status: (again as { status?: string }).status },
-    { kind: "repeated", status: "READ" },
-  );
-  assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED", "READ"]);
+  assert.equal(await accept(page), [{ kind: "repeated" }]);
+  assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "READ"]);
+  assert.equal(await history(page.uniqueId), ["ACCEPTED", "QUEUED", "READ"]);
+});
+
+test("a repeat tells FAILED with its reason while nothing came after it, and what came after it else", async () => {
+  const { destination, deviceId } = await recipient();
+  const page = pageFor(ward, lab, destination);
+  await accept(page);
+  const last = async () => {
+    assert.equal(await accept(page), [{ kind: "repeated" }]);
+    const [row] = await sql`select status, reason from premise_core.host_outbox where unique_id = ${page.uniqueId}
+      order by id desc limit 1`;
+    return { ...row };
+  };
+  const fails = { event: "FAILED", outcome: "FAILED", tell: "FAILED", detail: "too late" } as const;
+  await changeMessages(database, "node-a", [change(page.uniqueId, 2, fails)]);
+  assert.equal(await last(), { status: "FAILED", reason: "too late" });
+  await receipt(page.uniqueId, deviceId, "DELIVERED");
+  assert.equal(await last(), { status: "DELIVERED", reason: null });
+  const second = pageFor(ward, lab, destination);
+  await accept(second);
+  await receipt(second.uniqueId, deviceId, "DELIVERED");
+  await changeMessages(database, "node-a", [change(second.uniqueId, 3, fails)]);
+  await accept(second);
+  assert.equal((await statusesTold(second.uniqueId)).slice(-2), ["ACCEPTED", "FAILED"], "unanswered in time");
+});
+
+test("a repeat by another connection is answered there, and what waited for the first is told there too or not at all", async () => {
+  const host = await ward.host("two-connections");
+  const { destination, deviceId } = await recipient();
+  const [first, second] = [await link(host), await link(host)];
+  const page = pageFor(ward, host, destination, { linkId: first });
+  await accept(page, pageFor(ward, host, destination, { linkId: first }));
+  assert.equal(await accept({ ...page, linkId: second }), [{ kind: "repeated" }]);
+  await receipt(page.uniqueId, deviceId, "DELIVERED");
+  const told = async (lane: LinkId) =>
+    (await readNews(database, lane, start, 100)).news.flatMap((news) =>
+      news.uniqueId === page.uniqueId ? [news.status] : [],
+    );
+  assert.equal([await told(first), await told(second)], [[], ["ACCEPTED", "QUEUED", "DELIVERED"]]);
+  assert.is((await readNews(database, first, start, 100)).news.length, 2, "the other page stays where it was");
+});
+
+test("our own second try of a page, after an answer was lost, tells nothing twice", async () => {
+  const host = await ward.host("second-try");
+  const { destination } = await recipient();
+  const [first, second] = [await link(host), await link(host)];
+  const page = pageFor(ward, host, destination, { linkId: first });
+  await accept(page);
+  assert.equal(await accept({ ...page, retry: true }), [{ kind: "repeated" }]);
+  assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED"]);
+  await accept({ ...page, retry: true, linkId: second });
+  assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED"], "told by the second connection alone");
+  assert.is((await readNews(database, second, start, 100)).news.length, 2);
 });
 
 test("other content under an old trackingId is a new page, and is marked as such", async () => {
@@ -280,7 +329,7 @@ test("news waits in the lane of the link that brought the page, and goes to the 
   );
   await closeLinks(database, [first]);
   await receipt(page.uniqueId, deviceId, "DELIVERED");
-  assert.is(await claimNews(database, second, host, 100), true);
+  assert.equal(await claimNews(database, second, host, 100), { open: true, moved: 3 });
   assert.equal(
     (await readNews(database, second, start, 100)).news.map((news) => news.status),
     ["ACCEPTED", "QUEUED", "DELIVERED"],
@@ -290,9 +339,9 @@ test("news waits in the lane of the link that brought the page, and goes to the 
 test("a link that others have ended learns so when it next asks", async () => {
   const host = await ward.host("presumed-dead");
   const ended = await link(host);
-  assert.is(await claimNews(database, ended, host, 100), true);
+  assert.is((await claimNews(database, ended, host, 100)).open, true);
   await closeLinks(database, [ended]);
-  assert.is(await claimNews(database, ended, host, 100), false);
+  assert.is((await claimNews(database, ended, host, 100)).open, false);
 });
 
 test("news of a host that is away waits for it, and only its oldest link takes it", async () => {
@@ -303,7 +352,7 @@ test("news of a host that is away waits for it, and only its oldest link takes i
   const [first, second] = [await link(host), await link(host)];
   await claimNews(database, second, host, 100);
   assert.is((await readNews(database, second, start, 100)).news.length, 0);
-  assert.is(await claimNews(database, first, host, 100), true);
+  assert.equal(await claimNews(database, first, host, 100), { open: true, moved: 2 });
   const { news } = await readNews(database, first, start, 100);
   assert.equal(
     { ...news[0], id: "", written: "", at: 0 },

@@ -66,12 +66,14 @@ test("a leaf is started once, found by its id, and takes messages until it is en
   assert.is(leaves.room(), 99);
   address.tell("one");
   await eventually("it is taken", () => seen.length === 1);
-  leaves.end("a");
+  leaves.end("a", address);
   assert.is(address.tell("two"), "gone");
   assert.is(leaves.get("a"), undefined);
   assert.equal([leaves.room(), system.actors()], [100, 0]);
-  leaves.end("a");
-  assert.ok(leaves.start("a", 200 as Shard, quiet), "and may come back at once");
+  const next = leaves.start("a", 200 as Shard, quiet);
+  assert.ok(next, "and may come back at once");
+  leaves.end("a", address);
+  assert.is(leaves.get("a"), next, "the one before it does not end it");
 });
 
 test("a behaviour knows its own address", async () => {
@@ -90,7 +92,7 @@ test("there is no room beyond the limit, and a leaf that ends makes some", () =>
   for (const id of ["a", "b", "c"]) assert.ok(leaves.start(id, shard, quiet));
   assert.is(leaves.room(), 0);
   assert.is(leaves.start("d", shard, quiet), null);
-  leaves.end("b");
+  leaves.end("b", leaves.get("b")!);
   assert.ok(leaves.start("d", shard, quiet));
 });
 
@@ -124,7 +126,7 @@ test("one id's failures are no other's, and a leaf that ends well is forgiven", 
   assert.ok(place.leaves.start("b", shard, quiet), "another starts at once");
   place.clock.now += 1_000;
   assert.ok(place.leaves.start("a", shard, quiet));
-  place.leaves.end("a");
+  place.leaves.end("a", place.leaves.get("a")!);
   await fail(place, "a");
   place.clock.now += 1_000;
   assert.ok(place.leaves.start("a", shard, quiet), "its pause is the first again");
@@ -205,7 +207,8 @@ test("whatever is started, ended, reaped and fails: room, residents and actors a
       for (const { what, id, ms } of all) {
         const name = `id-${id}`;
         if (what === "start") leaves.start(name, (id * 30) as Shard, quiet);
-        if (what === "end") leaves.end(name);
+        const address = leaves.get(name);
+        if (what === "end" && address !== undefined) leaves.end(name, address);
         if (what === "tell") leaves.get(name)?.tell("hello");
         if (what === "reap") leaves.reap();
         if (what === "wait") clock.now += ms;

@@ -8,6 +8,7 @@ import type { BootId, Clock, HostSystemId, LinkId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Database } from "../../persistence/database.ts";
 import { claimNews, closeLinks, forgetNews, type News, openLink, readNews } from "../../persistence/outbox.ts";
+import type { Wrote } from "./outlet.ts";
 
 export type LinkPorts = {
   readonly database: Database;
@@ -31,8 +32,8 @@ export type Link = {
   readonly hostSystemId: HostSystemId;
   /** What is written drains: the actor goes on. */
   drained(): void;
-  /** Once a second. `acknowledged`: the peer's kernel has taken everything that had been written. `now`: monotonic ms. */
-  tick(acknowledged: boolean, now: number): void;
+  /** Once a second. `acknowledged`: bytes of this connection that the peer's kernel has. `now`: monotonic ms. */
+  tick(acknowledged: number, now: number): void;
   /** Frees what the peer is not known to have for the next link. */
   close(): Promise<void>;
 };
@@ -43,7 +44,7 @@ const CLAIM_ROWS = 500;
 export async function makeLink(
   hostSystemId: HostSystemId,
   socket: Socket,
-  write: (news: readonly News[]) => boolean,
+  write: (news: readonly News[]) => Wrote,
   ports: LinkPorts,
 ): Promise<Link> {
   const { database, bus, clock, log } = ports;
@@ -61,12 +62,14 @@ export async function makeLink(
     hostSystemId,
     now: clock.monotonic,
     claim: async (link, host) => {
-      if (!(await claimNews(database, link, host, CLAIM_ROWS))) throw new LinkEnded();
+      const claim = await claimNews(database, link, host, CLAIM_ROWS);
+      if (!claim.open) throw new LinkEnded();
+      return claim.moved < CLAIM_ROWS;
     },
     look: (link, from, limit) => readNews(database, link, from, limit),
     forget: (link, rows) => forgetNews(database, link, rows),
     write,
-    later: () => actor.tell({ kind: "drained" }),
+    later: (message) => actor.tell(message),
   };
   const actor: Address<Message> = ports.system.spawn<Message>(
     ports.parent,

@@ -31,6 +31,7 @@ export function pageToAccept(
       tenantId: host.tenantId,
       siteId: host.siteId,
       linkId,
+      retry: false,
       origin: message.origin,
       trackingId: message.trackingId,
       systemId: message.systemId,

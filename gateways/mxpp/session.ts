@@ -29,7 +29,7 @@ import { type AddressTest, admit, knownFrom, type PeerFacts } from "./identity.t
 import { makeIntake } from "./intake.ts";
 import { type Link, type LinkPorts, makeLink } from "./link.ts";
 import type { NewMessage } from "./new-message.ts";
-import { renderNotification } from "./notification.ts";
+import { makeOutlet, type Wrote } from "./outlet.ts";
 import { pageToAccept } from "./page.ts";
 import { watchPeer } from "./watch.ts";
 
@@ -82,6 +82,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   let ending = false;
   let gone = false;
 
+  const outlet = makeOutlet(socket, { host: () => host, meter });
   socket.setNoDelay(true);
   // Linux: the first probe after 15 s of silence, then one a second, ten in all.
   socket.setKeepAlive(true, 15_000);
@@ -129,6 +130,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       else if (begun !== null && now - begun > DOCUMENT_STALL_MS && !ending) fault("stalled");
       if (link === null && !ending) void greet();
     },
+    written: outlet.handed,
     seen: (acknowledged, now) => linked?.tick(acknowledged, now),
     vanished() {
       log.warn({ peer: peer.address, host: host?.name ?? null }, "host system vanished; its connection is ended");
@@ -214,7 +216,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       case "refused": {
         const admission = whose(await ports.hosts(false).catch(() => []), document.origin);
         if (admission.kind === "host") host ??= admission.host;
-        for (const refusal of [document, ...document.others]) await refuse(refusal, document.reason, "document");
+        for (const refusal of [document, ...document.others]) refuse(refusal, document.reason, "document");
         return;
       }
       case "unanswerable":
@@ -240,13 +242,13 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     if (made.kind === "refused") return refuse(message, made.reason, "priority");
     const { uniqueId } = made.page;
     if (untold.size < UNTOLD_MAX) untold.add(uniqueId);
-    let unsure = false;
+    let retry = false;
     let verdict: Verdict;
     try {
       verdict = await untilUp(
-        () => ports.paging.accept(made.page),
+        () => ports.paging.accept({ ...made.page, retry }),
         (error) => {
-          if (error instanceof DatabaseDown && error.unknown) unsure = true;
+          if (error instanceof DatabaseDown && error.unknown) retry = true;
         },
       );
     } catch (error) {
@@ -255,12 +257,10 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       return refuse(message, "the page holds what cannot be stored", "document");
     }
     meter.count("pages", { host: sender.name, verdict: verdict.kind });
-    // Written by our own first try, whose answer was lost: the outbox tells of it.
-    if (verdict.kind === "accepted" || (unsure && verdict.kind === "repeated" && verdict.linkId === linkId)) return;
+    // What was accepted, now or before, the outbox tells of.
+    if (verdict.kind !== "refused") return;
     untold.delete(uniqueId);
-    if (verdict.kind === "refused") return refuse(message, verdict.reason, verdict.reason);
-    answer(message, "ACCEPTED", null);
-    answer(message, verdict.status, verdict.reason);
+    refuse(message, verdict.reason, verdict.reason);
   }
 
   /** Tries again while the database is away or full, for as long as the connection lasts. */
@@ -278,37 +278,18 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     }
   }
 
-  async function refuse(to: Correlation, reason: string, kind: string): Promise<void> {
+  function refuse(to: Correlation, reason: string, kind: string): void {
     if (kind === "origin") strange += 1;
     meter.count("refusals", { host: host?.name ?? "", reason: kind });
     note({ reason }, "page refused");
     ports.refused({ host, origin: to.origin, trackingId: to.trackingId, destination: to.destination, reason });
-    answer(to, "FAILED", reason);
-  }
-
-  function answer(to: Correlation, status: News["status"], reason: string | null): void {
-    write([{ ...to, source: to.destination, at: ports.clock.wall(), status, reason }]);
+    outlet.write([{ ...to, source: to.destination, at: ports.clock.wall(), status: "FAILED", reason }]);
     if (socket.writableLength >= ANSWERS_MAX_BYTES) hold();
   }
 
-  function write(
-    news: readonly Pick<News, "origin" | "source" | "trackingId" | "systemId" | "at" | "status" | "reason">[],
-  ): boolean {
-    if (!socket.writable) return false;
-    socket.cork();
-    for (const item of news) {
-      socket.write(
-        renderNotification({ ...item, reason: host?.strict === true ? null : item.reason }, host?.encoding ?? "utf-8"),
-      );
-      meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
-    }
-    process.nextTick(() => socket.uncork());
-    return !socket.writableNeedDrain;
-  }
-
-  function tell(news: readonly News[]): boolean {
+  function tell(news: readonly News[]): Wrote {
     for (const { uniqueId } of news) untold.delete(uniqueId);
-    return write(news);
+    return outlet.write(news);
   }
 
   /** The link of this connection, made at the first need of it. */

@@ -18,8 +18,10 @@ export function watchPeer(
   on: {
     /** Each second. `now`: monotonic ms. */
     readonly second: (now: number) => void;
-    /** To a peer that was written to. `acknowledged`: its kernel has taken everything that had been written. */
-    readonly seen: (acknowledged: boolean, now: number) => void;
+    /** How many bytes our kernel has taken so far. */
+    readonly written: () => number;
+    /** `acknowledged`: how many of those the peer's kernel has, at least. */
+    readonly seen: (acknowledged: number, now: number) => void;
     readonly vanished: () => void;
   },
 ): Watch {
@@ -31,14 +33,15 @@ export function watchPeer(
   async function look(): Promise<void> {
     on.second(clock.monotonic());
     // Where nothing is written keep-alive is enough, and balancers' probes come by the thousand.
-    if (socket.bytesWritten === 0) return on.seen(true, clock.monotonic());
-    const written = socket.writableLength === 0;
+    if (socket.bytesWritten === 0) return on.seen(0, clock.monotonic());
+    // Under TLS the kernel's bytes are more than ours, never fewer.
+    const written = on.written();
     const peer = await peers.look(socket);
     if (stopped) return;
     const now = clock.monotonic();
     silentSince = peer?.silent === true ? (silentSince ?? now) : null;
     if (silentSince !== null && now - silentSince >= SILENT_MS) on.vanished();
-    else on.seen(written && peer?.unacknowledged === 0, now);
+    else on.seen(written - (peer?.unacknowledged ?? (peers.sees ? written : 0)), now);
   }
 
   const timer = setInterval(() => {

@@ -71,7 +71,8 @@ export function openHistory(): History {
         if (page.shown.length > 0 && !accepted(page)) faults.push(`${page.trackingId} was shown and never ACCEPTED`);
         const failed = page.heard.find(({ status }) => status === "FAILED");
         if (failed !== undefined) faults.push(`${page.trackingId} FAILED: ${failed.reason}`);
-        if (accepted(page) && !page.heard.some(({ status }) => status === "QUEUED"))
+        // The answer to a repeat takes the place of what was not told before it.
+        if (accepted(page) && page.sentOn.length === 1 && !page.heard.some(({ status }) => status === "QUEUED"))
           faults.push(`${page.trackingId} was never told QUEUED`);
         faults.push(...disordersOf(page));
       }
@@ -93,12 +94,27 @@ function disordersOf(page: PageHistory): string[] {
   for (const { connection, status } of page.heard)
     connections.set(connection, [...(connections.get(connection) ?? []), status]);
   for (const [connection, statuses] of connections) {
-    // A page sent again may have been accepted before: then ACCEPTED and its present status are said besides.
-    if (page.sentOn.length > 1 && page.sentOn.includes(connection)) continue;
-    const ranks = statuses.map((status) => LADDER.indexOf(status));
-    if (ranks.some((rank, at) => at > 0 && rank <= ranks[at - 1]!)) {
+    if (!rises(statuses, page.sentOn.length - 1))
       faults.push(`${page.trackingId} on connection ${connection} was told ${statuses.join(", ")}`);
-    }
   }
   return faults;
+}
+
+/** Every rung once and in order, but for ACCEPTED and the rung it stands on, said again to as many repeats as were sent. */
+function rises(statuses: readonly StatusText[], repeats: number): boolean {
+  let top = -1;
+  let answers = 0;
+  let answering = false;
+  for (const status of statuses) {
+    const rank = LADDER.indexOf(status);
+    if (rank === 0 && top >= 0) {
+      answers += 1;
+      answering = true;
+    } else if (rank < top || (rank === top && !answering)) return false;
+    else {
+      top = rank;
+      answering = false;
+    }
+  }
+  return answers <= repeats;
 }

@@ -89,6 +89,7 @@ export function pageFor(
     tenantId: TENANT,
     siteId: ward.siteId,
     linkId: null as LinkId | null,
+    retry: false,
     origin: "lab",
     trackingId,
     systemId: "lab",

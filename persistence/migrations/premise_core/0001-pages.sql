@@ -82,6 +82,7 @@ create table premise_core.messages (
   answer text check (answer in ('ACKNOWLEDGED', 'IGNORED')),
   outcome text check (outcome in ('FAILED', 'EXPIRED', 'RECALLED')),
   outcome_reason text,
+  told text not null,                                    -- the last word its host was told of it, or is about to be
   shard smallint not null check (shard between 0 and 255),
   due_at timestamptz,                                    -- when something is to happen next; null: nothing is
   wakeups smallint not null,                             -- wake-ups claimed so far
@@ -92,7 +93,8 @@ create table premise_core.messages (
   subscriber_id uuid not null,
   device_id uuid,                                        -- the one device it is for, where the host named it
   host_system_id uuid not null,
-  link_id uuid,                                          -- the connection that brought it
+  link_id uuid,                                          -- the connection that brought it, the last time
+  repeats integer not null default 0,                    -- how often its host brought it again
   origin text not null,
   tracking_id text not null,
   system_id text not null,

@@ -1,0 +1,44 @@
+/** What leaves by one connection: notifications as the host system wants them, and how many of their bytes have left. */
+import type { Socket } from "node:net";
+import type { Meter } from "../../meter.ts";
+import type { HostSystem } from "../../persistence/host-systems.ts";
+import { type Notification, renderNotification } from "./notification.ts";
+
+export type Outlet = {
+  /** Writes all of them together, in order. */
+  write(news: readonly Notification[]): Wrote;
+  /** Of the bytes given to `write`, how many the kernel has taken from us. */
+  handed(): number;
+};
+
+/** `end`: where these bytes end, counted from the connection's first; `more`: the socket takes more at once. */
+export type Wrote = { readonly end: number; readonly more: boolean };
+
+export function makeOutlet(
+  socket: Socket,
+  ports: { readonly host: () => HostSystem | null; readonly meter: Meter },
+): Outlet {
+  let given = 0;
+  let handed = 0;
+
+  return {
+    write(news) {
+      // What is not written is never acknowledged.
+      if (!socket.writable) return { end: Number.POSITIVE_INFINITY, more: false };
+      const host = ports.host();
+      const bytes = news.map((item) => {
+        ports.meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
+        const reason = host?.strict === true ? null : item.reason;
+        return renderNotification({ ...item, reason }, host?.encoding ?? "utf-8");
+      });
+      const chunk = bytes.length === 1 ? bytes[0]! : Buffer.concat(bytes);
+      const end = given + chunk.length;
+      given = end;
+      const more = socket.write(chunk, (error) => {
+        if (error == null) handed = end;
+      });
+      return { end, more };
+    },
+    handed: () => handed,
+  };
+}

@@ -1,0 +1,57 @@
+/** Answering a page that is there already: its host is told ACCEPTED and where it stands, in place of what still waits to be told. */
+import type { LinkId, UniqueId } from "../domain.ts";
+import type { Database } from "./database.ts";
+
+export type Repeat = { readonly uniqueId: UniqueId; readonly linkId: LinkId | null };
+
+/** A page that keeps changing is answered with whatever waits for it, after so many tries. */
+const TRIES = 5;
+
+/**
+ * The answer goes, like all later news of the page, by the connection that brought it last. What was waiting goes: it
+ * would come late behind this. No two may share a uniqueId.
+ */
+export async function answerRepeats(database: Database, repeats: readonly Repeat[]): Promise<void> {
+  let left = repeats;
+  for (let tries = 1; left.length > 0 && tries <= TRIES; tries += 1) {
+    const answered = await answerOnce(database, left);
+    left = left.filter(({ uniqueId }) => !answered.has(uniqueId));
+  }
+}
+
+/** One statement; leaves out pages that somebody changed while it ran, whose new status it cannot take out of the outbox. */
+async function answerOnce(database: Database, repeats: readonly Repeat[]): Promise<ReadonlySet<UniqueId>> {
+  const rows = await database.run<{ unique_id: UniqueId }>(
+    (sql) => sql`
+    with input as (
+      select * from unnest(${repeats.map((r) => r.uniqueId)}::uuid[], ${repeats.map((r) => r.linkId)}::uuid[]) as repeat (unique_id, link_id)
+    ), page as (
+      select message.unique_id, message.host_system_id, coalesce(input.link_id, message.link_id) as link_id, message.told,
+        case when message.told = 'FAILED' then message.outcome_reason end as reason
+      from input
+      join premise_core.messages as message using (unique_id)
+      join premise_core.messages as seen on seen.unique_id = message.unique_id and seen.version = message.version
+        and seen.repeats = message.repeats
+      order by message.unique_id
+      for update of message
+    ), counted as (
+      update premise_core.messages as message set link_id = page.link_id, repeats = message.repeats + 1
+      from page where message.unique_id = page.unique_id
+    ), overtaken as (
+      delete from premise_core.host_outbox as row using page
+      where row.unique_id = page.unique_id and row.lane = any (array(
+        select host_system_id from page
+        union
+        select id from premise_core.host_links where host_system_id in (select host_system_id from page)))
+    ), told as (
+      insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
+      select coalesce(link.id, page.host_system_id), page.host_system_id, page.unique_id, step.status, clock_timestamp(), step.reason
+      from page
+      left join premise_core.host_links as link on link.id = page.link_id and link.closed_at is null
+      cross join lateral (values (1, 'ACCEPTED', null), (2, page.told, page.reason)) as step (seq, status, reason)
+      order by page.unique_id, step.seq
+    )
+    select unique_id from page`,
+  );
+  return new Set(rows.map((row) => row.unique_id));
+}
