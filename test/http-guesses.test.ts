@@ -5,6 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
+import { textOf } from "./helpers/host.ts";
 
 const hospital = await openHospital();
 const { node } = hospital;
@@ -39,7 +40,7 @@ async function ask(
 async function pageFor(phone: typeof victim): Promise<{ trackingId: string; uniqueId: string }> {
   const trackingId = await host.sends({ destination: phone.person.destination });
   await host.awaits(trackingId, "ENROUTE");
-  const page = (await phone.fetches()).find(({ Text }) => Text === `Page ${trackingId}`);
+  const page = (await phone.fetches()).find(({ Text }) => Text === textOf(trackingId));
   return { trackingId, uniqueId: page!.UniqueId };
 }
 
@@ -79,7 +80,7 @@ test("a page given to one device of a person is not had by the other", async () 
   const trackingId = await host.sends({ destination: victim.person.destination, deviceId: theirs.vendorId });
   await host.awaits(trackingId, "ENROUTE");
   assert.equal(await other.fetches(), []);
-  const page = (await victim.fetches()).find(({ Text }) => Text === `Page ${trackingId}`);
+  const page = (await victim.fetches()).find(({ Text }) => Text === textOf(trackingId));
   await other.reports(page!.UniqueId, "ACKNOWLEDGED");
   assert.equal(host.statuses(trackingId), ["ACCEPTED", "QUEUED", "ENROUTE"]);
   await other.unregisters();

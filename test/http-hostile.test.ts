@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openHospital } from "./helpers/hospital.ts";
+import { textOf } from "./helpers/host.ts";
 import { raw } from "./helpers/http.ts";
 import { metric } from "./helpers/process-facts.ts";
 
@@ -47,7 +48,7 @@ function isRefusal(path: string, { status, text }: Answer, ...statuses: number[]
 async function serves(): Promise<void> {
   const trackingId = await host.sends({ destination: phone.person.destination });
   await host.awaits(trackingId, "ENROUTE");
-  const page = (await phone.fetches()).find(({ Text }) => Text === `Page ${trackingId}`);
+  const page = (await phone.fetches()).find(({ Text }) => Text === textOf(trackingId));
   await phone.confirms([page!.UniqueId]);
   await host.awaits(trackingId, "DELIVERED");
 }

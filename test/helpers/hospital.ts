@@ -6,6 +6,7 @@ import { openTestDatabase } from "./database.ts";
 import { connectHost, type Host } from "./host.ts";
 import { type NodeProcess, startNode } from "./node.ts";
 import { type Phone, registerPhone } from "./phone.ts";
+import { NAME_MARK } from "./secrets.ts";
 
 export type Person = { readonly destination: string; readonly id: string; readonly registrationCode: string };
 export type Answer = { readonly status: number; readonly body: Record<string, never> & Record<string, unknown> };
@@ -78,7 +79,7 @@ export async function openHospital(
 
   async function person(): Promise<Person> {
     const destination = `555${String(randomInt(1e8)).padStart(8, "0")}`;
-    const made = await operator("POST", "/subscribers", { siteId, name: "Someone", destination });
+    const made = await operator("POST", "/subscribers", { siteId, name: `Someone ${NAME_MARK}`, destination });
     assert.equal(made.status, 201, JSON.stringify(made.body));
     return { destination, id: String(made.body.id), registrationCode: String(made.body.registrationCode) };
   }

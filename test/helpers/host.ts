@@ -4,6 +4,7 @@ import { encodePage, freshTrackingId, type HostEncoding, type HostTls, openHostL
 import type { StatusText } from "../../domain.ts";
 import type { Draft, NewMessage } from "../../gateways/mxpp/new-message.ts";
 import type { Notification } from "../../gateways/mxpp/notification.ts";
+import { TEXT_MARK } from "./secrets.ts";
 
 export type Host = {
   readonly name: string;
@@ -33,6 +34,9 @@ export type Host = {
 };
 
 const WITHIN_MS = 5_000;
+
+/** What a page says unless the test says it. */
+export const textOf = (trackingId: string) => `${TEXT_MARK} ${trackingId}`;
 
 /** Rejects when the connection is refused. */
 export async function connectHost(options: {
@@ -95,7 +99,7 @@ export async function connectHost(options: {
       const trackingId = page.trackingId ?? freshTrackingId();
       const draft = {
         origin: name,
-        text: `Page ${trackingId}`,
+        text: textOf(trackingId),
         priority: "medium",
         sentAt: Date.now(),
         ...page,

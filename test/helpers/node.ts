@@ -1,13 +1,14 @@
 /** A Tocsin node as a process of its own, started the way an operator does, with settings in its environment. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Run } from "../../cli/server.ts";
 import { eventually } from "./eventually.ts";
+import { leaks, marked, NAME_MARK, TEXT_MARK } from "./secrets.ts";
 
 export type NodeProcess = {
   readonly name: string;
@@ -15,7 +16,7 @@ export type NodeProcess = {
   readonly adminKey: string;
   /** What it wrote to run.json; of the latest start. */
   run(): Run;
-  /** Everything it has logged and printed, over all starts. */
+  /** Everything it has logged and printed, and its arguments, over all starts. */
   said(): string;
   pid(): number;
   /** As if its machine lost power. */
@@ -27,6 +28,7 @@ export type NodeProcess = {
   thaws(): void;
   /** Resolves with the exit code when the process ends. */
   ended(): Promise<number | null>;
+  /** @throws Error when what it printed holds a text, a name or a secret. */
   close(): Promise<void>;
 };
 
@@ -58,10 +60,12 @@ export async function startNode(settings: Readonly<Record<string, string>> = {})
         TOCSIN_EMULATOR_PORT: "0",
         TOCSIN_ADMIN_KEY: adminKey,
         TOCSIN_SEED: "none",
+        TOCSIN_LOG_LEVEL: "debug",
         ...settings,
       },
     });
     child = started;
+    said += readFileSync(`/proc/${started.pid}/cmdline`, "latin1");
     let over = false;
     ended = new Promise((resolve) => {
       started.on("exit", (code) => {
@@ -114,6 +118,13 @@ export async function startNode(settings: Readonly<Record<string, string>> = {})
     async close() {
       await end("SIGTERM");
       rmSync(dataDir, { recursive: true, force: true });
+      const secrets = [
+        marked("a page's text", TEXT_MARK),
+        marked("a person's name", NAME_MARK),
+        { what: "the key of the admin API", value: adminKey },
+      ];
+      const found = leaks([{ place: "what it printed, or its arguments", bytes: Buffer.from(said) }], secrets);
+      if (found.length > 0) throw new Error(`node ${name}: ${found.join("; ")}`);
     },
   };
 }

@@ -15,6 +15,7 @@ import { eventually } from "./eventually.ts";
 import { type History, openHistory } from "./history.ts";
 import { type Hospital, openHospital } from "./hospital.ts";
 import type { Random } from "./random.ts";
+import { TEXT_MARK } from "./secrets.ts";
 
 export type Ordeal = {
   readonly hospital: Hospital;
@@ -121,7 +122,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
           pages += 1;
           const phone = random.between(0, phones.length - 1);
           const trackingId = `${name}-${pages}`;
-          const text = `Page ${trackingId} to phone ${phone}`;
+          const text = `${TEXT_MARK} ${trackingId} to phone ${phone}`;
           const bytes = encodePage({
             origin: name,
             trackingId,

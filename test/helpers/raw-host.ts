@@ -10,6 +10,7 @@ import { makeFramer } from "../../gateways/mxpp/framing.ts";
 import type { Draft } from "../../gateways/mxpp/new-message.ts";
 import { type Notification, readNotification } from "../../gateways/mxpp/notification.ts";
 import { eventually } from "./eventually.ts";
+import { textOf } from "./host.ts";
 
 export type RawHost = {
   readonly socket: Socket;
@@ -68,7 +69,7 @@ export async function openRawHost(options: {
     gone,
     sends(page) {
       const trackingId = page.trackingId ?? freshTrackingId();
-      const draft = { origin: name, text: `Page ${trackingId}`, priority: "medium", sentAt: Date.now() };
+      const draft = { origin: name, text: textOf(trackingId), priority: "medium", sentAt: Date.now() };
       socket.write(encodePage({ ...draft, ...page, trackingId }));
       return trackingId;
     },

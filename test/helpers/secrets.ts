@@ -35,6 +35,10 @@ export function leaks(captures: readonly Capture[], secrets: readonly Secret[]):
   });
 }
 
+/** Stands in every text and name that the helpers make up, so that each test's node can be searched for them. */
+export const TEXT_MARK = "qzpatienttext";
+export const NAME_MARK = "qzpersonname";
+
 const SHORTEST = 8;
 
 type Spelling = { readonly how: string; readonly text: string; readonly anyCase: boolean };
