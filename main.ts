@@ -18,7 +18,6 @@ import { openCertificates } from "./gateways/certificates.ts";
 import { clientRoutes } from "./gateways/client/routes.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
 import { openEmulator } from "./gateways/emulator/emulator.ts";
-import { openFailures } from "./gateways/failures.ts";
 import { ownGauges, storedGauges } from "./gateways/gauges.ts";
 import { healthRoutes } from "./gateways/health.ts";
 import { openHttp } from "./gateways/http.ts";
@@ -34,7 +33,6 @@ import { openStores } from "./persistence/stores.ts";
 import { announce, removeRunFile, version, writeRunFile } from "./welcome.ts";
 
 const LISTENERS_DEADLINE_MS = 3_000;
-const FAILURES_PER_MINUTE = 30;
 
 async function open(config: Config, log: Log): Promise<() => Promise<void>> {
   const node = config.node.name;
@@ -78,7 +76,6 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       { ...tools, database: premise, system, branch, membership, bus, hosted },
     );
     const peers = openPeers();
-    const failures = openFailures({ perMinute: FAILURES_PER_MINUTE }, { clock });
     const certificates = config.tls === null ? null : opened(openCertificates(config.tls, { log, clock }));
     const { embedded } = stores;
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
@@ -98,9 +95,9 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
         clientRoutes(
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },
-          { ...tools, premise, meta, paging, peers, failures },
+          { ...tools, premise, meta, paging, peers },
         ),
-        adminRoutes({ premise, meta, meter, cluster, deviceRemoved: () => {} }),
+        adminRoutes({ premise, meta, meter, clock, cluster, deviceRemoved: () => {} }),
       ]),
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };

@@ -117,13 +117,16 @@ function isOwnFault(fault: ValidationFault): boolean {
   return fault.keyword !== "additionalProperties";
 }
 
-/** A missing field stands in the parameters of its parent's fault; the schema of an unknown one is `false`. */
+/**
+ * A missing field stands in the parameters of its parent's fault; the schema of an unknown one is `false`. Only names that
+ * the schema itself has are said, and places in a list: anything else is somebody's text.
+ */
 function faultOf(context: string, fault: ValidationFault): FieldFault {
+  const ours = new Set(fault.schemaPath.split("/"));
   const path = (fault.instancePath ?? "").split("/").slice(1);
+  const known = path.filter((name) => ours.has(name) || /^\d{1,3}$/.test(name));
   const missing = fault.params.requiredProperties;
-  if (Array.isArray(missing)) path.push(String(missing[0]));
-  // A name that is none of ours is said only where it looks like one, so that nobody's text is.
-  const field = [context, ...path.map((name) => (/^[\w-]{1,64}$/.test(name) ? name : "?"))].join(".");
-  if (fault.keyword === "boolean") return { field, fault: "is unknown here" };
+  const field = [context, ...known, ...(Array.isArray(missing) ? [String(missing[0])] : [])].join(".");
+  if (fault.keyword === "boolean") return { field, fault: "has a field that is unknown here" };
   return { field, fault: Array.isArray(missing) ? "is missing" : (fault.message ?? "is invalid") };
 }

@@ -2,7 +2,7 @@
  * Devices: registering, proving who calls, changing and losing an address. A registration is written to `meta` first and
  * to `premise_core` by the same id after; a phone that heard nothing registers again and both halves meet.
  */
-import { createHash } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import type { DeviceId, GatewayType, SiteId, SubscriberId, TenantId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
@@ -104,6 +104,7 @@ export async function register(premise: Database, meta: Database, registration: 
 
 type DeviceRow = {
   id: DeviceId;
+  token_hash: Buffer;
   subscriber_id: SubscriberId;
   tenant_id: TenantId;
   site_id: SiteId;
@@ -113,7 +114,6 @@ type DeviceRow = {
 
 /** The device this token belongs to, noted as seen (to the minute); null when there is none. */
 export async function authenticate(premise: Database, token: string): Promise<Device | null> {
-  // The index compares digests, not tokens: how long it takes says nothing about how much of a guess was right.
   const hash = hashSecret(token);
   const [row] = await premise.run<DeviceRow>(
     (sql) => sql`
@@ -121,10 +121,11 @@ export async function authenticate(premise: Database, token: string): Promise<De
       update premise_core.devices set last_seen_at = now()
       where token_hash = ${hash} and state = 'ACTIVE' and (last_seen_at is null or last_seen_at < now() - interval '1 minute')
     )
-    select id, subscriber_id, tenant_id, site_id, confirms, gateway_type
+    select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type
     from premise_core.devices where token_hash = ${hash} and state = 'ACTIVE'`,
   );
-  if (row === undefined) return null;
+  // The index has compared digests, which say nothing of how near a guess was; this holds should the lookup ever change.
+  if (row === undefined || !timingSafeEqual(row.token_hash, hash)) return null;
   return {
     id: row.id,
     subscriberId: row.subscriber_id,

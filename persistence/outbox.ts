@@ -9,7 +9,7 @@
 import type { BootId, HostSystemId, LinkId, StatusText, UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
-/** One status as the host is to hear it (messageNotification). `at` in ms since 1970. */
+/** One status as the host is to hear it (messageNotification). `at`, in ms since 1970: when it came about, by its author. */
 export type News = {
   readonly id: string;
   readonly written: string;
@@ -144,7 +144,7 @@ export async function readNews(
     select here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, news.*
     from (select pg_current_snapshot() as snapshot) as here
     left join lateral (
-      select row.id, row.written::text as written, row.unique_id, row.status, row.at, row.reason,
+      select row.id, row.written::text as written, row.unique_id, row.status, coalesce(row.said_at, row.at) as at, row.reason,
         message.origin, message.destination, message.tracking_id, message.system_id
       from premise_core.host_outbox as row
       join premise_core.messages as message on message.unique_id = row.unique_id

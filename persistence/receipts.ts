@@ -1,6 +1,11 @@
 /**
  * What a phone says of a page: DELIVERED, READ, ACKNOWLEDGED, IGNORED. Any node may record it; the row's own status is
  * what each receipt is compared with, under the row's lock, so the first wins and a repeat changes nothing.
+ *
+ * A receipt has two times. `at` is ours, when it was written: deadlines, order and alarms go by it alone. `said_at` is its
+ * author's, when the phone says it happened, which may be long before where the phone had no network: it stands in the history
+ * beside ours, and is what the host is told (status/dateTime). Phones' clocks are wrong at times, so what is said is held
+ * between the page's acceptance and now, both by the database's clock.
  */
 import { type DeviceId, type HostSystemId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
@@ -10,6 +15,8 @@ export type ReceiptEntry = {
   readonly uniqueId: UniqueId;
   readonly deviceId: DeviceId;
   readonly receipt: Receipt;
+  /** When it happened by the phone's own clock, in ms since 1970, where it says so. */
+  readonly saidAt?: number;
 };
 
 export type ReceiptResult =
@@ -38,6 +45,11 @@ type Row = {
   age: number;
 };
 
+/** Years before 1970 and after 9999 are all the same here, and not all of them are Postgres'. */
+function sane(ms: number): number {
+  return Math.min(Math.max(ms, 0), Date.UTC(9999, 0));
+}
+
 /** Answers in the order of `entries`. One entry a message: two receipts of one message go in two calls. */
 export async function recordReceipts(
   database: Database,
@@ -48,10 +60,13 @@ export async function recordReceipts(
     (sql) => sql`
     with input as (
       select * from unnest(
-        ${entries.map((e) => e.uniqueId)}::uuid[], ${entries.map((e) => e.deviceId)}::uuid[], ${entries.map((e) => e.receipt)}::text[]
-      ) as receipt (unique_id, device_id, receipt)
+        ${entries.map((e) => e.uniqueId)}::uuid[], ${entries.map((e) => e.deviceId)}::uuid[], ${entries.map((e) => e.receipt)}::text[],
+        ${entries.map((e) => (e.saidAt === undefined ? null : sane(e.saidAt) / 1_000))}::double precision[]
+      ) as receipt (unique_id, device_id, receipt, said_at)
     ), before as (
       select message.*, input.device_id as by_device, input.receipt,
+        case when input.said_at is not null
+          then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
         case
           when input.receipt in ('ACKNOWLEDGED', 'IGNORED') then message.answer is null
@@ -87,16 +102,16 @@ export async function recordReceipts(
         end
       from before
       where message.unique_id = before.unique_id and (before.tells or before.fetches)
-      returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.by_device
+      returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.by_device, before.said_at
     ), history as (
-      insert into premise_core.message_history (unique_id, seq, event, at, node, detail)
-      select unique_id, version, case when tells then receipt else 'FETCHED' end, clock_timestamp(), ${node}, by_device::text from changed
+      insert into premise_core.message_history (unique_id, seq, event, at, said_at, node, detail)
+      select unique_id, version, case when tells then receipt else 'FETCHED' end, clock_timestamp(), said_at, ${node}, by_device::text from changed
     ), lanes as (
       select changed.*, coalesce(link.id, changed.host_system_id) as lane
       from changed left join premise_core.host_links as link on link.id = changed.link_id and link.closed_at is null
     ), told as (
-      insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at)
-      select lane, host_system_id, unique_id, receipt, clock_timestamp() from lanes where tells
+      insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
+      select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
     )
     select before.unique_id, coalesce(lanes.tells, false) as told, before.host_system_id, lanes.lane, before.priority,
       extract(epoch from clock_timestamp() - before.accepted_at)::double precision as age

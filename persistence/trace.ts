@@ -161,7 +161,9 @@ async function readPage(premise: Database, uniqueId: UniqueId): Promise<Page | n
        where row.unique_id = message.unique_id and row.lane in (
          select message.host_system_id
          union all select id from premise_core.host_links where host_system_id = message.host_system_id)) as waiting,
-      (select json_agg(json_build_object('at', event.at, 'event', event.event, 'node', event.node, 'detail', event.detail) order by event.seq)
+      (select json_agg(json_build_object('at', event.at, 'event', event.event, 'node', event.node,
+          'detail', case when event.said_at is null then event.detail
+            else event.detail || ', at ' || to_char(event.said_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || ' by its own clock' end) order by event.seq)
        from (
          select * from premise_core.message_history as history where history.unique_id = message.unique_id order by seq desc limit ${EVENTS_MAX}
        ) as event) as history

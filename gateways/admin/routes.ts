@@ -1,10 +1,10 @@
 /** The admin API: everything under `/api/v1`, and the sign-in page. */
 import { Type } from "@fastify/type-provider-typebox";
-import type { DeviceId } from "../../domain.ts";
+import type { Clock, DeviceId } from "../../domain.ts";
 import type { Meter } from "../../meter.ts";
 import type { Database } from "../../persistence/database.ts";
 import type { App, RouteSet } from "../http.ts";
-import { limitAttempts, requireKey } from "./authentication.ts";
+import { openAttempts, requireKey } from "./authentication.ts";
 import { deviceRoutes } from "./devices.ts";
 import { hostSystemRoutes } from "./host-systems.ts";
 import { messageRoutes } from "./messages.ts";
@@ -30,6 +30,7 @@ export type AdminPorts = {
   readonly premise: Database;
   readonly meta: Database;
   readonly meter: Meter;
+  readonly clock: Clock;
   readonly cluster: () => Promise<Cluster>;
   /** A phone's registration was ended: its open connection must go. */
   readonly deviceRemoved: (device: DeviceId) => void;
@@ -43,14 +44,14 @@ const ClusterAnswer = Type.Object({
 });
 
 export function adminRoutes(ports: AdminPorts): RouteSet {
-  const { premise, meta, meter, cluster, deviceRemoved } = ports;
+  const { premise, meta, cluster, deviceRemoved } = ports;
+  const attempts = openAttempts(ports);
   return async (app) => {
-    const attempts = await limitAttempts(app, meter);
     sessionRoutes(app, meta, attempts);
     await app.register(
       async (scope) => {
         const api = scope as App;
-        api.addHook("onRequest", requireKey(meta, attempts));
+        api.addHook("onRequest", requireKey(ports, attempts));
         api.addHook("onRoute", (route) => {
           route.schema = { ...route.schema, security: [{ apiKey: [] }] };
         });

@@ -17,8 +17,12 @@ const REFUSALS = {
   "too-many-failures": { status: 429, code: 7, description: "Too many failed attempts; wait" },
   unavailable: { status: 503, code: 8, description: "The server cannot answer now; try again" },
   "not-found": { status: 404, code: 9, description: "There is no such operation" },
+  "not-available": { status: 404, code: 11, description: "This server does not offer this operation" },
+  "too-many-calls": { status: 429, code: 12, description: "Too many calls from this device; wait" },
   internal: { status: 500, code: 10, description: "The server failed" },
 } as const;
+
+const UNIQUE_VIOLATION = "23505";
 
 export type RefusalKind = keyof typeof REFUSALS;
 
@@ -48,7 +52,9 @@ export function refusalOf(error: unknown, log: Log): Refused {
   if (error instanceof Refused) return error;
   if (error instanceof DatabaseDown || error instanceof Conflict || error instanceof BatchFull)
     return new Refused("unavailable", 1);
-  if (error instanceof BadData) return new Refused("bad-request");
+  // Two phones that take one address at the same time: whoever asks again finds it settled.
+  if (error instanceof BadData)
+    return error.code === UNIQUE_VIOLATION ? new Refused("unavailable", 1) : new Refused("bad-request");
   const { statusCode, validation } = error as Partial<FastifyError>;
   if (statusCode === 413) return new Refused("too-large");
   if (validation !== undefined || (statusCode !== undefined && statusCode >= 400 && statusCode < 500))

@@ -8,8 +8,8 @@ import { makeBatch } from "../../persistence/batch.ts";
 import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
 import { closeLinks } from "../../persistence/outbox.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
+import { openAllowance } from "../allowance.ts";
 import type { Certificates } from "../certificates.ts";
-import { openFailures } from "../failures.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 
 export type MxppSlice = {
@@ -39,7 +39,7 @@ const HOSTS_FRESH_MS = 1_000;
 const CLOSE_MS = 1_000;
 const CLOSE_ROWS = 1_000;
 /** Of what one address does wrong. */
-const LINES_PER_MINUTE = 60;
+const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
 
 export async function openMxpp(
   slice: MxppSlice,
@@ -51,7 +51,7 @@ export async function openMxpp(
   const sessions = new Set<Session>();
   const counts = { plain: 0, tls: 0 };
   const hosts = cachedHosts();
-  const lines = openFailures({ perMinute: LINES_PER_MINUTE }, ports);
+  const lines = openAllowance(LINES, ports);
 
   const refusals = makeBatch<Refusal & { n: number }, true>({
     key: (refusal) => String(refusal.n),
@@ -80,11 +80,11 @@ export async function openMxpp(
     hosts,
     unclosed: (link) => void unclosed.add(link),
     note(address, fields, event) {
-      if (lines.blockedForMs(address) > 0) return;
+      if (lines.waitMs(address) > 0) return;
       log.warn({ peer: address, ...fields }, event);
-      lines.failed(address);
-      if (lines.blockedForMs(address) > 0)
-        log.warn({ peer: address }, "more of what this peer does wrong is counted, not logged, for a minute");
+      lines.charge(address);
+      if (lines.waitMs(address) > 0)
+        log.warn({ peer: address }, "more of what this peer does wrong is counted, not logged, for a while");
     },
     refused: ({ host, ...refusal }) => {
       refusalCount += 1;

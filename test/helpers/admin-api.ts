@@ -1,5 +1,5 @@
 /** The admin API on real HTTP, over a database of a test's own. */
-import type { DeviceId } from "../../domain.ts";
+import { type DeviceId, systemClock } from "../../domain.ts";
 import { adminRoutes } from "../../gateways/admin/routes.ts";
 import { type HttpGateway, openHttp } from "../../gateways/http.ts";
 import { silentLog } from "../../log.ts";
@@ -42,6 +42,7 @@ export async function openAdminApi(): Promise<AdminApi> {
   const routes = adminRoutes({
     premise: ward.database,
     meta,
+    clock: systemClock,
     meter: { ...silentMeter, count: (metric) => void counted.push(metric) },
     cluster: async () => ({ nodes: [{ name: "a", state: "LIVE", shards: 256, load: 0.25 }], unowned: 0 }),
     deviceRemoved: (device) => void removedDevices.push(device),

@@ -125,6 +125,7 @@ create table premise_core.message_history (
   seq integer not null,
   event text not null,                                   -- a status word, WAKE, or a wake-up's outcome
   at timestamptz not null,
+  said_at timestamptz,                                   -- when it happened, as the phone says; see persistence/receipts.ts
   node text not null,
   detail text,
   primary key (unique_id, seq)
@@ -169,6 +170,7 @@ create table premise_core.host_outbox (
   unique_id uuid not null,
   status text not null,
   at timestamptz not null,
+  said_at timestamptz,                                   -- what the host is told instead of at
   reason text,
   primary key (lane, written, id)
 );
