@@ -14,32 +14,29 @@ export type Allowance = {
 };
 
 const DEBT_MS = 10_000;
+/** So far sums of fractions may be off. */
+const ROUNDING_MS = 0.01;
 
 export function openAllowance(
   slice: { readonly burst: number; readonly perMinute: number; readonly callersMax: number },
   ports: { readonly clock: Clock },
 ): Allowance {
   const { burst, callersMax } = slice;
-  const perMs = slice.perMinute / 60_000;
-  /** In the order in which they were last charged. */
-  const buckets = new Map<string, { readonly left: number; readonly at: number }>();
-
-  function leftOf(caller: string, now: number): number {
-    const last = buckets.get(caller);
-    return last === undefined ? burst : Math.min(burst, last.left + (now - last.at) * perMs);
-  }
+  const paceMs = 60_000 / slice.perMinute;
+  /** When each would have its whole burst again, in the order in which they were last charged. */
+  const fullAt = new Map<string, number>();
 
   return {
     charge(caller) {
       const now = ports.clock.monotonic();
-      const left = Math.max(leftOf(caller, now) - 1, -perMs * DEBT_MS);
-      buckets.delete(caller);
-      if (buckets.size >= callersMax) buckets.delete(buckets.keys().next().value!);
-      buckets.set(caller, { left, at: now });
+      const full = Math.max(fullAt.get(caller) ?? 0, now) + paceMs;
+      fullAt.delete(caller);
+      if (fullAt.size >= callersMax) fullAt.delete(fullAt.keys().next().value!);
+      fullAt.set(caller, Math.min(full, now + burst * paceMs + DEBT_MS));
     },
     waitMs(caller) {
-      const left = leftOf(caller, ports.clock.monotonic());
-      return left >= 1 ? 0 : Math.ceil((1 - left) / perMs);
+      const missing = (fullAt.get(caller) ?? 0) - ports.clock.monotonic() - (burst - 1) * paceMs;
+      return missing <= ROUNDING_MS ? 0 : Math.ceil(missing - ROUNDING_MS / 2);
     },
   };
 }

@@ -24,7 +24,7 @@ export type WaitingPage = {
 
 type Row = Omit<WaitingPage, "priority"> & { priority: number };
 
-/** Most urgent first, then oldest; at most `limit`. */
+/** Most urgent first, then oldest, of those accepted together by when their host sent them; at most `limit`. */
 export async function waitingPages(premise: Database, device: Device, limit: number): Promise<WaitingPage[]> {
   const rows = await premise.run<Row>(
     (sql) => sql`
@@ -35,7 +35,7 @@ export async function waitingPages(premise: Database, device: Device, limit: num
     where subscriber_id = ${device.subscriberId} and open and expires_at > now()
       and (device_id is null or device_id = ${device.id}
         or not exists (select from premise_core.devices as named where named.id = messages.device_id and named.state = 'ACTIVE')) and not ${device.id} = any (fetched_by)
-    order by priority, accepted_at, unique_id
+    order by priority, accepted_at, sent_at, unique_id
     limit ${limit}`,
   );
   return rows.map((row) => ({ ...row, priority: PRIORITIES[row.priority]! }));

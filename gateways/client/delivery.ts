@@ -55,16 +55,18 @@ export function answerTaken(response: ServerResponse, peers: Peers): Promise<boo
       written = true;
       // A connection that is to be closed may be gone from the kernel's table before the first look.
       if (!response.shouldKeepAlive && connection.lookNow()?.unacknowledged === 0) settle(true);
-      else void watch();
+      else void watch(socket.bytesWritten);
     });
 
-    async function watch(): Promise<void> {
+    /** A phone that asks again at once has later answers under way whenever it is looked: those bytes are not this answer's. */
+    async function watch(end: number): Promise<void> {
       for (const pause of LOOKS_MS) {
         await new Promise((wake) => setTimeout(wake, pause));
         if (done) return;
         if (socket!.writableLength > 0) continue;
+        const later = socket!.bytesWritten - end;
         const peer = await connection!.look();
-        if (peer?.unacknowledged === 0) return settle(true);
+        if (peer !== null && peer.unacknowledged <= later) return settle(true);
         if (peer === null && peers.sees) return settle(false);
       }
       settle(!peers.sees);
