@@ -52,21 +52,23 @@ test("what is wrong with a request is said by field, and nothing sent is repeate
     ["POST", "sites", { name: " a" }, "body.name"],
     ["POST", "sites", {}, "body.name"],
     ["POST", "sites", { name: 5 }, "body.name"],
-    ["POST", "sites", { name: "a", "zzz unknown": 1 }, "body.?"],
-    ["POST", "sites", { name: "a", tenantId: "zzz" }, "body.tenantId"],
+    ["POST", "sites", { name: "a", "zzz unknown": 1 }, "body"],
+    ["POST", "sites", { name: "a", zzz: "zzz" }, "body"],
+    ["POST", "sites", {}, "body.name"],
     ["POST", "host-systems", { ...host, allowedAddresses: [] }, "body.allowedAddresses"],
     ["POST", "host-systems", { ...host, allowedAddresses: ["10.0.0.1", "zzz.example"] }, "body.allowedAddresses.1"],
     ["POST", "host-systems", { ...host, allowedAddresses: ["10.0.0.0/33"] }, "body.allowedAddresses.0"],
     ["POST", "host-systems", { ...host, encoding: "zzz" }, "body.encoding"],
     ["POST", "host-systems", { ...host, siteId: "zzz" }, "body.siteId"],
     ["POST", "host-systems", { ...host, priorities: { "1000": "high" } }, "body.priorities"],
-    ["POST", "host-systems", { ...host, priorities: { "1": "zzz" } }, "body.priorities"],
+    ["POST", "host-systems", { ...host, priorities: { zzz: "high" } }, "body.priorities"],
+    ["POST", "host-systems", { ...host, priorities: { "1": "zzz" } }, "body.priorities.1"],
     ["POST", "host-systems", { ...host, certificateFingerprint: "zzz" }, "body.certificateFingerprint"],
     ["POST", "host-systems", { ...host, port: 70_000 }, "body.port"],
     ["POST", "subscribers", { siteId, name: "n", destination: "()-" }, "body.destination"],
     ["GET", "sites?limit=0", undefined, "querystring.limit"],
     ["GET", "sites?limit=zzz", undefined, "querystring.limit"],
-    ["GET", "sites?page=zzz", undefined, "querystring.page"],
+    ["GET", "sites?zzz=zzz", undefined, "querystring"],
     ["GET", "sites/zzz", undefined, "params.id"],
     ["GET", "messages?status=ZZZ", undefined, "querystring.status"],
   ];
@@ -74,7 +76,7 @@ test("what is wrong with a request is said by field, and nothing sent is repeate
     const answer = await api.call(method, `/api/v1/${path}`, body);
     const label = `${method} ${path} ${JSON.stringify(body)}: ${answer.text}`;
     assert.equal([answer.status, answer.body.code], [400, "invalid-field"], label);
-    assert.ok(String(answer.body.errors![0]!.field).startsWith(field), label);
+    assert.is(answer.body.errors![0]!.field, field, label);
     assert.not.match(answer.text, /zzz/i, label);
   }
 });
