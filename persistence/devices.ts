@@ -4,7 +4,7 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { DeviceId, GatewayType, SiteId, SubscriberId, TenantId } from "../domain.ts";
-import type { Database } from "./database.ts";
+import { BadData, Conflict, type Database } from "./database.ts";
 
 export type DeviceType = "ANDROID" | "IOS" | "WEB" | "SIMULATOR";
 
@@ -63,8 +63,30 @@ export async function findRegistrant(premise: Database, siteId: string, address:
   };
 }
 
+const TAKING_TRIES = 3;
+const UNIQUE_VIOLATION = "23505";
+
+/**
+ * Two who take one address at the same time, or one twice, can each find it free and then taken; the next try finds who has
+ * it. @throws Conflict where that goes on and on
+ */
+async function taking<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof BadData && error.code === UNIQUE_VIOLATION)) throw error;
+      if (tries === TAKING_TRIES) throw new Conflict(error.code);
+    }
+  }
+}
+
 /** Binds the phone to the subscriber and takes its address from whoever had it. The same phone again keeps its id. */
-export async function register(premise: Database, meta: Database, registration: Registration): Promise<DeviceId> {
+export function register(premise: Database, meta: Database, registration: Registration): Promise<DeviceId> {
+  return taking(() => bind(premise, meta, registration));
+}
+
+async function bind(premise: Database, meta: Database, registration: Registration): Promise<DeviceId> {
   const { registrant: who, gatewayType, notificationAddress: address } = registration;
   await meta.run(
     (sql) => sql`
@@ -137,7 +159,17 @@ export async function authenticate(premise: Database, token: string): Promise<De
 }
 
 /** Gives the device another address, taking it from any other device. */
-export async function updateAddress(
+export function updateAddress(
+  premise: Database,
+  meta: Database,
+  device: DeviceId,
+  type: GatewayType,
+  address: string,
+): Promise<void> {
+  return taking(() => readdress(premise, meta, device, type, address));
+}
+
+async function readdress(
   premise: Database,
   meta: Database,
   device: DeviceId,

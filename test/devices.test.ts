@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
+import type postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { DeviceId, SubscriberId } from "../domain.ts";
-import { type Database, DatabaseDown } from "../persistence/database.ts";
+import { BadData, Conflict, type Database, DatabaseDown } from "../persistence/database.ts";
 import {
   authenticate,
   clearDeadAddresses,
@@ -171,6 +172,40 @@ test("two people who register one phone at once: it serves one of them, and the 
   }
 });
 
+test("an address found free and then taken is asked for again, and in the end the phone is told to wait", async () => {
+  for (const refusals of [1, 2, 3]) {
+    const { id: owner, who } = await subscriber();
+    const one = registration(who);
+    let left = refusals;
+    let statements = 0;
+    const racing: Database = {
+      ...database,
+      run: (build, deadlineMs) => {
+        statements += 1;
+        // The second of the two statements: the one that takes the address.
+        return statements % 2 === 0 && left-- > 0
+          ? Promise.reject(new BadData("23505", "devices_by_address"))
+          : database.run(build, deadlineMs);
+      },
+    };
+    const enrolled = await enrol(one, database, racing).catch((error: unknown) => error);
+    if (refusals === 3) assert.instance(enrolled, Conflict);
+    else await heldBy(one.notificationAddress, enrolled as DeviceId, owner);
+  }
+});
+
+test("phones that take one address from each other at once all get an answer, and one has it", async () => {
+  for (let round = 0; round < 10; round += 1) {
+    const phones = await Promise.all(Array.from({ length: 4 }, async () => registration((await subscriber()).who)));
+    const ids = await Promise.all(phones.map((one) => enrol(one)));
+    const address = randomUUID();
+    const results = await Promise.allSettled(ids.map((id) => updateAddress(database, database, id, "GCM", address)));
+    for (const result of results) if (result.status === "rejected") assert.instance(result.reason, Conflict);
+    const { premise } = await holders(address);
+    assert.ok(premise.length <= 1 && results.some(({ status }) => status === "fulfilled"));
+  }
+});
+
 test("a new address takes the place of the old one, and is taken from whoever had it", async () => {
   const [one, other] = [await subscriber(), await subscriber()];
   const mine = registration(one.who);
@@ -224,6 +259,53 @@ test("an address reported dead is cleared only if it is unchanged and older than
   await sql`update premise_core.devices set address_set_at = now() - interval '1 hour' where id = ${id}`;
   await enrol({ ...one, notificationAddress: "fresh", token: randomUUID() });
   assert.is(await clear(id, "fresh", earlier), 0, "the phone has registered with it again since");
+});
+
+/** A database that notes what statements are given. */
+function watched(given: unknown[]): Database {
+  return {
+    ...database,
+    run: (build, deadlineMs) =>
+      database.run((real) => {
+        const noting = (strings: TemplateStringsArray, ...values: postgres.ParameterOrFragment<never>[]) => {
+          given.push(...values);
+          return real(strings, ...values);
+        };
+        return build(noting as typeof real);
+      }, deadlineMs),
+  };
+}
+
+test("a token is looked up by its digest: the token itself, or a part of it, reaches no comparison", async () => {
+  const { who } = await subscriber();
+  const one = registration(who);
+  const id = await enrol(one);
+  for (const [token, found] of [
+    [one.token, id],
+    [`${one.token.slice(0, -1)}x`, undefined],
+    ["", undefined],
+  ] as const) {
+    const given: unknown[] = [];
+    assert.is((await authenticate(watched(given), token))?.id, found);
+    assert.ok(given.length > 0);
+    for (const value of given) assert.equal(value, hashSecret(token));
+  }
+});
+
+test("whatever a lookup brings, a device is who its whole digest says", async () => {
+  const { who } = await subscriber();
+  const one = registration(who);
+  await enrol(one);
+  const careless: Database = {
+    ...database,
+    run: async (build, deadlineMs) =>
+      database.run((real) => {
+        void build;
+        return real`select * from premise_core.devices where token_hash = ${hashSecret(one.token)}` as never;
+      }, deadlineMs),
+  };
+  assert.ok(await authenticate(careless, one.token));
+  assert.is(await authenticate(careless, randomUUID()), null);
 });
 
 test("a token is kept as its digest alone", () => {

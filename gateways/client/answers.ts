@@ -22,8 +22,6 @@ const REFUSALS = {
   internal: { status: 500, code: 10, description: "The server failed" },
 } as const;
 
-const UNIQUE_VIOLATION = "23505";
-
 export type RefusalKind = keyof typeof REFUSALS;
 
 /** Thrown by an operation to refuse the request. */
@@ -52,9 +50,7 @@ export function refusalOf(error: unknown, log: Log): Refused {
   if (error instanceof Refused) return error;
   if (error instanceof DatabaseDown || error instanceof Conflict || error instanceof BatchFull)
     return new Refused("unavailable", 1);
-  // Two phones that take one address at the same time: whoever asks again finds it settled.
-  if (error instanceof BadData)
-    return error.code === UNIQUE_VIOLATION ? new Refused("unavailable", 1) : new Refused("bad-request");
+  if (error instanceof BadData) return new Refused("bad-request");
   const { statusCode, validation } = error as Partial<FastifyError>;
   if (statusCode === 413) return new Refused("too-large");
   if (validation !== undefined || (statusCode !== undefined && statusCode >= 400 && statusCode < 500))

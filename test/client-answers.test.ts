@@ -1,0 +1,72 @@
+/** What a phone is answered when the server cannot do what it asked. */
+import { randomUUID } from "node:crypto";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { systemClock } from "../domain.ts";
+import { clientRoutes } from "../gateways/client/routes.ts";
+import { openPeers } from "../gateways/unacknowledged.ts";
+import { silentMeter } from "../meter.ts";
+import { BatchFull } from "../persistence/batch.ts";
+import { BadData, Conflict, type Database, DatabaseDown } from "../persistence/database.ts";
+import { hashSecret } from "../persistence/devices.ts";
+import { makeListeners, noting } from "./helpers/http.ts";
+
+const listeners = makeListeners();
+test.after(() => listeners.close());
+
+const TOKEN = "t".repeat(43);
+const vendorId = randomUUID();
+const SECRET = "Mrs Smith";
+
+/** A node whose database knows one device, and whose receipts all meet the same fault. */
+async function failing(fault: Error, where: "lookup" | "receipt") {
+  const { log, lines } = noting();
+  const device = { id: vendorId, token_hash: hashSecret(TOKEN), confirms: true, gateway_type: "GCM" };
+  const database = {
+    run: async () => {
+      if (where === "lookup") throw fault;
+      return [device];
+    },
+  } as unknown as Database;
+  const record = () => Promise.reject(fault);
+  const gateway = await listeners.open([
+    clientRoutes(
+      { gatewayTypes: ["GCM"], urls: () => [], coreVersion: "1" },
+      {
+        ...{ premise: database, meta: database, paging: { record }, peers: openPeers(), log, meter: silentMeter },
+        clock: systemClock,
+      },
+    ),
+  ]);
+  return { url: `${gateway.address.url}/ClientMessaging/V2/SetStatus`, lines };
+}
+
+for (const [what, fault, status, code] of [
+  ["the database is away", new DatabaseDown(false), 503, 8],
+  ["nobody knows whether it was written", new DatabaseDown(true), 503, 8],
+  ["the rows are busy", new Conflict("40001"), 503, 8],
+  ["too much waits", new BatchFull(), 503, 8],
+  ["the database refuses a value", new BadData("22021", null), 400, 1],
+  ["something went wrong that nobody foresaw", new TypeError(SECRET), 500, 10],
+  ["something else is thrown", Object.assign(new Error(SECRET), { statusCode: 418, detail: SECRET }), 400, 1],
+] as const) {
+  for (const where of ["lookup", "receipt"] as const) {
+    test(`when ${what}, at the ${where}, the phone hears ${status}${status === 503 ? " and when to ask again" : ""}`, async () => {
+      const { url, lines } = await failing(fault, where);
+      const answer = await fetch(url, {
+        method: "POST",
+        headers: { "content-type": "application/json", authorization: `Bearer ${TOKEN}` },
+        body: JSON.stringify({ vendorId, statuses: [{ uniqueId: randomUUID(), status: "READ" }] }),
+      });
+      const text = await answer.text();
+      assert.is(answer.status, status, text);
+      assert.is(answer.headers.get("retry-after"), status === 503 ? "1" : null);
+      const { ResponseType, ResponseCode } = JSON.parse(text) as Record<string, unknown>;
+      assert.equal([ResponseType, ResponseCode], ["SetStatus", code]);
+      assert.not.match(`${text}${lines.join()}`, /Smith|2\d{4}/);
+      assert.is(lines.length, status === 500 ? 1 : 0, "only what nobody foresaw is logged");
+    });
+  }
+}
+
+test.run();
