@@ -15,6 +15,7 @@ import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from "@fastify/typ
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from "fastify";
 import { faultFields, type Log } from "../log.ts";
 import type { Certificates } from "./certificates.ts";
+import { connectionsMax } from "./connections.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
 
 export type HttpSlice = {
@@ -51,7 +52,6 @@ const STALLED_MS = 30_000;
 /** Longer than balancers keep a connection (60 s), so that it is they who close an idle one. */
 const KEEP_ALIVE_MS = 65_000;
 const TIMEOUT_LOOK_MS = 1_000;
-const CONNECTIONS_MAX = 20_000;
 const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Nothing from elsewhere, and no upgrade to HTTPS where there is none. */
 const DOCS_POLICY =
@@ -85,7 +85,7 @@ export async function openHttp(
             { ...options, ...pairOf(certificates), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS },
             handler,
           );
-    server.maxConnections = CONNECTIONS_MAX;
+    server.maxConnections = connectionsMax();
     server.setTimeout(STALLED_MS);
     server.on("connection", (socket: Socket) => {
       sockets.add(socket);

@@ -82,6 +82,8 @@ const SOURCE_DEADLINE_MS = 1_000;
 const VALUES_MAX = 200;
 const VALUE = /^[\w .:/+-]{1,64}$/;
 const CLOSE_DEADLINE_MS = 1_000;
+const CONNECTIONS_MAX = 256;
+const STALLED_MS = 10_000;
 
 /** @throws the listener's own error, such as EADDRINUSE */
 export async function openMetrics(
@@ -115,7 +117,7 @@ export async function openMetrics(
   }
 
   const server = createServer(
-    { requestTimeout: 5_000, headersTimeout: 5_000, maxHeaderSize: 16_384 },
+    { requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000, maxHeaderSize: 16_384 },
     (request, response) => {
       if (request.url?.split("?")[0] !== "/metrics" || (request.method !== "GET" && request.method !== "HEAD")) {
         response.writeHead(404, { "content-type": "text/plain" }).end("Metrics are at /metrics\n");
@@ -134,7 +136,9 @@ export async function openMetrics(
       );
     },
   );
-  server.maxConnections = 64;
+  server.maxConnections = CONNECTIONS_MAX;
+  // Who does not take its answer must not keep a place for ever.
+  server.setTimeout(STALLED_MS);
   server.on("clientError", (_error, socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);

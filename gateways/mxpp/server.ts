@@ -10,6 +10,7 @@ import { closeLinks } from "../../persistence/outbox.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
 import { openAllowance } from "../allowance.ts";
 import type { Certificates } from "../certificates.ts";
+import { connectionsMax } from "../connections.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 
 export type MxppSlice = {
@@ -31,13 +32,14 @@ export type Mxpp = {
   close(deadlineMs: number): Promise<void>;
 };
 
-const CONNECTIONS_MAX = 20_000;
 const HANDSHAKE_MS = 10_000;
 /** How old the list of host systems may be; also how soon a new one is known. */
 const HOSTS_FRESH_MS = 1_000;
 /** Between two tries to end links whose end could not be written. */
 const CLOSE_MS = 1_000;
 const CLOSE_ROWS = 1_000;
+/** Of a port's connections: a host system that opens ever more must not lock out the others. */
+const ADDRESS_PART = 0.5;
 /** Of what one address does wrong. */
 const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
 
@@ -50,6 +52,8 @@ export async function openMxpp(
   const { log, meter, database, certificates, clock } = ports;
   const sessions = new Set<Session>();
   const counts = { plain: 0, tls: 0 };
+  const max = connectionsMax();
+  const crowds = { plain: new Map<string, Set<Socket>>(), tls: new Map<string, Set<Socket>>() };
   const hosts = cachedHosts();
   const lines = openAllowance(LINES, ports);
 
@@ -130,6 +134,26 @@ export async function openMxpp(
       sessions.delete(session);
       counts[kind] -= 1;
     });
+    crowd(socket, kind, address);
+  }
+
+  /** One that lost count of its connections goes on by the newest: the one that was silent longest is ended for it. */
+  function crowd(socket: Socket, kind: "plain" | "tls", address: string): void {
+    const sockets = crowds[kind].get(address) ?? new Set();
+    crowds[kind].set(address, sockets);
+    const last = () => void (sockets.delete(socket) && sockets.add(socket));
+    sockets.add(socket);
+    socket.on("data", last);
+    socket.on("close", () => {
+      sockets.delete(socket);
+      if (sockets.size === 0) crowds[kind].delete(address);
+    });
+    const [silent] = sockets;
+    if (sockets.size <= max * ADDRESS_PART || silent === undefined) return;
+    sockets.delete(silent);
+    meter.count("back_pressure", { queue: "mxpp_address" });
+    sessionPorts.note(address, {}, "host system holds too many connections; the one silent longest is ended");
+    silent.destroy();
   }
 
   let plain: Server | null = null;
@@ -146,9 +170,10 @@ export async function openMxpp(
         requestCert: true,
         rejectUnauthorized: false,
         handshakeTimeout: HANDSHAKE_MS,
-        allowHalfOpen: true,
       },
       (socket: TLSSocket) => {
+        // Not before: a probe that says good-bye in its handshake must not be waited for.
+        socket.allowHalfOpen = true;
         const shown = socket.getPeerCertificate();
         const fingerprint = shown?.fingerprint256 ?? null;
         if (fingerprint !== null && !socket.authorized) {
@@ -170,7 +195,7 @@ export async function openMxpp(
   }
   for (const server of [plain, tls]) {
     if (server === null) continue;
-    server.maxConnections = CONNECTIONS_MAX;
+    server.maxConnections = max;
     server.on("error", (error) => log.error(faultFields(error), "mxpp listener failed"));
   }
 

@@ -132,8 +132,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     },
     written: outlet.handed,
     seen: (acknowledged, now) => linked?.tick(acknowledged, now),
-    vanished() {
-      log.warn({ peer: peer.address, host: host?.name ?? null }, "host system vanished; its connection is ended");
+    lost(how) {
+      note({ how }, "host system vanished, or takes nothing it is told; its connection is ended");
       socket.destroy();
     },
   });

@@ -1,14 +1,26 @@
 /**
  * Looks at a connection once a second: does its peer have what it was sent, and is it still there? While data is on its way
  * TCP's keep-alive is silent, so the kernel's unacknowledged bytes are watched.
+ *
+ *   told all ── written to ──► owing ── acknowledges ──► told all
+ *                                ├── answers nothing for 30 s ──► lost: vanished
+ *                                └── answers, but takes nothing for 55 s ──► lost: deaf
  */
 import type { Socket } from "node:net";
 import type { Clock } from "../../domain.ts";
 import type { Peers } from "../unacknowledged.ts";
 
 const WATCH_MS = 1_000;
-/** A peer that answers nothing for this long is gone; CONTRACT gives 60 s from when it vanished. */
-const SILENT_MS = 40_000;
+/**
+ * CONTRACT gives 60 s from when the peer vanished. What is written in the last of the 25 s after which keep-alive would have
+ * noticed silences it.
+ */
+const SILENT_MS = 30_000;
+/**
+ * What waits behind a peer that reads nothing belongs to its next connection. And the kernel asks such a peer ever more
+ * rarely whether it is there: were it left alone for longer, its vanishing could go unnoticed for minutes.
+ */
+const DEAF_MS = 55_000;
 
 export type Watch = { stop(): void };
 
@@ -22,11 +34,13 @@ export function watchPeer(
     readonly written: () => number;
     /** `acknowledged`: how many of those the peer's kernel has, at least. */
     readonly seen: (acknowledged: number, now: number) => void;
-    readonly vanished: () => void;
+    readonly lost: (how: "vanished" | "deaf") => void;
   },
 ): Watch {
   const { peers, clock } = ports;
   let silentSince: number | null = null;
+  let taken = 0;
+  let takenAt = clock.monotonic();
   let looking = false;
   let stopped = false;
 
@@ -40,7 +54,14 @@ export function watchPeer(
     if (stopped) return;
     const now = clock.monotonic();
     silentSince = peer?.silent === true ? (silentSince ?? now) : null;
-    if (silentSince !== null && now - silentSince >= SILENT_MS) on.vanished();
+    const owed = socket.writableLength + (peer?.unacknowledged ?? 0);
+    const has = socket.bytesWritten - owed;
+    if (owed === 0 || has !== taken) {
+      taken = has;
+      takenAt = now;
+    }
+    if (silentSince !== null && now - silentSince >= SILENT_MS) on.lost("vanished");
+    else if (now - takenAt >= DEAF_MS) on.lost("deaf");
     else on.seen(written - (peer?.unacknowledged ?? (peers.sees ? written : 0)), now);
   }
 

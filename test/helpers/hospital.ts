@@ -44,11 +44,11 @@ export type Hospital = {
 
 export async function openHospital(
   settings: Readonly<Record<string, string>> = {},
-  options: { readonly databaseUrl?: string; readonly ca?: string } = {},
+  options: { readonly databaseUrl?: string; readonly ca?: string; readonly openFilesMax?: number } = {},
 ): Promise<Hospital> {
   const database =
     options.databaseUrl === undefined ? await openTestDatabase() : { url: options.databaseUrl, close: async () => {} };
-  const node = await startNode({ TOCSIN_PREMISE_DATABASE_URL: database.url, ...settings });
+  const node = await startNode({ TOCSIN_PREMISE_DATABASE_URL: database.url, ...settings }, options);
   const { ca } = options;
   const closers: (() => Promise<unknown>)[] = [];
 

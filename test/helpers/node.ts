@@ -35,8 +35,11 @@ export type NodeProcess = {
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const START_MS = 20_000;
 
-/** Every port is any free one unless `settings` say otherwise. */
-export async function startNode(settings: Readonly<Record<string, string>> = {}): Promise<NodeProcess> {
+/** Every port is any free one unless `settings` say otherwise. `openFilesMax`: how many files its machine lets it open. */
+export async function startNode(
+  settings: Readonly<Record<string, string>> = {},
+  { openFilesMax }: { readonly openFilesMax?: number | undefined } = {},
+): Promise<NodeProcess> {
   const dataDir = settings.TOCSIN_DATA_DIR ?? mkdtempSync(join(tmpdir(), "tocsin-node-"));
   const adminKey = settings.TOCSIN_ADMIN_KEY ?? randomBytes(18).toString("base64url");
   const name = settings.TOCSIN_NODE ?? "test-node";
@@ -47,7 +50,9 @@ export async function startNode(settings: Readonly<Record<string, string>> = {})
 
   async function starts(): Promise<void> {
     const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("TOCSIN_")));
-    const started = spawn(process.execPath, ["main.ts"], {
+    const limited = openFilesMax === undefined ? [] : ["prlimit", `--nofile=${openFilesMax}:${openFilesMax}`];
+    const [program, ...args] = [...limited, process.execPath, "main.ts"];
+    const started = spawn(program!, args, {
       cwd: ROOT,
       stdio: ["ignore", "pipe", "pipe"],
       env: {

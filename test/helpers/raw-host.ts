@@ -87,6 +87,6 @@ export async function openRawHost(options: {
       if (socket.listenerCount("data") === 0) socket.on("data", hear);
       socket.resume();
     },
-    cuts: () => void socket.resetAndDestroy(),
+    cuts: () => void raw.resetAndDestroy(),
   };
 }
