@@ -19,7 +19,7 @@ export type Message =
   | { readonly kind: "news"; readonly unclaimed: boolean }
   | { readonly kind: "drained" }
   /**
-   * Once a second. `acknowledged`: bytes of the connection that the peer's kernel has. `writable`: the socket takes more.
+   * Once a second. `acknowledged`: bytes of the connection that the peer has. `writable`: the socket takes more.
    * `now`: monotonic ms. Whatever other message found the mailbox full, the tick makes up for it.
    */
   | { readonly kind: "tick"; readonly acknowledged: number; readonly writable: boolean; readonly now: number }

@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { readSaidAt } from "../gateways/client/bodies.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
+import { textOf } from "./helpers/host.ts";
 
 for (const [at, ms] of [
   ["2026-11-21T10:00:00Z", Date.UTC(2026, 10, 21, 10)],
@@ -50,7 +51,7 @@ async function setStatus(...statuses: Report[]): Promise<{ status: number; resul
 async function pageGiven(): Promise<{ trackingId: string; uniqueId: string; acceptedAt: number }> {
   const trackingId = await host.sends({ destination: phone.person.destination });
   const [accepted] = await host.expects(trackingId, "ACCEPTED", "QUEUED", "ENROUTE");
-  const page = (await phone.fetches()).find(({ Text }) => Text === `Page ${trackingId}`);
+  const page = (await phone.fetches()).find(({ Text }) => Text === textOf(trackingId));
   return { trackingId, uniqueId: page!.UniqueId, acceptedAt: accepted!.at };
 }
 

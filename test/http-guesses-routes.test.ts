@@ -4,6 +4,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openHospital, type Person } from "./helpers/hospital.ts";
+import { textOf } from "./helpers/host.ts";
 
 // Each attempt comes from an address of its own, so that none is refused for those before it.
 const hospital = await openHospital({ TOCSIN_TRUSTED_PROXIES: "127.0.0.1" });
@@ -45,7 +46,7 @@ const formOf = ({ destination, registrationCode }: Person) => ({ destination, re
 async function pageFor(phone: typeof victim): Promise<{ trackingId: string; uniqueId: string; text: string }> {
   const trackingId = await host.sends({ destination: phone.person.destination });
   await host.awaits(trackingId, "ENROUTE");
-  const page = (await phone.fetches()).find(({ Text }) => Text === `Page ${trackingId}`);
+  const page = (await phone.fetches()).find(({ Text }) => Text === textOf(trackingId));
   return { trackingId, uniqueId: page!.UniqueId, text: page!.Text };
 }
 

@@ -8,6 +8,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openHospital } from "./helpers/hospital.ts";
+import { textOf } from "./helpers/host.ts";
 
 /** Stands in whatever is odd. A single word, so that it could be the name of a field too. */
 const MARK = `mark${randomUUID().replaceAll("-", "")}`;
@@ -208,7 +209,7 @@ function replaced(body: unknown, place: readonly string[]): unknown {
 async function serves(): Promise<void> {
   const trackingId = await host.sends({ destination: phone.person.destination });
   await host.awaits(trackingId, "ENROUTE");
-  const page = (await phone.fetches()).find(({ Text }) => Text === `Page ${trackingId}`);
+  const page = (await phone.fetches()).find(({ Text }) => Text === textOf(trackingId));
   await phone.confirms([page!.UniqueId]);
   await host.awaits(trackingId, "DELIVERED");
 }

@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import type { StatusText } from "../domain.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
+import { textOf } from "./helpers/host.ts";
 import { connectionsAt } from "./helpers/process-facts.ts";
 import { openRawHost, type RawHost } from "./helpers/raw-host.ts";
 import { rest, together } from "./helpers/together.ts";
@@ -33,7 +34,7 @@ async function openLinks(name: string): Promise<number> {
 
 async function reads(trackingId: string): Promise<void> {
   const page = await eventually("the page waits", async () =>
-    (await phone.fetches()).find(({ Text }) => Text === `Page ${trackingId}`),
+    (await phone.fetches()).find(({ Text }) => Text === textOf(trackingId)),
   );
   await phone.reads(page);
 }

@@ -32,7 +32,7 @@ export type Link = {
   readonly hostSystemId: HostSystemId;
   /** What is written drains: the actor goes on. */
   drained(): void;
-  /** Once a second. `acknowledged`: bytes of this connection that the peer's kernel has. `now`: monotonic ms. */
+  /** Once a second. `acknowledged`: bytes of this connection that the peer has. `now`: monotonic ms. */
   tick(acknowledged: number, now: number): void;
   /** Frees what the peer is not known to have for the next link. */
   close(): Promise<void>;

@@ -22,6 +22,9 @@ const SILENT_MS = 30_000;
  */
 const DEAF_MS = 55_000;
 
+/** More than any system's TCP holds for a process that does not read (Linux: 6 MiB). */
+const RECEIVE_BUFFER_MAX_BYTES = 8 * 1024 * 1024;
+
 export type Watch = { stop(): void };
 
 export function watchPeer(
@@ -32,7 +35,7 @@ export function watchPeer(
     readonly second: (now: number) => void;
     /** How many bytes our kernel has taken so far. */
     readonly written: () => number;
-    /** `acknowledged`: how many of those the peer's kernel has, at least. */
+    /** `acknowledged`: how many of those the peer has, at least. */
     readonly seen: (acknowledged: number, now: number) => void;
     readonly lost: (how: "vanished" | "deaf") => void;
   },
@@ -41,6 +44,7 @@ export function watchPeer(
   let silentSince: number | null = null;
   let taken = 0;
   let takenAt = clock.monotonic();
+  let acknowledged = 0;
   let looking = false;
   let stopped = false;
 
@@ -48,7 +52,6 @@ export function watchPeer(
     on.second(clock.monotonic());
     // Where nothing is written keep-alive is enough, and balancers' probes come by the thousand.
     if (socket.bytesWritten === 0) return on.seen(0, clock.monotonic());
-    // Under TLS the kernel's bytes are more than ours, never fewer.
     const written = on.written();
     const peer = await peers.look(socket);
     if (stopped) return;
@@ -62,7 +65,12 @@ export function watchPeer(
     }
     if (silentSince !== null && now - silentSince >= SILENT_MS) on.lost("vanished");
     else if (now - takenAt >= DEAF_MS) on.lost("deaf");
-    else on.seen(written - (peer?.unacknowledged ?? (peers.sees ? written : 0)), now);
+    else {
+      // A kernel acknowledges for a process that does not read, as much as its buffer holds. Under TLS its bytes are more than ours.
+      if (peer !== null || !peers.sees)
+        acknowledged = owed === 0 ? written : Math.max(acknowledged, written - owed - RECEIVE_BUFFER_MAX_BYTES);
+      on.seen(acknowledged, now);
+    }
   }
 
   const timer = setInterval(() => {

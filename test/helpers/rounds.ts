@@ -6,6 +6,7 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { issueCertificate, makeAuthority } from "../../gateways/emulator/certificates.ts";
 import type { Hospital } from "./hospital.ts";
+import { textOf } from "./host.ts";
 import { openRawHost } from "./raw-host.ts";
 import { rest } from "./together.ts";
 
@@ -87,7 +88,7 @@ export async function openRounds(hospital: Hospital, ca?: string) {
     async round() {
       const trackingId = host.sends({ destination: phone.person.destination, priority: "high" });
       await host.awaits(trackingId, "ENROUTE", 10_000);
-      const page = (await phone.fetches()).find(({ Text }) => Text === `Page ${trackingId}`);
+      const page = (await phone.fetches()).find(({ Text }) => Text === textOf(trackingId));
       await phone.confirms([page!.UniqueId]);
       await host.awaits(trackingId, "DELIVERED", 10_000);
       assert.match(await hospital.metrics(), /^tocsin_sockets/m);
