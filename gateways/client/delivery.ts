@@ -45,6 +45,8 @@ export function answerTaken(response: ServerResponse, peers: Peers): Promise<boo
       else if (!peers.sees) settle(true);
     }
 
+    // Each answer of a connection listens until it is settled; how many there are the device's allowance bounds.
+    socket.setMaxListeners(0);
     socket.on("error", lost);
     socket.prependListener("end", ended);
     socket.on("close", closed);
