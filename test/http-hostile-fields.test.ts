@@ -9,6 +9,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openHospital } from "./helpers/hospital.ts";
 import { textOf } from "./helpers/host.ts";
+import { oddities } from "./helpers/oddities.ts";
 
 /** Stands in whatever is odd. A single word, so that it could be the name of a field too. */
 const MARK = `mark${randomUUID().replaceAll("-", "")}`;
@@ -70,76 +71,7 @@ function count({ status }: Answer): void {
   seen.set(status, (seen.get(status) ?? 0) + 1);
 }
 
-/** As they stand in JSON, so that what JSON.stringify would mend is among them. */
-const odd: fc.Arbitrary<string> = fc.oneof(
-  fc.constantFrom(
-    ...[
-      "null",
-      "true",
-      "false",
-      "0",
-      "-0",
-      "-1",
-      "1.5",
-      "1e999",
-      "-1e999",
-      "9007199254740993",
-      "1e-400",
-      '""',
-      '" "',
-      "[]",
-      "{}",
-    ],
-    `"${MARK}"`,
-    `["${MARK}"]`,
-    `[["${MARK}"]]`,
-    `[null,"${MARK}"]`,
-    `{"${MARK}":"${MARK}"}`,
-    `{"length":1,"0":"${MARK}"}`,
-    `{"toString":"${MARK}","valueOf":"${MARK}"}`,
-    `{"toJSON":"${MARK}","then":"${MARK}"}`,
-    `{"__proto__":{"${MARK}":1}}`,
-    `{"constructor":{"prototype":{"${MARK}":1}}}`,
-    `"\\u0000${MARK}"`,
-    `"${MARK}\\u0000"`,
-    `"\\ud800${MARK}"`,
-    `"${MARK}\\udfff"`,
-    `"\\ufffe\\uffff${MARK}"`,
-    `"\\u202e${MARK}\\u0007\\r\\nx-${MARK}: 1"`,
-    `"${MARK.repeat(100)}"`,
-    `"${"9".repeat(400)}"`,
-    `"' or 1=1; drop table x; --${MARK}"`,
-    `"\${${MARK}} {{${MARK}}} %s %n <script>${MARK}</script>"`,
-    `"../../../../etc/passwd\\u0000${MARK}"`,
-    `"2026-02-31T25:61:61Z"`,
-    `"+275760-09-13T00:00:00.001Z"`,
-    `"::ffff:999.1.1.1/129"`,
-    `"${randomUUID()}"`,
-    `"${randomUUID().replaceAll("-", "")}"`,
-    `"{${randomUUID()}}"`,
-    `${"[".repeat(500)}"${MARK}"${"]".repeat(500)}`,
-    `${'{"a":'.repeat(500)}"${MARK}"${"}".repeat(500)}`,
-    `[${Array(2_000).fill(`"${randomUUID()}"`).join()}]`,
-  ),
-  fc.jsonValue({ maxDepth: 3 }).map((value) => JSON.stringify(value)),
-  fc.string({ unit: "binary", maxLength: 50 }).map((text) => JSON.stringify(`${MARK}${text}`)),
-  fc.double({ noNaN: true, noDefaultInfinity: true }).map(String),
-);
-const oddName = fc.oneof(
-  fc.constantFrom(
-    MARK,
-    `<${MARK}>`,
-    "__proto__",
-    "constructor",
-    "prototype",
-    "toString",
-    "hasOwnProperty",
-    "",
-    `${MARK}\u0000`,
-  ),
-  fc.string({ unit: "binary", maxLength: 20 }),
-);
-
+const { values: odd, names: oddName } = oddities(MARK);
 type Right = { readonly method: string; readonly path: string; readonly bearer: string; readonly body: object };
 const uniqueId = randomUUID();
 
