@@ -56,8 +56,8 @@ async function takesProbes(hospital: Hospital, what: keyof typeof PORTS, speaksT
     `  ${PROBES} probes of ${what}: ${grown.toFixed(0)} MiB and ${left} files more; ${times} pages meanwhile, the slowest took ${slowestMs} ms`,
   );
   assert.is(node.said().slice(before.said), "");
-  // Phones' own connections come and go.
-  assert.ok(left < 50, `${left} files are left open`);
+  // Others' connections come and go.
+  assert.ok(left < 150, `${left} files are left open`);
   // A connection kept would cost kilobytes: ten thousand of them would show.
   assert.ok(grown < 60, `${grown} MiB`);
   assert.ok(times > 0);

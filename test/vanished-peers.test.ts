@@ -51,7 +51,7 @@ let machines = 0;
 async function letsGo({ before, after }: Vanishing): Promise<void> {
   machines += 1;
   const [name, from, later] = [`machine-${machines}`, `127.77.${machines}.1`, `127.77.${machines}.2`];
-  await hospital.knows(name, { allowedAddresses: [from, later] });
+  await hospital.knows(name, { allowedAddresses: [from, later], encoding: "utf-16" });
   const host = await openRawHost({ port, name, from });
   await eventually("it has its link", async () => (await openLinks(name)) === 1);
   const sent = await before(host);
@@ -70,13 +70,14 @@ async function letsGo({ before, after }: Vanishing): Promise<void> {
   );
   console.log(`  ${name}: let go of after ${seconds.toFixed(0)} s`);
   assert.ok(seconds < NOTICED_S, `${seconds} s`);
+  assert.ok(seconds > 10, `a network that fails for ${seconds} s must be survived`);
   await told;
 
   // It comes back, and only listens.
   const next = await openRawHost({ port, name, from: later });
   for (const [trackingId, ladder] of Object.entries(sent)) {
     const heard = host.statuses(trackingId);
-    if (heard.length < ladder.length) await next.awaits(trackingId, ladder.at(-1)!, 20_000);
+    if (heard.length < ladder.length) await next.awaits(trackingId, ladder.at(-1)!, 40_000);
     const again = next.statuses(trackingId);
     // What the vanished connection was seen to have had half a minute before is not said again.
     assert.equal(again, ladder.slice(ladder.length - again.length), `the rest of ${trackingId}, in order`);
@@ -101,7 +102,7 @@ async function fills(host: RawHost, sendsSome: () => void): Promise<void> {
     "what it is told piles up",
     async () => {
       sendsSome();
-      await rest(100);
+      await rest(200);
       return (connectionsAt(port).find((one) => one.port === localPort)?.owed ?? 0) > 200_000;
     },
     40_000,
@@ -172,8 +173,7 @@ together({
       async before(host) {
         const sent: string[] = [];
         await fills(host, () => {
-          for (let n = 0; n < 200; n += 1)
-            sent.push(host.sends({ destination: drawer, trackingId: long(sent.length) }));
+          for (let n = 0; n < 200; n += 1) sent.push(host.sends({ destination: drawer, ...long(sent.length) }));
         });
         return Object.fromEntries(sent.map((trackingId) => [trackingId, LADDER]));
       },
@@ -186,7 +186,7 @@ together({
         let count = 0;
         await fills(host, () => {
           // So few that the node has read all when it stops reading.
-          for (let n = 0; n < 60; n += 1) host.sends({ destination: "000", trackingId: long(count++) });
+          for (let n = 0; n < 60; n += 1) host.sends({ destination: "000", ...long(count++) });
         });
         return sent;
       },
@@ -223,8 +223,9 @@ together({
     },
 });
 
-function long(n: number): string {
-  return String(n).padStart(240, "n");
+/** Of which each status takes some 2 KB. */
+function long(n: number) {
+  return { trackingId: String(n).padStart(240, "n"), systemId: "n".repeat(240) };
 }
 
 test.after(async () => {

@@ -8,7 +8,7 @@
  */
 import type { Socket } from "node:net";
 import type { Clock } from "../../domain.ts";
-import type { Peers } from "../unacknowledged.ts";
+import type { Peer, Peers } from "../unacknowledged.ts";
 
 const WATCH_MS = 1_000;
 /**
@@ -26,6 +26,26 @@ const DEAF_MS = 55_000;
 const RECEIVE_BUFFER_MAX_BYTES = 8 * 1024 * 1024;
 
 export type Watch = { stop(): void };
+export type Lost = "vanished" | "deaf";
+
+/** `written`: bytes handed to the socket so far, of which so many are `waiting` in this process. */
+export type Sight = { readonly written: number; readonly waiting: number; readonly peer: Peer | null };
+
+/** Judges a peer by what is seen of it, about once a second. `now`: monotonic ms. */
+export function makePatience(): (sight: Sight, now: number) => Lost | null {
+  let silentSince: number | null = null;
+  let owedSince: number | null = null;
+  let taken = 0;
+  return ({ written, waiting, peer }, now) => {
+    silentSince = peer?.silent === true ? (silentSince ?? now) : null;
+    const owed = waiting + (peer?.unacknowledged ?? 0);
+    if (owed === 0) owedSince = null;
+    else if (owedSince === null || written - owed !== taken) owedSince = now;
+    taken = written - owed;
+    if (silentSince !== null && now - silentSince >= SILENT_MS) return "vanished";
+    return owedSince !== null && now - owedSince >= DEAF_MS ? "deaf" : null;
+  };
+}
 
 export function watchPeer(
   socket: Socket,
@@ -37,13 +57,11 @@ export function watchPeer(
     readonly written: () => number;
     /** `acknowledged`: how many of those the peer has, at least. */
     readonly seen: (acknowledged: number, now: number) => void;
-    readonly lost: (how: "vanished" | "deaf") => void;
+    readonly lost: (how: Lost) => void;
   },
 ): Watch {
   const { peers, clock } = ports;
-  let silentSince: number | null = null;
-  let taken = 0;
-  let takenAt = clock.monotonic();
+  const judge = makePatience();
   let acknowledged = 0;
   let looking = false;
   let stopped = false;
@@ -56,21 +74,14 @@ export function watchPeer(
     const peer = await peers.look(socket);
     if (stopped) return;
     const now = clock.monotonic();
-    silentSince = peer?.silent === true ? (silentSince ?? now) : null;
-    const owed = socket.writableLength + (peer?.unacknowledged ?? 0);
-    const has = socket.bytesWritten - owed;
-    if (owed === 0 || has !== taken) {
-      taken = has;
-      takenAt = now;
-    }
-    if (silentSince !== null && now - silentSince >= SILENT_MS) on.lost("vanished");
-    else if (now - takenAt >= DEAF_MS) on.lost("deaf");
-    else {
-      // A kernel acknowledges for a process that does not read, as much as its buffer holds. Under TLS its bytes are more than ours.
-      if (peer !== null || !peers.sees)
-        acknowledged = owed === 0 ? written : Math.max(acknowledged, written - owed - RECEIVE_BUFFER_MAX_BYTES);
-      on.seen(acknowledged, now);
-    }
+    const waiting = socket.writableLength;
+    const lost = judge({ written: socket.bytesWritten, waiting, peer }, now);
+    if (lost !== null) return on.lost(lost);
+    // A kernel acknowledges for a process that does not read, as much as its buffer holds. Under TLS its bytes are more than ours.
+    const owed = waiting + (peer?.unacknowledged ?? 0);
+    if (peer !== null || !peers.sees)
+      acknowledged = owed === 0 ? written : Math.max(acknowledged, written - owed - RECEIVE_BUFFER_MAX_BYTES);
+    on.seen(acknowledged, now);
   }
 
   const timer = setInterval(() => {
