@@ -5,15 +5,51 @@
  *      ▼
  *   opening ── fails ──► exit 1
  *      ▼
- *   running ── SIGTERM, SIGINT ──► closing ─► exit 0 (1 after 15 s, or at a second signal)
+ *   running ── SIGTERM, SIGINT ──► closing, part by part in reverse ─► exit 0 (1 after 15 s, or at a second signal)
  *      └────── an error nobody caught, but the driver's ──► exit 1
  */
 import { existsSync } from "node:fs";
 import { type Config, readConfig } from "./config.ts";
 import { faultFields, type Log, openLog } from "./log.ts";
-import { isDriverFault } from "./persistence/database.ts";
+import { isDriverFault } from "./persistence/database-faults.ts";
 
 const CLOSE_DEADLINE_MS = 15_000;
+/** How long the others go on waiting for one part, for all parts but the last, and for all. */
+const PART_MS = 4_000;
+const PARTS_MS = 10_000;
+const ALL_MS = 14_000;
+
+/** A part of the node to be closed. */
+export type Closer = { readonly part: string; readonly close: () => Promise<void> | void };
+
+/**
+ * Closes the last opened first. A part that fails or takes too long keeps none of the others: what is durable is durable
+ * without it. The first opened (the stores) has what time is left, so that an embedded server ends in order.
+ */
+export async function closeInReverse(
+  closers: readonly Closer[],
+  log: Log,
+  limits: { readonly partMs: number; readonly partsMs: number; readonly allMs: number } = {
+    partMs: PART_MS,
+    partsMs: PARTS_MS,
+    allMs: ALL_MS,
+  },
+): Promise<void> {
+  const begun = performance.now();
+  for (const [index, { part, close }] of [...closers.entries()].reverse()) {
+    const gone = performance.now() - begun;
+    const ms = index === 0 ? limits.allMs - gone : Math.min(limits.partMs, limits.partsMs - gone);
+    const closing = Promise.resolve()
+      .then(close)
+      .catch((error: unknown) => log.warn({ part, ...faultFields(error) }, "a part did not close well"));
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<"late">((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, ms), "late");
+    });
+    if ((await Promise.race([closing, late])) === "late") log.warn({ part }, "a part is left to close by itself");
+    clearTimeout(timer);
+  }
+}
 
 /** `open` answers with what closes it again. */
 export async function runProcess(open: (config: Config, log: Log) => Promise<() => Promise<void>>): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * The composition root: opens the parts in order, closes them in reverse.
  *
- *   stores ─► cluster ─► push ─► actors ─► listeners ─► ready ─► draining ─► closed in reverse
+ *   stores ─► cluster ─► push ─► actors ─► listeners ─► ready ─► shards given away ─► closed in reverse
  */
 import { openPaging } from "./actors/paging.ts";
 import { startActorSystem } from "./cluster/actor-system.ts";
@@ -26,7 +26,7 @@ import { openMxpp } from "./gateways/mxpp/server.ts";
 import { openProviders } from "./gateways/push/providers.ts";
 import { openPush } from "./gateways/push/push.ts";
 import { openPeers } from "./gateways/unacknowledged.ts";
-import { runProcess } from "./lifecycle.ts";
+import { type Closer, closeInReverse, runProcess } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
 import { readMessageKey } from "./persistence/install.ts";
 import { openStores } from "./persistence/stores.ts";
@@ -36,37 +36,38 @@ const LISTENERS_DEADLINE_MS = 3_000;
 
 async function open(config: Config, log: Log): Promise<() => Promise<void>> {
   const node = config.node.name;
-  const closers: (() => Promise<void> | void)[] = [];
+  const closers: Closer[] = [];
   let draining = false;
   const close = async () => {
     draining = true;
-    for (const closer of closers.reverse()) await Promise.resolve(closer()).catch(() => {});
+    await closeInReverse(closers, log);
   };
-  const opened = <T extends { close(...deadline: number[]): Promise<void> | void }>(part: T): T => {
-    closers.push(() => part.close(LISTENERS_DEADLINE_MS));
-    return part;
+  const opened = <T extends { close(...deadline: number[]): Promise<void> | void }>(part: string, it: T): T => {
+    closers.push({ part, close: () => it.close(LISTENERS_DEADLINE_MS) });
+    return it;
   };
 
   try {
-    const stores = opened(await openStores({ node, dataDir: config.dataDir, ...config.databases }, { log }));
+    const stores = opened("stores", await openStores({ node, dataDir: config.dataDir, ...config.databases }, { log }));
     const { premise, meta, core } = stores;
     const messageKey = await readMessageKey(premise);
     const load = openLoad();
     const membership = opened(
-      joinCluster({ node, address: config.bind }, { database: stores.lease, log, clock, load }),
+      "membership",
+      joinCluster({ node, address: config.bind }, { lease: stores.lease, database: premise, log, clock, load }),
     );
     const { boot } = membership;
-    const system = opened(startActorSystem(node));
+    const system = opened("system", startActorSystem(node));
     const bus = openBus();
 
     let own: GaugeSource = async () => [];
     const gauges = [() => own(), ...storedGauges(premise, core)];
-    const metrics = opened(await openMetrics(config.metrics, { log, gauges }));
+    const metrics = opened("metrics", await openMetrics(config.metrics, { log, gauges }));
     const { meter } = metrics;
     const tools = { log, meter, clock };
-    const { providers, emulator } = opened(await openProviders(config, { ...tools, openEmulator }));
-    const push = opened(openPush({ redis: config.redis, boot }, { ...tools, premise, core, providers }));
-    const hosted = opened(openHosted({ ...tools, premise, core, queued: push.queued }));
+    const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, openEmulator }));
+    const push = opened("push", openPush({ redis: config.redis, boot }, { ...tools, premise, core, providers }));
+    const hosted = opened("hosted", openHosted({ ...tools, premise, core, queued: push.queued }));
 
     const coreVersion = version();
     const urls = () => config.enterpriseUrls ?? [http.address.url];
@@ -75,8 +76,10 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       { node, urls, coreVersion },
       { ...tools, database: premise, system, branch, membership, bus, hosted },
     );
+    closers.push({ part: "turns", close: () => system.idle(LISTENERS_DEADLINE_MS) });
     const peers = openPeers();
-    const certificates = config.tls === null ? null : opened(openCertificates(config.tls, { log, clock }));
+    const certificates =
+      config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
     const { embedded } = stores;
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
     const cluster = async () => membership.view();
@@ -91,6 +94,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       staying: async () => !draining || "draining",
     };
     const http = opened(
+      "http",
       await openHttp({ ...config.http, trustedProxies: config.trustedProxies }, { log, certificates }, [
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
         clientRoutes(
@@ -102,6 +106,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };
     const mxpp = opened(
+      "mxpp",
       await openMxpp(
         { node, ...config.mxpp },
         { ...tools, ...links, paging, addressAllowed, messageKey, certificates },
@@ -110,6 +115,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     listening = mxpp.listening;
     // Last: what it drives tells phones where to fetch from.
     const sweep = opened(
+      "sweep",
       openSweep(
         { intervalMs: config.redis === null ? 250 : 1_000 },
         { ...tools, database: premise, membership, ...paging },
@@ -121,7 +127,9 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const emulatorUrl = emulator?.address.url ?? null;
     const running = { node, url: http.address.url, mxpp: mxpp.address, metricsUrl: metrics.address.url, emulatorUrl };
     await writeRunFile(config.dataDir, { ...running, adminKey: access.key });
-    closers.push(() => removeRunFile(config.dataDir));
+    closers.push({ part: "run file", close: () => removeRunFile(config.dataDir) });
+    // First of all at the end: while the rest is closed the other nodes drive the pages already.
+    closers.push({ part: "shards", close: membership.drain });
     announce(running, { ...access, embedded, note: stores.note, insecure: config.insecure });
     return close;
   } catch (error) {

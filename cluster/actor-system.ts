@@ -51,8 +51,12 @@ export type ActorSystem = {
   /** Messages waiting in all mailboxes. */
   depth(): number;
   actors(): number;
+  /** Resolves when no message waits and no turn is under way, at the latest after `deadlineMs`. */
+  idle(deadlineMs: number): Promise<void>;
   close(): void;
 };
+
+const IDLE_LOOK_MS = 10;
 
 let systems = 0;
 
@@ -61,6 +65,7 @@ export function startActorSystem(name: string): ActorSystem {
   const system = start({ name: `${name.replace(/[^a-zA-Z0-9-]/g, "-")}-${++systems}` } as never) as NactRef;
   let depth = 0;
   let actors = 0;
+  let turning = 0;
   let incarnations = 0;
   let closed = false;
 
@@ -82,6 +87,7 @@ export function startActorSystem(name: string): ActorSystem {
       if (gone || closed) return null;
       waiting -= 1;
       depth -= 1;
+      turning += 1;
       try {
         const controller = new AbortController();
         const running = behaviour(message, controller.signal);
@@ -95,6 +101,8 @@ export function startActorSystem(name: string): ActorSystem {
             // nact would print the message, and a report that cannot be made has nobody left to tell.
           }
         }
+      } finally {
+        turning -= 1;
       }
       return null;
     }
@@ -125,6 +133,12 @@ export function startActorSystem(name: string): ActorSystem {
     spawn,
     depth: () => (closed ? 0 : depth),
     actors: () => actors,
+    async idle(deadlineMs) {
+      const until = performance.now() + deadlineMs;
+      while ((depth > 0 || turning > 0) && !closed && performance.now() < until) {
+        await new Promise((resolve) => setTimeout(resolve, IDLE_LOOK_MS));
+      }
+    },
     close() {
       closed = true;
       stopInNact(system as never);

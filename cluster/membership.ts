@@ -8,6 +8,13 @@
  *              lapsed: drives nothing; records receipts and accepts pages as ever
  *
  * A node is dead when its lock is gone and it has not renewed for 750 ms, or when its lease has run out.
+ *
+ *   renewal ──────── wakes ─► placement          reads the owners, takes and gives shards
+ *   (a connection    wakes ─► housekeeping       writes the dead off, ends links of theirs
+ *    of its own)
+ *
+ * Three loops, so that nothing slow ever delays a renewal, nor housekeeping a shard. What was renewed after a lapse, or
+ * after this node was written off, may be another's by now: whatever of owners was read before that counts for nothing.
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import { type BootId, type Clock, SHARD_COUNT, type Shard } from "../domain.ts";
@@ -23,9 +30,11 @@ const LEASE_MS = 2_000;
 /** The lease is taken to end this much before the database says so. */
 const LEASE_MARGIN_MS = 300;
 /** A new node is given shards only after this, so that a rolling restart moves each shard once. */
-/** Links that belong to no living node are looked for once in so many renewals. */
-const STRAYS_ROUNDS = 4;
 const JOIN_DELAY_MS = 3_000;
+/** Between two looks for links that belong to no living node. */
+const STRAYS_MS = 2_000;
+/** A placement waits to be woken by a renewal; this is how long at most. */
+const PLACE_MS = 10 * RENEW_MS;
 
 export type ClusterView = {
   readonly nodes: readonly {
@@ -49,14 +58,17 @@ export type Membership = {
   view(): ClusterView;
   /** Called when shards have come to this node. */
   onGain(listener: (shards: readonly Shard[]) => void): void;
-  /** Gives every shard away and leaves. */
+  /** Gives every shard to the others and takes no more; the lease goes on. Rejects when that could not be written. */
+  drain(): Promise<void>;
+  /** Drains, and leaves. */
   close(): Promise<void>;
 };
 
 export function joinCluster(
   slice: { readonly node: string; readonly address: string },
   ports: {
-    /** One connection of its own: it holds the lock that says this process lives. */
+    /** One connection of its own: it holds the lock that says this process lives, and carries renewals alone. */
+    readonly lease: Database;
     readonly database: Database;
     readonly log: Log;
     readonly clock: Clock;
@@ -65,47 +77,45 @@ export function joinCluster(
 ): Membership {
   const boot = randomUUID() as BootId;
   const lockKey = randomBytes(8).readBigInt64BE().toString();
-  const { database, log, clock } = ports;
+  const { lease, database, log, clock } = ports;
   const listeners: ((shards: readonly Shard[]) => void)[] = [];
   let draining = false;
   let leaseUntil = Number.NEGATIVE_INFINITY;
   let nodes: readonly NodeRow[] = [];
+  let dead: readonly BootId[] = [];
   let ownership: Ownership = new Map();
   let mine: ReadonlySet<Shard> = new Set();
+  /** Rises whenever what was known of the owners has lost its worth. */
+  let tenure = 0;
 
-  let rounds = 0;
-  async function round(): Promise<void> {
+  async function renew(): Promise<void> {
     const asked = clock.monotonic();
-    const self = {
-      boot,
-      name: slice.node,
-      address: slice.address,
-      state: draining ? ("DRAINING" as const) : ("LIVE" as const),
-      load: ports.load(),
-      lockKey,
-    };
-    const rows = await renewLease(database, self, LEASE_MS);
-    // What lapsed may be another's by now: nothing is driven again before the owners have been read.
-    if (clock.monotonic() >= leaseUntil) mine = new Set();
+    const { node: name, address } = slice;
+    const state = draining ? "DRAINING" : "LIVE";
+    const rows = await renewLease(lease, { boot, name, address, state, load: ports.load(), lockKey }, LEASE_MS);
+    const known = rows.some((row) => row.boot === boot);
+    if (clock.monotonic() >= leaseUntil || !known) {
+      tenure += 1;
+      mine = new Set();
+    }
     leaseUntil = asked + LEASE_MS - LEASE_MARGIN_MS;
     nodes = rows.filter((row) => row.boot === boot || isAlive(row));
-    const dead = rows.filter((row) => row.boot !== boot && !isAlive(row)).map((row) => row.boot);
-    if (dead.length > 0) {
-      await closeLinksOf(database, dead);
-      await declareDead(database, dead);
-      log.warn({ nodes: dead.length }, "nodes declared dead");
-    }
-    await place();
-    if (rounds % STRAYS_ROUNDS === 0) await closeStrayLinks(database);
-    rounds += 1;
+    dead = rows.filter((row) => row.boot !== boot && !isAlive(row)).map((row) => row.boot);
+    placement.wake();
+    if (dead.length > 0) housekeeping.wake();
   }
 
   async function place(): Promise<void> {
-    ownership = new Map((await shardOwners(database)).map((row) => [row.id, row.owner]));
-    const moves = movesFor(boot, ownership, candidates());
+    const begun = tenure;
+    if (clock.monotonic() >= leaseUntil) return;
+    const owners: Ownership = new Map((await shardOwners(database)).map((row) => [row.id, row.owner]));
+    if (begun !== tenure) return placement.wake();
+    ownership = owners;
+    const moves = movesFor(boot, owners, candidates());
     if (moves.length > 0) {
       const moved = new Set(await moveShards(database, moves));
-      const now = new Map(ownership);
+      if (begun !== tenure) return placement.wake();
+      const now = new Map(owners);
       for (const move of moves) if (moved.has(move.id)) now.set(move.id, move.to);
       ownership = now;
     }
@@ -118,6 +128,15 @@ export function joinCluster(
     }
   }
 
+  async function keepHouse(): Promise<void> {
+    const gone = dead.length === 0 ? [] : await declareDead(database, dead);
+    if (gone.length > 0) {
+      log.warn({ nodes: gone.length }, "nodes declared dead");
+      await closeLinksOf(database, gone);
+    }
+    await closeStrayLinks(database);
+  }
+
   /** Who may own shards: the living that stay, and of those just come only owners and the ones nobody is there before. */
   function candidates(): Candidate[] {
     const owners = new Set(ownership.values());
@@ -126,10 +145,24 @@ export function joinCluster(
     return (settled.length > 0 ? settled : staying).map((node) => ({ boot: node.boot, weight: 1 }));
   }
 
-  const loop = superviseLoop("membership", () => RENEW_MS, round, { log, clock });
-  database.onChange((up) => {
-    if (up) loop.wake();
+  const tools = { log, clock };
+  const placement = superviseLoop("placement", () => PLACE_MS, place, tools);
+  const housekeeping = superviseLoop("housekeeping", () => STRAYS_MS, keepHouse, tools);
+  const renewal = superviseLoop("renewal", () => RENEW_MS, renew, tools);
+  lease.onChange((up) => {
+    if (up) renewal.wake();
   });
+
+  database.onChange((up) => {
+    if (up) placement.wake();
+  });
+
+  async function drain(): Promise<void> {
+    draining = true;
+    // The others must have been told first: one that takes this node for staying would give shards back.
+    await renewal.run();
+    await placement.run();
+  }
 
   return {
     boot,
@@ -150,11 +183,11 @@ export function joinCluster(
     onGain: (listener) => {
       listeners.push(listener);
     },
+    drain,
     async close() {
-      draining = true;
-      await loop.close();
-      // One more round by hand gives the shards away; without a database the others see the lock go.
-      await round().catch(() => {});
+      // Without a database the others see the lock go.
+      await drain().catch(() => {});
+      await Promise.all([renewal.close(), placement.close(), housekeeping.close()]);
       mine = new Set();
       await closeLinksOf(database, [boot]).catch(() => {});
       await leave(database, boot).catch(() => {});

@@ -31,11 +31,17 @@ export function judge(
 export type Loop = {
   /** Runs the next round now instead of at the end of the pause. */
   wake(): void;
+  /** Runs a round from now on, behind one under way, and ends as it does. */
+  run(): Promise<void>;
   /** null while the budget holds; else since when it is spent (monotonic ms). */
   failingSince(): number | null;
   /** Ends after the round under way. */
   close(): Promise<void>;
 };
+
+class LoopClosed extends Error {
+  override readonly name = "LoopClosed";
+}
 
 const LOOP_POLICY: RestartPolicy = { failuresMax: 5, windowMs: 60_000, pauseMinMs: 100, pauseMaxMs: 5_000 };
 
@@ -51,9 +57,10 @@ export function superviseLoop(
   let interrupt: (() => void) | null = null;
   let record: FailureRecord = [];
   let failingSince: number | null = null;
+  let asked: { resolve(): void; reject(error: unknown): void }[] = [];
 
   function pause(ms: number): Promise<void> {
-    if (woken || closed) return Promise.resolve();
+    if (woken || closed || asked.length > 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(done, ms);
       interrupt = done;
@@ -68,12 +75,16 @@ export function superviseLoop(
   async function run(): Promise<void> {
     while (!closed) {
       woken = false;
+      const askers = asked;
+      asked = [];
       try {
         await round();
+        for (const asker of askers) asker.resolve();
         record = [];
         failingSince = null;
         await pause(pauseMs());
       } catch (error) {
+        for (const asker of askers) asker.reject(error);
         const verdict = judge(record, ports.clock.monotonic(), LOOP_POLICY);
         record = verdict.record;
         if (verdict.spent && failingSince === null) {
@@ -86,6 +97,7 @@ export function superviseLoop(
         await pause(verdict.pauseMs);
       }
     }
+    for (const asker of asked) asker.reject(new LoopClosed());
   }
 
   const running = run();
@@ -93,6 +105,13 @@ export function superviseLoop(
     wake() {
       woken = true;
       interrupt?.();
+    },
+    run() {
+      if (closed) return Promise.reject(new LoopClosed());
+      return new Promise((resolve, reject) => {
+        asked.push({ resolve, reject });
+        interrupt?.();
+      });
     },
     failingSince: () => failingSince,
     async close() {

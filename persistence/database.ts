@@ -15,39 +15,13 @@
 import postgres from "postgres";
 import { faultFields, type Log } from "../log.ts";
 import { ARRAY_TYPES } from "./array-types.ts";
+import { classify, DatabaseDown, DeadlinePassed } from "./database-faults.ts";
+import { openStatementLine, type StatementLine } from "./statement-line.ts";
+
+export { BadData, Conflict, DatabaseDown } from "./database-faults.ts";
 
 export type Sql = postgres.Sql;
 type Statement<Row> = postgres.PendingQuery<Row[] & readonly postgres.MaybeRow[]>;
-
-/**
- * No primary can be reached, it went away, or it cannot do its work now. `unknown`: the statement may or may not have been
- * carried out.
- */
-export class DatabaseDown extends Error {
-  readonly unknown: boolean;
-  constructor(unknown: boolean, options?: ErrorOptions) {
-    super(unknown ? "the database went away during a statement" : "no writable database server answers", options);
-    this.name = "DatabaseDown";
-    this.unknown = unknown;
-  }
-}
-
-/** The server refused the values (SQLSTATE class 22 or 23). Carries the state and constraint, never the values. */
-export class BadData extends Error {
-  readonly code: string;
-  readonly constraint: string | null;
-  constructor(code: string, constraint: string | null) {
-    super(`the database refused the data (${code}${constraint === null ? "" : `, ${constraint}`})`);
-    this.name = "BadData";
-    this.code = code;
-    this.constraint = constraint;
-  }
-}
-
-/** The server chose this statement to break a deadlock or serialisation conflict; it was not carried out. */
-export class Conflict extends Error {
-  override readonly name = "Conflict";
-}
 
 export type DatabaseSlice = {
   readonly name: "premise_core" | "meta" | "core";
@@ -61,8 +35,11 @@ export type DatabaseSlice = {
 export type Database = {
   readonly name: string;
   readonly urls: readonly string[];
-  /** Runs one statement; rejects with DatabaseDown, BadData, Conflict, or the server's own error for a fault of ours. */
-  run<Row>(build: (sql: Sql) => Statement<Row>, deadlineMs?: number): Promise<Row[]>;
+  /**
+   * Runs one statement; rejects with DatabaseDown, BadData, Conflict, or the server's own error for a fault of ours. The
+   * deadline counts from when it is sent; before that it waits up to 3 s in the line, where `urgent` ones go first.
+   */
+  run<Row>(build: (sql: Sql) => Statement<Row>, deadlineMs?: number, urgent?: boolean): Promise<Row[]>;
   isUp(): boolean;
   /** The primary's URL; null while none is known. */
   currentUrl(): string | null;
@@ -74,42 +51,15 @@ export type Database = {
 };
 
 const STATEMENT_DEADLINE_MS = 5_000;
+/** Those that wait for a connection; a server that does 1,000 a second is 2 s behind a full line. */
+const WAITING_MAX = 2_000;
+const WAIT_MS = 3_000;
 /** Server-side limits end the statement before the client gives up on it, so that its outcome is known. */
 const SERVER_STATEMENT_TIMEOUT_MS = 4_000;
 const SERVER_LOCK_TIMEOUT_MS = 3_000;
 const PROBE_DEADLINE_MS = 1_500;
 const PROBE_PAUSE_MIN_MS = 100;
 const PROBE_PAUSE_MAX_MS = 1_000;
-
-const CONNECTION_CODES = new Set([
-  "CONNECTION_CLOSED",
-  "CONNECTION_ENDED",
-  "CONNECTION_DESTROYED",
-  "CONNECT_TIMEOUT",
-  "ECONNRESET",
-  "ECONNREFUSED",
-  "EPIPE",
-  "ETIMEDOUT",
-  "EHOSTUNREACH",
-  "ENOTFOUND",
-  "ENOENT",
-  "53300", // too many connections
-  "57P01",
-  "57P02",
-  "57P03",
-  "25006", // read-only: demoted in place
-]);
-/** Errors after which the statement is known not to have been carried out. */
-const NOT_STARTED = new Set([
-  "CONNECT_TIMEOUT",
-  "ECONNREFUSED",
-  "ENOTFOUND",
-  "ENOENT",
-  "EHOSTUNREACH",
-  "53300",
-  "57P03",
-  "25006",
-]);
 
 /** Options every connection of Tocsin shares. */
 export function connectionOptions(name: string): postgres.Options<Record<string, postgres.PostgresType>> {
@@ -127,31 +77,35 @@ export function connectionOptions(name: string): postgres.Options<Record<string,
   };
 }
 
+/** What is known of the primary: its pool, and the line before it. */
+type Pool = { readonly url: string; readonly sql: Sql; readonly line: StatementLine };
+
 export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Database {
   const log = ports.log.child({ database: slice.name });
   const listeners: ((up: boolean) => void)[] = [];
   const waiting = new Set<() => void>();
-  let pool: Sql | null = null;
-  let poolUrl = "";
+  let pool: Pool | null = null;
   let searching = false;
   let closed = false;
 
-  function openPool(url: string): Sql {
-    const options = connectionOptions(`tocsin ${slice.node}`);
-    if (slice.lease !== true) return postgres(url, { ...options, max: slice.connectionsMax });
+  function openPool(url: string): Pool {
+    const { connectionsMax, lease = false } = slice;
+    const options = { ...connectionOptions(`tocsin ${slice.node}`), max: connectionsMax };
     const connection = { ...options.connection, synchronous_commit: "local" };
-    return postgres(url, { ...options, connection, max: slice.connectionsMax, max_lifetime: null });
+    const sql = postgres(url, lease ? { ...options, connection, max_lifetime: null } : options);
+    return { url, sql, line: openStatementLine({ places: connectionsMax, waitingMax: WAITING_MAX, waitMs: WAIT_MS }) };
   }
 
-  /** Lets statements under way finish; nothing new reaches this pool. */
-  function retire(old: Sql): void {
-    old.end({ timeout: 2 }).catch(() => {});
+  /** Lets statements under way finish; nothing new reaches this pool, and what waited for it was not sent. */
+  async function retire(old: Pool): Promise<void> {
+    old.line.end(new DatabaseDown(false));
+    await old.sql.end({ timeout: 2 }).catch(() => {});
   }
 
-  function lose(seen: Sql, error: unknown): void {
+  function lose(seen: Pool, error: unknown): void {
     if (pool !== seen) return;
     pool = null;
-    retire(seen);
+    void retire(seen);
     log.warn(faultFields(error), "database lost");
     for (const listener of listeners) listener(false);
     void search();
@@ -167,13 +121,12 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
       for (const url of slice.urls) {
         if (!(await isPrimary(url, slice.node)) || closed) continue;
         pool = openPool(url);
-        poolUrl = url;
         break;
       }
     }
     searching = false;
     if (pool === null) return;
-    log.info({ server: new URL(poolUrl).host }, "database found");
+    log.info({ server: new URL(pool.url).host }, "database found");
     for (const listener of listeners) listener(true);
     for (const wake of waiting) wake();
   }
@@ -184,7 +137,7 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
     name: slice.name,
     urls: slice.urls,
     isUp: () => pool !== null,
-    currentUrl: () => (pool === null ? null : poolUrl),
+    currentUrl: () => pool?.url ?? null,
     onChange: (listener) => {
       listeners.push(listener);
     },
@@ -205,23 +158,25 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
       });
     },
 
-    async run(build, deadlineMs = STATEMENT_DEADLINE_MS) {
+    async run(build, deadlineMs = STATEMENT_DEADLINE_MS, urgent = false) {
       const used = pool;
       if (used === null) throw new DatabaseDown(false);
-      try {
-        return await withDeadline(build(used), deadlineMs);
-      } catch (error) {
-        const { fault, connectionLost } = classify(error);
-        if (connectionLost) lose(used, error);
-        throw fault;
-      }
+      return used.line.enter(urgent, async () => {
+        try {
+          return await withDeadline(build(used.sql), deadlineMs);
+        } catch (error) {
+          const { fault, connectionLost } = classify(error);
+          if (connectionLost) lose(used, error);
+          throw fault;
+        }
+      });
     },
 
     async close() {
       closed = true;
       const last = pool;
       pool = null;
-      await last?.end({ timeout: 2 }).catch(() => {});
+      if (last !== null) await retire(last);
     },
   };
 }
@@ -247,24 +202,6 @@ async function isPrimary(url: string, node: string): Promise<boolean> {
   }
 }
 
-/**
- * Whether an error nobody caught comes from inside the driver. The statement it belongs to runs into its deadline and its pool is
- * replaced, so the process may go on.
- */
-export function isDriverFault(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const code = (error as { code?: unknown }).code;
-  return (
-    error.name === "PostgresError" ||
-    (typeof code === "string" && code.startsWith("CONNECTION_")) ||
-    /node_modules.postgres.src/.test(error.stack ?? "")
-  );
-}
-
-class DeadlinePassed extends Error {
-  override readonly name = "DeadlinePassed";
-}
-
 async function withDeadline<Row>(statement: Statement<Row>, deadlineMs: number): Promise<Row[]> {
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_, reject) => {
@@ -278,25 +215,4 @@ async function withDeadline<Row>(statement: Statement<Row>, deadlineMs: number):
   } finally {
     clearTimeout(timer);
   }
-}
-
-type Classified = { readonly fault: Error; readonly connectionLost: boolean };
-
-function classify(error: unknown): Classified {
-  const kept = (fault: Error): Classified => ({ fault, connectionLost: false });
-  if (error instanceof DeadlinePassed) return { fault: new DatabaseDown(true, { cause: error }), connectionLost: true };
-  const code = (error as { code?: unknown } | null)?.code;
-  if (typeof code !== "string") return kept(error instanceof Error ? error : new Error("the database driver failed"));
-  if (CONNECTION_CODES.has(code) || code.startsWith("08")) {
-    return { fault: new DatabaseDown(!NOT_STARTED.has(code), { cause: error }), connectionLost: true };
-  }
-  // A full disk, a server short of something, or a statement it gave up on: rolled back, and worth another try later.
-  if (code.startsWith("53") || code.startsWith("58") || code === "57014")
-    return kept(new DatabaseDown(false, { cause: error }));
-  if (code === "40P01" || code === "40001" || code === "55P03") return kept(new Conflict(code));
-  if (code.startsWith("22") || code.startsWith("23")) {
-    const constraint = (error as { constraint_name?: unknown }).constraint_name;
-    return kept(new BadData(code, typeof constraint === "string" ? constraint : null));
-  }
-  return kept(error as Error);
 }

@@ -58,19 +58,31 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
   );
 }
 
-/** Writes nodes off and frees nothing else: their shards are claimed by whoever is to have them. */
-export async function declareDead(database: Database, boots: readonly BootId[]): Promise<void> {
-  await database.run(
+/**
+ * Writes those off that have not come back meanwhile, and says which; forgets the long dead. Their shards are claimed by
+ * whoever is to have them.
+ */
+export async function declareDead(database: Database, boots: readonly BootId[]): Promise<BootId[]> {
+  const rows = await database.run<{ boot: BootId }>(
     (sql) => sql`
-    with dead as (update premise_core.nodes set state = 'DEAD' where boot = any (${[...boots]}::uuid[]))
-    delete from premise_core.nodes where state = 'DEAD' and renewed_at < now() - interval '1 day'`,
+    with dead as (
+      update premise_core.nodes set state = 'DEAD'
+      where boot = any (${[...boots]}::uuid[]) and state <> 'DEAD'
+        and (lease_until <= clock_timestamp() or renewed_at < clock_timestamp() - interval '750 ms')
+      returning boot
+    ), forgotten as (
+      delete from premise_core.nodes where state = 'DEAD' and renewed_at < now() - interval '1 day'
+    )
+    select boot from dead`,
   );
+  return rows.map((row) => row.boot);
 }
 
 export async function shardOwners(database: Database): Promise<{ id: Shard; owner: BootId | null }[]> {
   return database.run<{ id: Shard; owner: BootId | null }>(
     (sql) => sql`select id, owner_boot as owner from premise_core.shards order by id`,
     1_500,
+    true,
   );
 }
 
@@ -81,16 +93,18 @@ export async function moveShards(
 ): Promise<Shard[]> {
   const rows = await database.run<{ id: Shard }>(
     (sql) => sql`
-    update premise_core.shards as shard set owner_boot = move.next, since = clock_timestamp()
+    update premise_core.shards as shard set owner_boot = move.next
     from unnest(${moves.map((m) => m.id as number)}::smallint[], ${moves.map((m) => m.from)}::uuid[], ${moves.map((m) => m.to)}::uuid[])
       as move (id, last, next)
     where shard.id = move.id and shard.owner_boot is not distinct from move.last
     returning shard.id`,
+    1_500,
+    true,
   );
   return rows.map((row) => row.id);
 }
 
 /** Ends this node's own entry at a clean stop. */
 export async function leave(database: Database, boot: BootId): Promise<void> {
-  await database.run((sql) => sql`delete from premise_core.nodes where boot = ${boot}`, 2_000);
+  await database.run((sql) => sql`delete from premise_core.nodes where boot = ${boot}`, 1_500, true);
 }

@@ -59,22 +59,27 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
     { log: silentLog },
   );
   await lease.untilUp(5_000);
+  const pool = openDatabase(
+    { name: "premise_core", urls: [place.url], node: `${name} pool`, connectionsMax: 2 },
+    { log: silentLog },
+  );
+  await pool.untilUp(5_000);
   const faults: Faults = { cut: false, answerMs: 0 };
-  const database: Database = {
-    ...lease,
-    async run(build, deadlineMs) {
+  const flaky = (database: Database): Database => ({
+    ...database,
+    async run(build, deadlineMs, urgent) {
       if (faults.cut) {
         await sleep(100);
         throw new DatabaseDown(true);
       }
-      const rows = await lease.run(build, deadlineMs);
+      const rows = await database.run(build, deadlineMs, urgent);
       if (faults.answerMs > 0) await sleep(faults.answerMs);
       return rows;
     },
-  };
+  });
   const membership = joinCluster(
     { node: name, address: "127.0.0.1" },
-    { database, log: silentLog, clock: systemClock, load: () => 0.5 },
+    { lease: flaky(lease), database: flaky(pool), log: silentLog, clock: systemClock, load: () => 0.5 },
   );
   const gained: Shard[][] = [];
   membership.onGain((shards) => gained.push([...shards]));
@@ -83,12 +88,12 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
   const kill = async () => {
     killed = true;
     faults.cut = true;
-    await lease.close();
+    await Promise.all([lease.close(), pool.close()]);
   };
   ends.push(async () => {
     if (!killed) faults.cut = false;
     await membership.close();
-    await lease.close();
+    await Promise.all([lease.close(), pool.close()]);
   });
   await eventually(`${name} is in the list of nodes`, async () => {
     const rows = await place.sql`select from premise_core.nodes where boot = ${membership.boot}`;
