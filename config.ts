@@ -9,6 +9,7 @@ import {
   core2coreUrlFault,
   databaseUrlFault,
   isAddress,
+  isAnyAddress,
   isLoopback,
   proxyFault,
   redisUrlFault,
@@ -63,6 +64,8 @@ export type Config = {
   readonly emulator: { readonly port: number };
   readonly adminKey: string | null;
   readonly seed: "demo" | "none";
+  /** How long a page is kept after its expiry. */
+  readonly retentionDays: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 };
 
@@ -73,7 +76,7 @@ export type ConfigReading =
 /** Every fault at once, each beginning with its variable; no fault repeats a value that may be secret. */
 export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
   const faults: string[] = [];
-  const { text, oneOf, port, file, list, url } = settingReaders(env, faults);
+  const { text, oneOf, port, wholeNumber, file, list, url } = settingReaders(env, faults);
   const fault = (name: string, what: string) => void faults.push(`${name}: ${what}`);
   faults.push(...unknownNames(env));
 
@@ -149,8 +152,14 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
     emulator: { port: ports.emulator },
     adminKey,
     seed: oneOf("TOCSIN_SEED", ["demo", "none"]) ?? (premise === null ? "demo" : "none"),
+    retentionDays: wholeNumber("TOCSIN_RETENTION_DAYS", 90, 1, 3_650),
     logLevel: oneOf("TOCSIN_LOG_LEVEL", LOG_LEVELS) ?? "info",
   };
+  if (isAnyAddress(bind) && config.enterpriseUrls === null)
+    fault(
+      "TOCSIN_ENTERPRISE_URL",
+      "is needed where TOCSIN_BIND is every address: phones must be told one to fetch from",
+    );
   for (const [name, other] of samePorts(config)) fault(name, `is the same port as ${other}`);
   return faults.length > 0 ? { ok: false, faults: Object.freeze(faults) } : { ok: true, config: freeze(config) };
 

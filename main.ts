@@ -8,6 +8,7 @@ import { startActorSystem } from "./cluster/actor-system.ts";
 import { openBus } from "./cluster/bus.ts";
 import { openLoad } from "./cluster/load.ts";
 import { joinCluster } from "./cluster/membership.ts";
+import { openRetention } from "./cluster/retention.ts";
 import { openBranches, openSweep } from "./cluster/shards.ts";
 import type { Config } from "./config.ts";
 import { systemClock as clock } from "./domain.ts";
@@ -121,6 +122,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
         { ...tools, database: premise, membership, ...paging },
       ),
     );
+    opened("retention", openRetention({ days: config.retentionDays }, { ...tools, premise, core, membership }));
     sweepWell = () => sweep.failingSince() === null;
     own = async () => ownGauges({ paging, system, membership, connections: mxpp.connections });
 

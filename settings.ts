@@ -43,7 +43,8 @@ export const SETTINGS = [
   secret(
     "TOCSIN_REDIS_URL",
     "unset: one node without Redis",
-    "redis://, rediss:// or redis-sentinel://h1:p,h2:p,h3:p/master-name",
+    "redis://, rediss:// or redis-sentinel://h1:p,h2:p,h3:p/master-name; user:password@ is the Redis servers', " +
+      "?sentinel=user:password at its end the sentinels'",
   ),
   row("TOCSIN_MXPP_PORT", "20000", "host systems; here and for every port 0 is any free one, -1 is off"),
   row("TOCSIN_MXPP_TLS_PORT", "20001", "host systems over TLS; off without a certificate"),
@@ -59,7 +60,7 @@ export const SETTINGS = [
   row("TOCSIN_CORE2CORE_URLS", "unset: the hosted role of this node", "core2core://host:port,… in order of preference"),
   row(
     "TOCSIN_ENTERPRISE_URL",
-    "http://TOCSIN_BIND:TOCSIN_HTTP_PORT",
+    "http://TOCSIN_BIND:TOCSIN_HTTP_PORT; no default where TOCSIN_BIND is 0.0.0.0 or ::",
     "what phones are told to fetch from; comma-separated",
   ),
   row(
@@ -78,6 +79,7 @@ export const SETTINGS = [
   row("TOCSIN_EMULATOR_PORT", "8092", "the built-in push emulator's lock screen and record, on loopback"),
   secret("TOCSIN_ADMIN_KEY", "unset: a one-time link is printed", "bootstrap API key"),
   row("TOCSIN_SEED", "demo with the embedded Postgres, else none", "demo or none: data to begin with"),
+  row("TOCSIN_RETENTION_DAYS", "90", "how many days a page and its history are kept after the page expired, 1 to 3650"),
   row("TOCSIN_LOG_LEVEL", "info", "trace, debug, info, warn, error, fatal or silent"),
 ] as const satisfies readonly Setting[];
 
@@ -128,6 +130,13 @@ export function settingReaders(env: NodeJS.ProcessEnv, faults: string[]) {
     fault(name, "must be a port from 1 to 65535, 0 for any free one, or -1 for none");
     return fallback;
   }
+  function wholeNumber(name: SettingName, fallback: number, least: number, most: number): number {
+    const value = text(name);
+    if (value === null) return fallback;
+    if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most) return Number(value);
+    fault(name, `must be a whole number from ${least} to ${most}`);
+    return fallback;
+  }
   function file(name: SettingName): string | null {
     const value = text(name);
     if (value === null) return null;
@@ -149,7 +158,7 @@ export function settingReaders(env: NodeJS.ProcessEnv, faults: string[]) {
     if (problem !== null) fault(name, problem);
     return value;
   }
-  return { text, oneOf, port, file, list, url };
+  return { text, oneOf, port, wholeNumber, file, list, url };
 }
 
 /** Faults of variables that look like settings and are none. */
@@ -189,6 +198,13 @@ export function isLoopback(address: string): boolean {
   return address === "localhost" || address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
 }
 
+/** All addresses of the machine: nothing a phone could be told to fetch from. */
+export function isAnyAddress(address: string): boolean {
+  return isIP(address) === 4
+    ? /^0+(\.0+){3}$/.test(address)
+    : isIP(address) === 6 && /^[0:]+(0\.0\.0\.0)?$/.test(address);
+}
+
 /** A name that is all digits and dots is a mistyped address. */
 export function isAddress(text: string): boolean {
   return isIP(text) !== 0 || (/^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$/.test(text) && !/^[\d.]+$/.test(text));
@@ -214,19 +230,31 @@ export function databaseUrlFault(entry: string): string | null {
 }
 
 export function redisUrlFault(entry: string): string | null {
-  const isSentinels = /^redis-sentinel:\/\/([^@/\s]*@)?[^@/,\s]+(,[^@/,\s]+){0,15}\/[\w.-]+$/.test(entry);
-  if (isSentinels) {
-    const hosts =
-      entry
-        .replace(/^redis-sentinel:\/\/([^@/]*@)?/, "")
-        .split("/")[0]
-        ?.split(",") ?? [];
-    if (hosts.every((host) => isHostAndPort(host))) return null;
+  const sentinels = /^redis-sentinel:\/\/(?:([^@/?\s]*)@)?([^@/?\s]+)\/[\w.-]+(?:\?sentinel=([^&\s]+))?$/.exec(entry);
+  if (sentinels !== null) {
+    const [, servers = "", hosts = "", own = ""] = sentinels;
+    if (![servers, own].every(isUserInfo)) return "holds a user or password that is not percent-encoded as in a URL";
+    const entries = hosts.split(",");
+    if (entries.length <= LIST_LIMIT && entries.every(isHostAndPort)) return null;
   }
   const url = URL.parse(entry);
-  if (url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== "" && /^(\/\d*)?$/.test(url.pathname))
-    return null;
+  if (url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== "" && /^(\/\d*)?$/.test(url.pathname)) {
+    return isUserInfo(`${url.username}:${url.password}`)
+      ? null
+      : "holds a user or password that is not percent-encoded as in a URL";
+  }
   return "must be redis://host:port, rediss://host:port or redis-sentinel://h1:p,h2:p,h3:p/master-name";
+}
+
+/** `user:password`, `:password`, `user`, each percent-encoded. */
+function isUserInfo(text: string): boolean {
+  if (text.split(":").length > 2) return false;
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function core2coreUrlFault(entry: string): string | null {

@@ -107,7 +107,7 @@ async function bind(premise: Database, meta: Database, registration: Registratio
   const id = row!.id;
   await premise.run(
     (sql) => sql`
-    update premise_core.devices set state = 'REMOVED', version = version + 1
+    update premise_core.devices set state = 'REMOVED'
     where gateway_type = ${gatewayType} and notification_address = ${address} and state = 'ACTIVE' and id <> ${id}`,
   );
   await premise.run(
@@ -119,7 +119,7 @@ async function bind(premise: Database, meta: Database, registration: Registratio
     on conflict (id) do update set
       subscriber_id = excluded.subscriber_id, device_type = excluded.device_type, device_os = excluded.device_os,
       client_version = excluded.client_version, notification_address = excluded.notification_address, address_set_at = now(),
-      confirms = excluded.confirms, token_hash = excluded.token_hash, state = 'ACTIVE', version = devices.version + 1`,
+      confirms = excluded.confirms, token_hash = excluded.token_hash, state = 'ACTIVE'`,
   );
   return id;
 }
@@ -187,12 +187,12 @@ async function readdress(
   );
   await premise.run(
     (sql) => sql`
-    update premise_core.devices set state = 'REMOVED', version = version + 1
+    update premise_core.devices set state = 'REMOVED'
     where gateway_type = ${type} and notification_address = ${address} and state = 'ACTIVE' and id <> ${device}`,
   );
   await premise.run(
     (sql) => sql`
-    update premise_core.devices set gateway_type = ${type}, notification_address = ${address}, address_set_at = now(), version = version + 1
+    update premise_core.devices set gateway_type = ${type}, notification_address = ${address}, address_set_at = now()
     where id = ${device} and state = 'ACTIVE'`,
   );
 }
@@ -201,7 +201,7 @@ async function readdress(
 export async function unregister(premise: Database, meta: Database, device: DeviceId): Promise<boolean> {
   const gone = await premise.run<{ id: DeviceId }>(
     (sql) => sql`
-    update premise_core.devices set state = 'REMOVED', version = version + 1 where id = ${device} and state = 'ACTIVE' returning id`,
+    update premise_core.devices set state = 'REMOVED' where id = ${device} and state = 'ACTIVE' returning id`,
   );
   await meta.run(
     (sql) => sql`
@@ -221,7 +221,7 @@ export type DeadAddress = {
 export async function clearDeadAddresses(premise: Database, reports: readonly DeadAddress[]): Promise<number> {
   const rows = await premise.run<{ id: DeviceId }>(
     (sql) => sql`
-    update premise_core.devices as device set notification_address = null, version = device.version + 1
+    update premise_core.devices as device set notification_address = null
     from unnest(
       ${reports.map((r) => r.deviceId)}::uuid[], ${reports.map((r) => r.notificationAddress)}::text[],
       ${reports.map((r) => new Date(r.since).toISOString())}::timestamptz[]) as report (id, address, since)

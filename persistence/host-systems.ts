@@ -113,8 +113,7 @@ export async function changeHostSystem(
           then ${change.securityCodeHash ?? null}::bytea else security_code_hash end,
         strict = coalesce(${change.strict ?? null}, strict),
         encoding = coalesce(${change.encoding ?? null}, encoding),
-        priorities = case when ${given("priorities")} then ${priorities}::text::jsonb else priorities end,
-        version = version + 1
+        priorities = case when ${given("priorities")} then ${priorities}::text::jsonb else priorities end
       where id = ${id}
       returning id`,
     );
@@ -124,26 +123,35 @@ export async function changeHostSystem(
   }
 }
 
-/** Removes a host system unless pages of hers are still out or she has yet to be told of some. */
-export async function removeHostSystem(premise: Database, id: string): Promise<"removed" | "unknown" | "in use"> {
-  const [row] = await premise.run<{ known: boolean; removed: boolean }>(
+/** What still keeps a host system: pages somebody may yet fetch or answer, and statuses it has yet to be told. */
+export type HostUse = { readonly pages: number; readonly untold: number };
+
+/**
+ * Removes a host system of which no page is out (something is due for it, or a phone may still fetch it) and that has nothing
+ * left to be told; null: there is no such host system.
+ */
+export async function removeHostSystem(premise: Database, id: string): Promise<"removed" | HostUse | null> {
+  const [row] = await premise.run<HostUse & { known: boolean; removed: boolean }>(
     (sql) => sql`
     with known as (
       select id from premise_core.host_systems where id = ${id} for update
     ), used as (
-      select 1 where exists (
-        select from premise_core.host_outbox
-        where lane = ${id}::uuid or lane in (select link.id from premise_core.host_links as link where link.host_system_id = ${id}))
-      or exists (
-        select from premise_core.messages
-        where open and host_system_id = ${id} and expires_at > now() and outcome is distinct from 'RECALLED')
+      select (
+          select count(*)::integer from premise_core.messages
+          where host_system_id in (select id from known) and (due_at is not null or (open and expires_at > now() and outcome is distinct from 'RECALLED'))
+        ) as pages, (
+          select count(*)::integer from premise_core.host_outbox where host_system_id in (select id from known)
+        ) as untold
     ), gone as (
-      delete from premise_core.host_systems where id in (select id from known) and not exists (select from used) returning id
+      delete from premise_core.host_systems
+      where id in (select id from known) and (select pages + untold from used) = 0
+      returning id
     )
-    select exists (select from known) as known, exists (select from gone) as removed`,
+    select exists (select from known) as known, exists (select from gone) as removed, pages, untold from used`,
   );
-  if (row!.removed) return "removed";
-  return row!.known ? "in use" : "unknown";
+  const { known, removed, pages, untold } = row!;
+  if (removed) return "removed";
+  return known ? { pages, untold } : null;
 }
 
 function conflictOf(error: unknown): HostConflict {

@@ -23,16 +23,10 @@ export type News = {
   readonly systemId: string;
 };
 
-export async function openLink(
-  database: Database,
-  link: LinkId,
-  host: HostSystemId,
-  boot: BootId,
-  peer: string,
-): Promise<void> {
+export async function openLink(database: Database, link: LinkId, host: HostSystemId, boot: BootId): Promise<void> {
   await database.run(
     (sql) => sql`
-    insert into premise_core.host_links (id, host_system_id, node_boot, peer) values (${link}, ${host}, ${boot}, ${peer})
+    insert into premise_core.host_links (id, host_system_id, node_boot) values (${link}, ${host}, ${boot})
     on conflict (id) do nothing`,
   );
 }

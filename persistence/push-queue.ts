@@ -6,6 +6,7 @@
 import { Queue, type RedisQueueBackend, Worker } from "bullmq";
 import { type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
+import { redisOptions } from "./redis-options.ts";
 
 export type PushQueueSlice = { readonly url: string; readonly prefix: string };
 
@@ -144,26 +145,5 @@ export function openPushQueue(
       // A connection that Redis did not close by then would keep the process for as long as Redis pleases.
       for (const client of clients) client.disconnect();
     },
-  };
-}
-
-/** `redis://`, `rediss://`, or `redis-sentinel://host:port,host:port/master-name`. */
-function redisOptions(url: string): Record<string, unknown> {
-  if (url.startsWith("redis-sentinel://")) {
-    const [hosts, name] = url.slice("redis-sentinel://".length).split("/");
-    const sentinels = hosts!.split(",").map((host) => {
-      const [address, port] = host.split(":");
-      return { host: address!, port: Number(port ?? 26379) };
-    });
-    return { sentinels, name, failoverDetector: true, sentinelCommandTimeout: 1_000 };
-  }
-  const parsed = new URL(url);
-  return {
-    host: parsed.hostname,
-    port: Number(parsed.port || 6379),
-    ...(parsed.username === "" ? {} : { username: decodeURIComponent(parsed.username) }),
-    ...(parsed.password === "" ? {} : { password: decodeURIComponent(parsed.password) }),
-    ...(parsed.pathname.length > 1 ? { db: Number(parsed.pathname.slice(1)) } : {}),
-    ...(parsed.protocol === "rediss:" ? { tls: {} } : {}),
   };
 }

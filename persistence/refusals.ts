@@ -1,4 +1,4 @@
-/** Pages refused before they became messages, for the operator who asks where one went. Kept for a week; no text. */
+/** Pages refused before they became messages, for the operator who asks where one went. Kept for a week (retention.ts); no text. */
 import type { HostSystemId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
@@ -13,10 +13,6 @@ export type Refusal = {
 export async function recordRefusals(premise: Database, node: string, refusals: readonly Refusal[]): Promise<void> {
   await premise.run(
     (sql) => sql`
-    with old as (
-      delete from premise_core.refusals where id in (
-        select id from premise_core.refusals where at < now() - interval '7 days' order by at limit 1000)
-    )
     insert into premise_core.refusals (host_system_id, origin, tracking_id, destination, reason, node)
     select *, ${node} from unnest(
       ${refusals.map((r) => r.hostSystemId)}::uuid[], ${refusals.map((r) => r.origin)}::text[], ${refusals.map((r) => r.trackingId)}::text[],

@@ -133,7 +133,7 @@ async function readSubscribers(
 export async function replaceRegistrationCode(premise: Database, id: string, hash: Buffer): Promise<boolean> {
   const rows = await premise.run<{ id: SubscriberId }>(
     (sql) => sql`
-    update premise_core.subscribers set registration_code_hash = ${hash}, version = version + 1 where id = ${id} returning id`,
+    update premise_core.subscribers set registration_code_hash = ${hash} where id = ${id} returning id`,
   );
   return rows.length > 0;
 }

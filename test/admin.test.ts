@@ -29,6 +29,22 @@ test("a site is made, found, listed, and its name is taken once", async () => {
   assert.is((await api.call("GET", `/api/v1/sites/${NOBODY}`)).body.code, "not-found");
 });
 
+test("a host system with pages out is kept, and the refusal says how many", async () => {
+  const { ward } = api;
+  const host = await ward.host("ward 3");
+  await ward.device(await ward.subscriber("5550177"));
+  const pages = [pageFor(ward, host, "5550177"), pageFor(ward, host, "5550177")];
+  await acceptPages(ward.database, "node-a", pages);
+  const refused = await api.call("DELETE", `/api/v1/host-systems/${host}`);
+  assert.equal([refused.status, refused.body.code], [409, "in-use"]);
+  assert.match(refused.body.detail!, /^2 pages .* 4 statuses\.$/);
+  const ids = pages.map((page) => page.uniqueId);
+  await ward.sql`delete from premise_core.host_outbox where unique_id = any (${ids}::uuid[])`;
+  await ward.sql`update premise_core.messages set due_at = null, open = false where unique_id = any (${ids}::uuid[])`;
+  assert.is((await api.call("DELETE", `/api/v1/host-systems/${host}`)).status, 204);
+  assert.is((await api.call("DELETE", `/api/v1/host-systems/${host}`)).status, 404);
+});
+
 test("lists are read to their end by cursors, each row once", async () => {
   for (let n = 0; n < 5; n += 1) await api.call("POST", "/api/v1/sites", { name: `Paged ${n}` });
   const whole = (await api.call("GET", "/api/v1/sites?limit=200")).body.items!.map((site) => site.id);

@@ -60,6 +60,7 @@ test("an empty environment is a working closed loop on loopback", () => {
     emulator: { port: 8092 },
     adminKey: null,
     seed: "demo",
+    retentionDays: 90,
     logLevel: "info",
   });
 });
@@ -95,6 +96,7 @@ test("every setting reaches its place", () => {
     TOCSIN_EMULATOR_PORT: "0",
     TOCSIN_ADMIN_KEY_FILE: secretFile,
     TOCSIN_SEED: "demo",
+    TOCSIN_RETENTION_DAYS: "30",
     TOCSIN_LOG_LEVEL: "debug",
     UNRELATED: "x",
   });
@@ -132,6 +134,7 @@ test("every setting reaches its place", () => {
     emulator: { port: 0 },
     adminKey: "from-a-file",
     seed: "demo",
+    retentionDays: 30,
     logLevel: "debug",
   } satisfies Config);
 });
@@ -163,6 +166,7 @@ test("every fault is told at once, by its variable's name", () => {
     TOCSIN_PUSH: "services",
     TOCSIN_PUSH_CA_FILE: join(folder, "missing.pem"),
     TOCSIN_SEED: "full",
+    TOCSIN_RETENTION_DAYS: "0",
     TOCSIN_LOG_LEVEL: "loud",
   };
   const named = new Set(faulty(given));
@@ -171,7 +175,7 @@ test("every fault is told at once, by its variable's name", () => {
 });
 
 test("an address beyond loopback needs certificates or the operator's word", () => {
-  const push = { TOCSIN_PUSH: "emulator" };
+  const push = { TOCSIN_PUSH: "emulator", TOCSIN_ENTERPRISE_URL: "https://pages.example" };
   for (const bind of ["0.0.0.0", "::", "10.1.2.3", "tocsin.example"]) {
     assert.match(faults({ ...push, TOCSIN_BIND: bind }).join(), /^TOCSIN_BIND: .*TOCSIN_INSECURE=true$/, bind);
     assert.is(config({ ...push, TOCSIN_BIND: bind, TOCSIN_INSECURE: "true" }).insecure, true);
@@ -179,6 +183,16 @@ test("an address beyond loopback needs certificates or the operator's word", () 
   }
   for (const bind of ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
     assert.equal(faults({ TOCSIN_BIND: bind }), [], bind);
+});
+
+test("an address that is all of the machine's tells no phone where to fetch from, so somebody must say", () => {
+  const rest = { ...tls, TOCSIN_PUSH: "emulator" };
+  for (const bind of ["0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::0", "::0.0.0.0"]) {
+    assert.equal(faulty({ ...rest, TOCSIN_BIND: bind }), ["TOCSIN_ENTERPRISE_URL"], bind);
+    assert.equal(faults({ ...rest, TOCSIN_BIND: bind, TOCSIN_ENTERPRISE_URL: "https://pages.example" }), [], bind);
+  }
+  for (const bind of ["10.1.2.3", "2001:db8::", "::1", "tocsin.example"])
+    assert.equal(faults({ ...rest, TOCSIN_BIND: bind }), [], bind);
 });
 
 test("a half-given certificate names the missing half", () => {
@@ -211,7 +225,7 @@ test("pushes go to the real services as soon as there are credentials, or the ad
   assert.is(config({ ...apns, TOCSIN_PUSH: "emulator" }).push.mode, "emulator");
   assert.is(config({ TOCSIN_FCM_SERVICE_ACCOUNT_FILE: keyFile }).push.mode, "services");
   assert.equal(faulty({ TOCSIN_PUSH: "services" }), ["TOCSIN_PUSH"]);
-  assert.equal(faulty({ ...tls, TOCSIN_BIND: "0.0.0.0" }), ["TOCSIN_PUSH"]);
+  assert.equal(faulty({ ...tls, TOCSIN_BIND: "10.1.2.3" }), ["TOCSIN_PUSH"]);
 });
 
 test("incomplete Apple credentials name what is missing", () => {

@@ -149,17 +149,26 @@ test("a change of a host system leaves what is not named, and can take away what
 test("a host system is not removed while a page of its is out, or it has yet to be told of one", async () => {
   const host = await ward.host("ward 12");
   await ward.device(await ward.subscriber("5550150"));
-  const page = pageFor(ward, host, "5550150");
-  const [verdict] = await acceptPages(premise, "node-a", [page]);
-  assert.is(verdict?.kind, "accepted");
-  await ward.sql`update premise_core.messages set open = false where unique_id = ${page.uniqueId}`;
-  assert.is(await removeHostSystem(premise, host), "in use", "it has yet to be told");
-  await ward.sql`delete from premise_core.host_outbox where unique_id = ${page.uniqueId}`;
-  await ward.sql`update premise_core.messages set open = true where unique_id = ${page.uniqueId}`;
-  assert.is(await removeHostSystem(premise, host), "in use", "a phone has yet to fetch the page");
-  await ward.sql`update premise_core.messages set open = false where unique_id = ${page.uniqueId}`;
+  const pages = [
+    pageFor(ward, host, "5550150"),
+    pageFor(ward, host, "5550150"),
+    pageFor(ward, host, "5550150"),
+  ] as const;
+  const ids = pages.map((page) => page.uniqueId);
+  const verdicts = await acceptPages(premise, "node-a", pages);
+  assert.ok(verdicts.every((verdict) => verdict.kind === "accepted"));
+  assert.equal(await removeHostSystem(premise, host), { pages: 3, untold: 6 });
+  await ward.sql`delete from premise_core.host_outbox where unique_id = any (${ids}::uuid[])`;
+  assert.equal(await removeHostSystem(premise, host), { pages: 3, untold: 0 }, "phones have yet to fetch them");
+  // Fetched by every phone, and nothing due: over. Fetched, but its answer is waited for: not.
+  await ward.sql`update premise_core.messages set open = false, due_at = null where unique_id = ${ids[0]!}`;
+  await ward.sql`update premise_core.messages set open = false, status = 4, due_at = now() + interval '1 minute' where unique_id = ${ids[1]!}`;
+  assert.equal(await removeHostSystem(premise, host), { pages: 2, untold: 0 }, "its FAILED would wait for nobody");
+  await ward.sql`update premise_core.messages set due_at = null where unique_id = any (${ids}::uuid[])`;
+  assert.equal(await removeHostSystem(premise, host), { pages: 1, untold: 0 }, "one can still be fetched");
+  await ward.sql`update premise_core.messages set expires_at = now() where unique_id = ${ids[2]!}`;
   assert.is(await removeHostSystem(premise, host), "removed");
-  assert.is(await removeHostSystem(premise, host), "unknown");
+  assert.is(await removeHostSystem(premise, host), null);
 });
 
 const person = {

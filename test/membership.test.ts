@@ -187,8 +187,8 @@ test("host links of a dead node and of one that closes are ended", async () => {
     insert into premise_core.host_systems (tenant_id, site_id, name, allowed_addresses)
     values ('default', gen_random_uuid(), 'lab', ${["127.0.0.1"]}) returning id`;
   for (const node of [one, two, three]) {
-    await place.sql`insert into premise_core.host_links (id, host_system_id, node_boot, peer)
-      values (gen_random_uuid(), ${host!.id}, ${node.boot}, '127.0.0.1 1')`;
+    await place.sql`insert into premise_core.host_links (id, host_system_id, node_boot)
+      values (gen_random_uuid(), ${host!.id}, ${node.boot})`;
   }
   const open = async () =>
     (

@@ -28,7 +28,7 @@ type Link = {
 /** A link as the MXPP gateway drives one, only faster: it looks without pause, and half a minute passes in 30 ms. */
 async function startLink(host: HostSystemId, more: { forgets?: boolean } = {}): Promise<Link> {
   const id = randomUUID() as LinkId;
-  await openLink(database, id, host, boot, "127.0.0.1 1");
+  await openLink(database, id, host, boot);
   const told: Told[] = [];
   let open = true;
   const mailbox: Message[] = [];
@@ -243,8 +243,8 @@ test("a link that ends while its claim is still under way does not let the next 
   numbers += 1;
   const deviceId = await ward.device(await ward.subscriber(`555${numbers}`));
   const [dying, next] = [randomUUID() as LinkId, randomUUID() as LinkId];
-  await openLink(database, dying, host, boot, "127.0.0.1 1");
-  await openLink(database, next, host, boot, "127.0.0.1 2");
+  await openLink(database, dying, host, boot);
+  await openLink(database, next, host, boot);
   const [page, other] = [pageFor(ward, host, `555${numbers}`), pageFor(ward, host, `555${numbers}`)];
   await acceptPages(database, "node-a", [page]);
   const seen: Told[] = [];

@@ -19,6 +19,7 @@ function faulty(env: NodeJS.ProcessEnv): string[] {
 for (const [name, good, bad] of [
   ["TOCSIN_HTTP_PORT", ["-1", "0", "65535"], ["-2", "65536", "80a", "1.5", "0x50", "1e3"]],
   ["TOCSIN_NODE", ["a", "ward-7.example_1"], ["ü", "a b", "x".repeat(64)]],
+  ["TOCSIN_RETENTION_DAYS", ["1", "3650"], ["0", "-1", "1.5", "3651", "forever"]],
   ["TOCSIN_INSECURE", ["true", "FALSE"], ["1", "yes"]],
   ["TOCSIN_LOG_LEVEL", ["silent", "warn"], ["verbose"]],
   [
@@ -29,6 +30,7 @@ for (const [name, good, bad] of [
       "rediss://u:p@h:1",
       "redis-sentinel://a:1,b:2/m",
       "redis-sentinel://:pw@a:1/m",
+      "redis-sentinel://u:p%40q@a:1,[::1]:2/m?sentinel=s:p%2Fq",
     ],
     [
       "h:6379",
@@ -37,6 +39,12 @@ for (const [name, good, bad] of [
       "redis-sentinel://a:1,b:2",
       "redis-sentinel://a/m",
       "redis-sentinel://a:99999/m",
+      "redis-sentinel://u:p:q@a:1/m",
+      "redis-sentinel://u:p%@a:1/m",
+      "redis-sentinel://a:1/m?sentinel=",
+      "redis-sentinel://a:1/m?sentinel=s:%",
+      "redis-sentinel://a:1/m?password=p",
+      "redis://u:%@h",
     ],
   ],
   [

@@ -104,7 +104,7 @@ test("a page is followed from acceptance to its answer, and no text, name or pus
 test("what a host with an open connection has just been written is not told as untaken", async () => {
   const host = await ward.host("connected");
   const link = randomUUID() as LinkId;
-  await openLink(ward.database, link, host, randomUUID() as BootId, "127.0.0.1");
+  await openLink(ward.database, link, host, randomUUID() as BootId);
   const { page, device } = await ward.accepted({ hostSystemId: host, linkId: link });
   await recordReceipts(ward.database, "node-a", [{ uniqueId: page.uniqueId, deviceId: device, receipt: "READ" }]);
   assert.match((await trace(ward.database, page.uniqueId))!.why, /^Read \d s ago, no answer yet \([^;]*\)\.$/);

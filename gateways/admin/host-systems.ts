@@ -177,9 +177,14 @@ export function hostSystemRoutes(app: App, premise: Database, meta: Database): v
     },
     async (request, reply) => {
       const removed = await removeHostSystem(premise, request.params.id);
-      if (removed === "unknown") throw new Problem("not-found", "There is no host system with this id.");
-      if (removed === "in use") {
-        throw new Problem("in-use", "Pages of this host system are still out, or it has yet to be told of some.");
+      if (removed === null) throw new Problem("not-found", "There is no host system with this id.");
+      if (removed !== "removed") {
+        const { pages, untold } = removed;
+        throw new Problem(
+          "in-use",
+          `${pages} ${pages === 1 ? "page" : "pages"} of this host system can still be fetched or answered, and it has yet to be told ` +
+            `${untold} ${untold === 1 ? "status" : "statuses"}.`,
+        );
       }
       return reply.code(204).send(null);
     },

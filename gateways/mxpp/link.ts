@@ -50,7 +50,7 @@ export async function makeLink(
   const { database, bus, clock, log } = ports;
   const id = randomUUID() as LinkId;
   try {
-    await openLink(database, id, hostSystemId, ports.boot, `${socket.remoteAddress} ${socket.remotePort}`);
+    await openLink(database, id, hostSystemId, ports.boot);
   } catch (error) {
     // It may have been written all the same, and an open row without a link would keep the host's news to itself.
     ports.unclosed(id);

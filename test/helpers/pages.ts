@@ -45,7 +45,7 @@ export function openPages({ database, sql, ...ward }: Ward) {
 
     async link(host: HostSystemId): Promise<LinkId> {
       const id = randomUUID() as LinkId;
-      await openLink(database, id, host, boot, "127.0.0.1 1");
+      await openLink(database, id, host, boot);
       return id;
     },
   };

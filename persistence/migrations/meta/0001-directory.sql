@@ -18,8 +18,7 @@ create table meta.sites (
   id uuid primary key default gen_random_uuid(),
   tenant_id text not null references meta.tenants (id),
   name text not null unique check (name <> ''),
-  created_at timestamptz not null default now(),
-  version integer not null default 1
+  created_at timestamptz not null default now()
 );
 
 -- Who holds which phone. premise_core.devices, by the same id, has what it takes to reach it.

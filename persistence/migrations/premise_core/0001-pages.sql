@@ -23,8 +23,7 @@ create table premise_core.host_systems (
   strict boolean not null default false,                 -- no status/statusReason in its notifications
   encoding text not null default 'utf-8' check (encoding in ('utf-8', 'utf-16', 'utf-16-label')),
   priorities jsonb,                                      -- its own scale: {"999": "high"}; null: words and 1 to 3
-  created_at timestamptz not null default now(),
-  version integer not null default 1
+  created_at timestamptz not null default now()
 );
 
 create table premise_core.subscribers (
@@ -34,8 +33,7 @@ create table premise_core.subscribers (
   name text not null check (name <> ''),
   destination text not null,                             -- as the operator wrote it
   registration_code_hash bytea not null,
-  created_at timestamptz not null default now(),
-  version integer not null default 1
+  created_at timestamptz not null default now()
 );
 
 -- Every address a page may be sent to, in its canonical spelling; one subscriber each within a site.
@@ -64,8 +62,7 @@ create table premise_core.devices (
   token_hash bytea not null unique,
   state text not null default 'ACTIVE' check (state in ('ACTIVE', 'REMOVED')),
   registered_at timestamptz not null default now(),
-  last_seen_at timestamptz,
-  version integer not null default 1
+  last_seen_at timestamptz
 );
 create index devices_by_subscriber on premise_core.devices (subscriber_id) where state = 'ACTIVE';
 create unique index devices_by_address on premise_core.devices (gateway_type, notification_address)
@@ -117,7 +114,10 @@ create table premise_core.messages (
   expires_at timestamptz not null
 ) with (fillfactor = 80);
 create index messages_due on premise_core.messages (shard, due_at) where due_at is not null;
-create index messages_open on premise_core.messages (subscriber_id) where open;
+create index messages_open on premise_core.messages (subscriber_id, expires_at) where open;
+-- For retention: a page enters it when nothing is due for it any more, once in its life or twice. Those past their expiry
+-- that some phone never fetched are closed, so that messages_open holds what can still be fetched and no more.
+create index messages_ended on premise_core.messages (open, expires_at) where due_at is null;
 
 -- Append-only. seq is the message's version after the change, so no change can be written twice.
 create table premise_core.message_history (
@@ -151,7 +151,6 @@ create table premise_core.host_links (
   id uuid primary key,
   host_system_id uuid not null references premise_core.host_systems (id) on delete cascade,
   node_boot uuid not null,
-  peer text not null,
   opened_at timestamptz not null default clock_timestamp(),
   closed_at timestamptz
 );
@@ -198,4 +197,5 @@ create table premise_core.notifications (
   done_at timestamptz,
   queue_check_at timestamptz default clock_timestamp() + interval '3 s'  -- by when its queue row must have led to an outcome
 ) with (fillfactor = 80);
+create index notifications_ended on premise_core.notifications (done_at) where done_at is not null;
 create index notifications_to_check on premise_core.notifications (queue_check_at) where queue_check_at is not null;

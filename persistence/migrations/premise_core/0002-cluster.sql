@@ -14,7 +14,6 @@ create table premise_core.nodes (
 
 create table premise_core.shards (
   id smallint primary key check (id between 0 and 255),
-  owner_boot uuid,
-  since timestamptz not null default clock_timestamp()
+  owner_boot uuid
 );
 insert into premise_core.shards (id) select generate_series(0, 255);

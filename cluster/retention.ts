@@ -1,0 +1,63 @@
+/**
+ * Keeps the tables from growing without end: deletes what has been over for long, a batch at a time and with a pause between
+ * two, so that pages on their way never wait for it. The node that drives shard 0 does it; two at once would do no harm.
+ */
+import type { Clock, Shard } from "../domain.ts";
+import type { Log } from "../log.ts";
+import type { Database } from "../persistence/database.ts";
+import {
+  BATCH_ROWS,
+  closeExpiredPages,
+  deleteEndedNotifications,
+  deleteEndedPages,
+  deleteForgottenPushes,
+  deleteOldRefusals,
+  endExpiredNotifications,
+} from "../persistence/retention.ts";
+import type { Membership } from "./membership.ts";
+import { type Loop, superviseLoop } from "./supervision.ts";
+
+const KEEPER = 0 as Shard;
+/** Between two looks when the last one found little, and between two batches when there is more. */
+const LOOK_MS = 60_000;
+const BATCH_MS = 500;
+
+export function openRetention(
+  slice: {
+    /** How long a page is kept after its expiry. */
+    readonly days: number;
+  },
+  ports: {
+    readonly premise: Database;
+    readonly core: Database;
+    readonly membership: Membership;
+    readonly log: Log;
+    readonly clock: Clock;
+  },
+): Loop {
+  const { premise, core, membership, log } = ports;
+  const deleted = { pages: 0, pushes: 0, refusals: 0 };
+  let more = false;
+
+  async function round(): Promise<void> {
+    more = false;
+    if (!membership.drives(KEEPER) || !premise.isUp() || !core.isUp()) return;
+    const full = (rows: number) => {
+      more ||= rows === BATCH_ROWS;
+      return rows;
+    };
+    full(await closeExpiredPages(premise));
+    const ended = await deleteEndedPages(premise, slice.days);
+    more ||= ended.full;
+    full(await endExpiredNotifications(premise));
+    full(await deleteForgottenPushes(core));
+    deleted.pages += ended.pages;
+    deleted.pushes += full(await deleteEndedNotifications(premise));
+    deleted.refusals += full(await deleteOldRefusals(premise));
+    if (more || deleted.pages + deleted.pushes + deleted.refusals === 0) return;
+    log.info({ ...deleted }, "what was over for long has been deleted");
+    Object.assign(deleted, { pages: 0, pushes: 0, refusals: 0 });
+  }
+
+  return superviseLoop("retention", () => (more ? BATCH_MS : LOOK_MS), round, ports);
+}

@@ -1,0 +1,129 @@
+/**
+ * What may go, a bounded batch at a time: one statement each, rows that others hold are passed over, and a page only if its
+ * version is still the one that was judged.
+ *
+ *   page: nothing due, every phone has it ──────────────────────┐
+ *         nothing due, past its expiry ─► closed (not open) ────┴─► so many days past its expiry, and told ─► deleted
+ *   push: outcome written, or past its expiry ─► ended ─► a week later deleted
+ *
+ * Never touched: what is due, what can still be fetched, what a host has yet to be told.
+ */
+import type { Database } from "./database.ts";
+
+/** Rows of one kind that one statement deletes or changes. */
+export const BATCH_ROWS = 1_000;
+/** Pages deleted at once; each has a handful of lines of history, and one that was never fetched thousands. */
+const BATCH_PAGES = 250;
+
+/** Closes pages past their expiry that some phone never fetched; how many. */
+export async function closeExpiredPages(premise: Database): Promise<number> {
+  const rows = await premise.run(
+    (sql) => sql`
+    with past as (
+      select unique_id, version from premise_core.messages
+      where due_at is null and open and expires_at <= now()
+      order by expires_at
+      limit ${BATCH_ROWS}
+    ), held as (
+      select message.unique_id from premise_core.messages as message join past using (unique_id, version)
+      for update of message skip locked
+    )
+    update premise_core.messages as message set open = false from held where message.unique_id = held.unique_id
+    returning message.unique_id`,
+  );
+  return rows.length;
+}
+
+/**
+ * Deletes pages whose expiry is more than `days` days past, with their history. One with more history than a batch may hold
+ * loses the oldest lines first and goes when none is left behind. `full`: there may be more.
+ */
+export async function deleteEndedPages(premise: Database, days: number): Promise<{ pages: number; full: boolean }> {
+  const [row] = await premise.run<{ held: number; pages: number }>(
+    (sql) => sql`
+    with ended as (
+      select unique_id, version from premise_core.messages
+      where due_at is null and not open and expires_at < now() - make_interval(days => ${days}::integer)
+        and not exists (select from premise_core.host_outbox as untold where untold.unique_id = messages.unique_id)
+      order by expires_at
+      limit ${BATCH_PAGES}
+    ), held as (
+      select message.unique_id from premise_core.messages as message join ended using (unique_id, version)
+      for update of message skip locked
+    ), lines as (
+      select unique_id, seq from premise_core.message_history
+      where unique_id in (select unique_id from held)
+      order by unique_id, seq
+      limit ${BATCH_ROWS}
+    ), history as (
+      delete from premise_core.message_history as line using lines where line.unique_id = lines.unique_id and line.seq = lines.seq
+    ), whole as (
+      select held.unique_id from held
+      where (select count(*) from premise_core.message_history as line where line.unique_id = held.unique_id)
+        = (select count(*) from lines where lines.unique_id = held.unique_id)
+    ), pages as (
+      delete from premise_core.messages as message using whole where message.unique_id = whole.unique_id
+      returning message.unique_id
+    )
+    select (select count(*)::integer from held) as held, (select count(*)::integer from pages) as pages`,
+  );
+  const { held, pages } = row!;
+  return { pages, full: held === BATCH_PAGES || pages < held };
+}
+
+/** Ends pushes whose page expired an hour ago and that no worker took up; how many. Those with one it ends itself. */
+export async function endExpiredNotifications(premise: Database): Promise<number> {
+  const rows = await premise.run(
+    (sql) => sql`
+    with past as (
+      select id from premise_core.notifications
+      where queue_check_at is not null and state = 'STORED' and expires_at < now() - interval '1 hour'
+      limit ${BATCH_ROWS}
+      for update skip locked
+    )
+    update premise_core.notifications as notification set
+      state = 'EXPIRED', code = 'EXPIRED', done_at = clock_timestamp(), queue_check_at = null
+    from past where notification.id = past.id
+    returning notification.id`,
+  );
+  return rows.length;
+}
+
+/** Deletes pushes whose outcome is a week old; how many. */
+export async function deleteEndedNotifications(premise: Database): Promise<number> {
+  const rows = await premise.run(
+    (sql) => sql`
+    delete from premise_core.notifications where id in (
+      select id from premise_core.notifications
+      where done_at < now() - interval '7 days' and state <> 'STORED'
+      order by done_at
+      limit ${BATCH_ROWS}
+      for update skip locked)
+    returning id`,
+  );
+  return rows.length;
+}
+
+/** Deletes queue rows that nobody has claimed for a week; one whose push is not done is queued again by that push's row. */
+export async function deleteForgottenPushes(core: Database): Promise<number> {
+  const rows = await core.run(
+    (sql) => sql`
+    delete from core.message_queue where id in (
+      select id from core.message_queue
+      where due_at < now() - interval '7 days' and (claimed_until is null or claimed_until < now() - interval '7 days')
+      limit ${BATCH_ROWS}
+      for update skip locked)
+    returning id`,
+  );
+  return rows.length;
+}
+
+export async function deleteOldRefusals(premise: Database): Promise<number> {
+  const rows = await premise.run(
+    (sql) => sql`
+    delete from premise_core.refusals where id in (
+      select id from premise_core.refusals where at < now() - interval '7 days' order by at limit ${BATCH_ROWS} for update skip locked)
+    returning id`,
+  );
+  return rows.length;
+}
