@@ -250,6 +250,28 @@ test("a closed system tells that it is gone and counts nothing", async () => {
   system.close();
 });
 
+test("a system is idle when every turn is over and no mailbox holds anything, or the time is up", async () => {
+  const system = openSystem();
+  let seen = 0;
+  const second = system.spawn<null>(system.root, "second", options(), async () => {
+    await sleep(30);
+    seen += 1;
+  });
+  const first = system.spawn<null>(system.root, "first", options(), async () => {
+    await sleep(30);
+    second.tell(null);
+  });
+  first.tell(null);
+  first.tell(null);
+  await system.idle(5_000);
+  assert.is(seen, 2, "what a turn tells another is part of it");
+  const stuck = system.spawn<null>(system.root, "stuck", options(), () => sleep(1_000));
+  stuck.tell(null);
+  const began = performance.now();
+  await system.idle(50);
+  assert.ok(performance.now() - began < 900);
+});
+
 test("ten thousand leaves under 256 shards take a hundred thousand messages", async () => {
   const system = openSystem();
   const shards = Array.from({ length: 256 }, (_, n) => system.branch(system.root, `shard-${n}`));

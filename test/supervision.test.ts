@@ -219,4 +219,39 @@ test("a pause that cannot be told is a failure of the loop, not of the process",
   await eventually("the loop goes on", () => asked >= 5);
 });
 
+test("a round that is asked for begins after the asking, and its asker hears how it ended", async () => {
+  let begun = 0;
+  let fails = false;
+  const loop = openLoop(
+    () => 60_000,
+    async () => {
+      begun += 1;
+      await sleep(20);
+      if (fails) throw new Error("as told");
+    },
+  );
+  await loop.run();
+  assert.is(begun, 2, "the one under way had begun before");
+  fails = true;
+  const [first, second] = [loop.run(), loop.run()];
+  const faults = await Promise.all([first, second].map((asked) => asked.catch((error: Error) => error.message)));
+  assert.equal(faults, ["as told", "as told"]);
+  assert.is(begun, 3, "one round serves all who ask before it");
+  fails = false;
+  await loop.run();
+  assert.is(begun, 4, "though the failure before asked for a pause");
+});
+
+test("who asks a loop that closes for a round is told that there is none", async () => {
+  const loop = openLoop(
+    () => 60_000,
+    () => sleep(20),
+  );
+  const waits = loop.run().catch((error: Error) => error.name);
+  const closing = loop.close();
+  assert.is(await loop.run().catch((error: Error) => error.name), "LoopClosed");
+  await closing;
+  assert.is(await waits, "LoopClosed");
+});
+
 test.run();

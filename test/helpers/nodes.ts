@@ -45,7 +45,12 @@ export async function preparePlace(url: string): Promise<Place> {
 }
 
 /** What can happen to a node's database beside the node's knowledge. */
-export type Faults = { cut: boolean; answerMs: number };
+export type Faults = {
+  cut: boolean;
+  /** Every answer comes so much later; on the connections beside the lease's `poolMs` later still. */
+  answerMs: number;
+  poolMs: number;
+};
 export type Node = Membership & {
   readonly faults: Faults;
   readonly lease: Database;
@@ -64,7 +69,7 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
     { log: silentLog },
   );
   await pool.untilUp(5_000);
-  const faults: Faults = { cut: false, answerMs: 0 };
+  const faults: Faults = { cut: false, answerMs: 0, poolMs: 0 };
   const flaky = (database: Database): Database => ({
     ...database,
     async run(build, deadlineMs, urgent) {
@@ -73,7 +78,8 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
         throw new DatabaseDown(true);
       }
       const rows = await database.run(build, deadlineMs, urgent);
-      if (faults.answerMs > 0) await sleep(faults.answerMs);
+      const lateMs = faults.answerMs + (database === lease ? 0 : faults.poolMs);
+      if (lateMs > 0) await sleep(lateMs);
       return rows;
     },
   });
@@ -92,6 +98,7 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
   };
   ends.push(async () => {
     if (!killed) faults.cut = false;
+    faults.poolMs = 0;
     await membership.close();
     await Promise.all([lease.close(), pool.close()]);
   });
