@@ -12,6 +12,7 @@ import {
   deleteEndedPages,
   deleteForgottenPushes,
   deleteOldRefusals,
+  type EndedPlace,
   endExpiredNotifications,
 } from "../persistence/retention.ts";
 import type { Membership } from "./membership.ts";
@@ -37,6 +38,7 @@ export function openRetention(
 ): Loop {
   const { premise, core, membership, log } = ports;
   const deleted = { pages: 0, pushes: 0, refusals: 0 };
+  let place: EndedPlace | null = null;
   let more = false;
 
   async function round(): Promise<void> {
@@ -47,8 +49,9 @@ export function openRetention(
       return rows;
     };
     full(await closeExpiredPages(premise));
-    const ended = await deleteEndedPages(premise, slice.days);
-    more ||= ended.full;
+    const ended = await deleteEndedPages(premise, slice.days, place);
+    place = ended.next;
+    more ||= ended.unfinished || place !== null;
     full(await endExpiredNotifications(premise));
     full(await deleteForgottenPushes(core));
     deleted.pages += ended.pages;

@@ -165,6 +165,8 @@ export async function acceptPages(
     left join created on created.unique_id = found."uniqueId"
     left join premise_core.messages as known on known.unique_id = found."uniqueId"
     order by found.n`,
+    undefined,
+    pages.some((page) => page.priority === "high"),
   );
   const repeats = rows.flatMap((row) => {
     const { uniqueId, linkId, retry } = pages[row.n]!;

@@ -8,6 +8,7 @@
  *
  * Never touched: what is due, what can still be fetched, what a host has yet to be told.
  */
+import type { UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
 /** Rows of one kind that one statement deletes or changes. */
@@ -34,21 +35,39 @@ export async function closeExpiredPages(premise: Database): Promise<number> {
   return rows.length;
 }
 
+/** Where a walk over the ended pages has come to, in order of their expiry. */
+export type EndedPlace = { readonly expiresAt: string; readonly uniqueId: UniqueId };
+
 /**
- * Deletes pages whose expiry is more than `days` days past, with their history. One with more history than a batch may hold
- * loses the oldest lines first and goes when none is left behind. `full`: there may be more.
+ * Deletes pages whose expiry is more than `days` days past, with their history, of those behind `after`. One with more history
+ * than a batch may hold loses the oldest lines first and goes when none is left behind. `next`: where to go on; null: that was
+ * the last of them.
  */
-export async function deleteEndedPages(premise: Database, days: number): Promise<{ pages: number; full: boolean }> {
-  const [row] = await premise.run<{ held: number; pages: number }>(
+export async function deleteEndedPages(
+  premise: Database,
+  days: number,
+  after: EndedPlace | null = null,
+): Promise<{ pages: number; next: EndedPlace | null; unfinished: boolean }> {
+  const [row] = await premise.run<{
+    seen: number;
+    held: number;
+    pages: number;
+    expires_at: string | null;
+    unique_id: UniqueId | null;
+  }>(
     (sql) => sql`
-    with ended as (
-      select unique_id, version from premise_core.messages
+    with seen as materialized (
+      select unique_id, version, expires_at from premise_core.messages
       where due_at is null and not open and expires_at < now() - make_interval(days => ${days}::integer)
-        and not exists (select from premise_core.host_outbox as untold where untold.unique_id = messages.unique_id)
-      order by expires_at
+        and (expires_at, unique_id) > (coalesce(${after?.expiresAt ?? null}::text::timestamptz, '-infinity'),
+          coalesce(${after?.uniqueId ?? null}::uuid, '00000000-0000-0000-0000-000000000000'))
+      order by expires_at, unique_id
       limit ${BATCH_PAGES}
+    ), untold as (
+      select distinct unique_id from premise_core.host_outbox where unique_id in (select unique_id from seen)
     ), held as (
-      select message.unique_id from premise_core.messages as message join ended using (unique_id, version)
+      select message.unique_id from premise_core.messages as message join seen using (unique_id, version)
+      where message.unique_id not in (select unique_id from untold)
       for update of message skip locked
     ), lines as (
       select unique_id, seq from premise_core.message_history
@@ -64,11 +83,17 @@ export async function deleteEndedPages(premise: Database, days: number): Promise
     ), pages as (
       delete from premise_core.messages as message using whole where message.unique_id = whole.unique_id
       returning message.unique_id
+    ), last as (
+      select expires_at, unique_id from seen order by expires_at desc, unique_id desc limit 1
     )
-    select (select count(*)::integer from held) as held, (select count(*)::integer from pages) as pages`,
+    select (select count(*)::integer from seen) as seen, (select count(*)::integer from held) as held,
+      (select count(*)::integer from pages) as pages, last.expires_at::text as expires_at, last.unique_id
+    from (values (1)) as one left join last on true`,
   );
-  const { held, pages } = row!;
-  return { pages, full: held === BATCH_PAGES || pages < held };
+  const { seen, held, pages, expires_at: expiresAt, unique_id: uniqueId } = row!;
+  const unfinished = pages < held;
+  const last = expiresAt === null || uniqueId === null ? null : { expiresAt, uniqueId };
+  return { pages, unfinished, next: unfinished ? after : seen === BATCH_PAGES ? last : null };
 }
 
 /** Ends pushes whose page expired an hour ago and that no worker took up; how many. Those with one it ends itself. */

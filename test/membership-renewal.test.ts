@@ -13,10 +13,12 @@ import {
   endsWith,
   join,
   type Node,
+  nowAt,
   openPlace,
   owners,
   type Place,
   settle,
+  timesMoved,
 } from "./helpers/nodes.ts";
 
 test.after.each(endAll);
@@ -94,6 +96,7 @@ test("a node that drains gives its shards away at once, and is a member until it
   const nodes = [await join(place, "one"), await join(place, "two"), await join(place, "three")] as const;
   await arrange(place, nodes);
   const [one, two, three] = nodes;
+  const began = await nowAt(place);
   await two.drain();
   assert.equal(drivenBy(two), []);
   const left = await owners(place);
@@ -104,7 +107,11 @@ test("a node that drains gives its shards away at once, and is a member until it
   await settle(place, [one, three], 2_000);
   await sleep(1_200);
   assert.is(two.leased(), true);
-  assert.equal(drivenBy(two), [], "and it is given none back");
+  assert.equal(drivenBy(two), []);
+  assert.ok(
+    (await timesMoved(place, began)).every((count) => count === 1),
+    "and it was given none back",
+  );
   assert.is(one.view().nodes.find((node) => node.boot === two.boot)?.state, "DRAINING");
 });
 
