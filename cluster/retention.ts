@@ -7,12 +7,10 @@ import type { Log } from "../log.ts";
 import type { Database } from "../persistence/database.ts";
 import {
   BATCH_ROWS,
-  closeExpiredPages,
   deleteEndedNotifications,
   deleteEndedPages,
   deleteForgottenPushes,
   deleteOldRefusals,
-  type EndedPlace,
   endExpiredNotifications,
 } from "../persistence/retention.ts";
 import type { Membership } from "./membership.ts";
@@ -38,7 +36,7 @@ export function openRetention(
 ): Loop {
   const { premise, core, membership, log } = ports;
   const deleted = { pages: 0, pushes: 0, refusals: 0 };
-  let place: EndedPlace | null = null;
+  let place: string | null = null;
   let more = false;
 
   async function round(): Promise<void> {
@@ -48,7 +46,6 @@ export function openRetention(
       more ||= rows === BATCH_ROWS;
       return rows;
     };
-    full(await closeExpiredPages(premise));
     const ended = await deleteEndedPages(premise, slice.days, place);
     place = ended.next;
     more ||= ended.unfinished || place !== null;

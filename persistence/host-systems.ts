@@ -138,7 +138,7 @@ export async function removeHostSystem(premise: Database, id: string): Promise<"
     ), used as (
       select (
           select count(*)::integer from premise_core.messages
-          where host_system_id in (select id from known) and (due_at is not null or (open and expires_at > now() and outcome is distinct from 'RECALLED'))
+          where host_system_id in (select id from known) and due_at is not null
         ) as pages, (
           select count(*)::integer from premise_core.host_outbox where host_system_id in (select id from known)
         ) as untold

@@ -78,8 +78,8 @@ async function furtherBack(premise: Database, from: Position, window: string): P
 }
 
 /**
- * Pages something should have happened to, oldest first: due for more than 10 s, past timeoutDevice without DELIVERED or
- * an outcome, or unfinished with nothing due at all.
+ * Pages something should have happened to, oldest first: due for more than 10 s, or past timeoutDevice without DELIVERED or
+ * an outcome.
  */
 export async function stuckMessages(
   premise: Database,
@@ -95,7 +95,7 @@ export async function stuckMessages(
         select unique_id from premise_core.messages where due_at is not null and due_at < now() - interval '10 seconds'
         union
         select unique_id from premise_core.messages
-        where open and status < 4 and outcome is null and (due_at is null or device_deadline < now()))
+        where open and status < 4 and outcome is null and device_deadline < now())
       and (${from.us}::text is null or (accepted_at, unique_id) > (${timeOf(sql, from)}, ${from.id}::uuid))
       and ${matches(sql, filter)}
     order by accepted_at, unique_id limit ${limit + 1}`,

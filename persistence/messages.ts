@@ -104,7 +104,10 @@ export type Change = {
   readonly tell: StatusText | null;
   /** Claims a wake-up. */
   readonly wakes: boolean;
-  /** When something is due again: so many ms from now (never past the message's own next deadline), at expiry, or never. */
+  /**
+   * When something is due again: so many ms from now (never past the message's own next deadline), at expiry, or never, which is
+   * at expiry as well while some device has yet to fetch it.
+   */
   readonly due: number | "expiry" | "never";
 };
 
@@ -146,7 +149,7 @@ export async function changeMessages(
         wakeups = message.wakeups + input.wakes,
         open = message.open and input.event <> 'EXPIRED',
         due_at = case
-          when input.never = 1 then null
+          when input.never = 1 then case when message.open and input.event <> 'EXPIRED' then message.expires_at end
           when input.due_ms is null then message.expires_at
           else least(
             clock_timestamp() + input.due_ms * interval '1 ms', message.expires_at,

@@ -2,13 +2,11 @@
  * What may go, a bounded batch at a time: one statement each, rows that others hold are passed over, and a page only if its
  * version is still the one that was judged.
  *
- *   page: nothing due, every phone has it ──────────────────────┐
- *         nothing due, past its expiry ─► closed (not open) ────┴─► so many days past its expiry, and told ─► deleted
+ *   page: nothing due (nor can it be fetched, then), so many days past its expiry, and told ─► deleted
  *   push: outcome written, or past its expiry ─► ended ─► a week later deleted
  *
  * Never touched: what is due, what can still be fetched, what a host has yet to be told.
  */
-import type { UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
 /** Rows of one kind that one statement deletes or changes. */
@@ -16,52 +14,28 @@ export const BATCH_ROWS = 1_000;
 /** Pages deleted at once; each has a handful of lines of history, and one that was never fetched thousands. */
 const BATCH_PAGES = 250;
 
-/** Closes pages past their expiry that some phone never fetched; how many. */
-export async function closeExpiredPages(premise: Database): Promise<number> {
-  const rows = await premise.run(
-    (sql) => sql`
-    with past as (
-      select unique_id, version from premise_core.messages
-      where due_at is null and open and expires_at <= now()
-      order by expires_at
-      limit ${BATCH_ROWS}
-    ), held as (
-      select message.unique_id from premise_core.messages as message join past using (unique_id, version)
-      for update of message skip locked
-    )
-    update premise_core.messages as message set open = false from held where message.unique_id = held.unique_id
-    returning message.unique_id`,
-  );
-  return rows.length;
-}
-
-/** Where a walk over the ended pages has come to, in order of their expiry. */
-export type EndedPlace = { readonly expiresAt: string; readonly uniqueId: UniqueId };
+/** Blocks of the table that one look reads. */
+const LOOK_BLOCKS = 500;
 
 /**
- * Deletes pages whose expiry is more than `days` days past, with their history, of those behind `after`. One with more history
- * than a batch may hold loses the oldest lines first and goes when none is left behind. `next`: where to go on; null: that was
- * the last of them.
+ * Deletes pages whose expiry is more than `days` days past, with their history, in the order they lie in the table: a walk that
+ * needs no index, which every page on its way would have to pay for. One with more history than a batch may hold loses the
+ * oldest lines first and goes when none is left behind. `next`: the place to go on behind; null: that was the end.
  */
 export async function deleteEndedPages(
   premise: Database,
   days: number,
-  after: EndedPlace | null = null,
-): Promise<{ pages: number; next: EndedPlace | null; unfinished: boolean }> {
-  const [row] = await premise.run<{
-    seen: number;
-    held: number;
-    pages: number;
-    expires_at: string | null;
-    unique_id: UniqueId | null;
-  }>(
+  after: string | null = null,
+): Promise<{ pages: number; next: string | null; unfinished: boolean }> {
+  const from = after ?? "(0,0)";
+  const upTo = `(${Number(from.slice(1).split(",")[0]) + LOOK_BLOCKS},0)`;
+  const [row] = await premise.run<{ held: number; pages: number; last: string | null; done: boolean }>(
     (sql) => sql`
     with seen as materialized (
-      select unique_id, version, expires_at from premise_core.messages
-      where due_at is null and not open and expires_at < now() - make_interval(days => ${days}::integer)
-        and (expires_at, unique_id) > (coalesce(${after?.expiresAt ?? null}::text::timestamptz, '-infinity'),
-          coalesce(${after?.uniqueId ?? null}::uuid, '00000000-0000-0000-0000-000000000000'))
-      order by expires_at, unique_id
+      select ctid as place, unique_id, version from premise_core.messages
+      where ctid > ${from}::text::tid and ctid < ${upTo}::text::tid
+        and due_at is null and expires_at < now() - make_interval(days => ${days}::integer)
+      order by ctid
       limit ${BATCH_PAGES}
     ), untold as (
       select distinct unique_id from premise_core.host_outbox where unique_id in (select unique_id from seen)
@@ -84,16 +58,15 @@ export async function deleteEndedPages(
       delete from premise_core.messages as message using whole where message.unique_id = whole.unique_id
       returning message.unique_id
     ), last as (
-      select expires_at, unique_id from seen order by expires_at desc, unique_id desc limit 1
+      select max(place)::text as place from seen having count(*) = ${BATCH_PAGES}
     )
-    select (select count(*)::integer from seen) as seen, (select count(*)::integer from held) as held,
-      (select count(*)::integer from pages) as pages, last.expires_at::text as expires_at, last.unique_id
-    from (values (1)) as one left join last on true`,
+    select (select count(*)::integer from held) as held, (select count(*)::integer from pages) as pages,
+      (select place from last) as last,
+      pg_relation_size('premise_core.messages') <= ${Number(upTo.slice(1).split(",")[0])}::bigint * current_setting('block_size')::integer as done`,
   );
-  const { seen, held, pages, expires_at: expiresAt, unique_id: uniqueId } = row!;
+  const { held, pages, last, done } = row!;
   const unfinished = pages < held;
-  const last = expiresAt === null || uniqueId === null ? null : { expiresAt, uniqueId };
-  return { pages, unfinished, next: unfinished ? after : seen === BATCH_PAGES ? last : null };
+  return { pages, unfinished, next: unfinished ? after : (last ?? (done ? null : upTo)) };
 }
 
 /** Ends pushes whose page expired an hour ago and that no worker took up; how many. Those with one it ends itself. */

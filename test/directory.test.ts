@@ -164,9 +164,9 @@ test("a host system is not removed while a page of its is out, or it has yet to 
   await ward.sql`update premise_core.messages set open = false, due_at = null where unique_id = ${ids[0]!}`;
   await ward.sql`update premise_core.messages set open = false, status = 4, due_at = now() + interval '1 minute' where unique_id = ${ids[1]!}`;
   assert.equal(await removeHostSystem(premise, host), { pages: 2, untold: 0 }, "its FAILED would wait for nobody");
-  await ward.sql`update premise_core.messages set due_at = null where unique_id = any (${ids}::uuid[])`;
+  await ward.sql`update premise_core.messages set due_at = case when open then expires_at end where unique_id = any (${ids}::uuid[])`;
   assert.equal(await removeHostSystem(premise, host), { pages: 1, untold: 0 }, "one can still be fetched");
-  await ward.sql`update premise_core.messages set expires_at = now() where unique_id = ${ids[2]!}`;
+  await ward.sql`update premise_core.messages set open = false, due_at = null where unique_id = ${ids[2]!}`;
   assert.is(await removeHostSystem(premise, host), "removed");
   assert.is(await removeHostSystem(premise, host), null);
 });

@@ -17,7 +17,7 @@ const lab = await ward.host("lab");
 const sweeps: Sweep[] = [];
 test.after.each(async () => {
   await Promise.all(sweeps.splice(0).map((sweep) => sweep.close()));
-  await sql`update premise_core.messages set due_at = null`;
+  await sql`update premise_core.messages set due_at = null, open = false`;
 });
 test.after(() => ward.close());
 

@@ -111,13 +111,11 @@ create table premise_core.messages (
   device_deadline timestamptz,                           -- timeoutDevice, counted from accepted_at
   timeout_user interval,                                 -- timeoutUser, counted from DELIVERED; null: no answer is asked
   user_deadline timestamptz,
-  expires_at timestamptz not null
+  expires_at timestamptz not null,
+  check (due_at is not null or not open)                 -- what can be fetched has its expiry yet to come
 ) with (fillfactor = 80);
 create index messages_due on premise_core.messages (shard, due_at) where due_at is not null;
 create index messages_open on premise_core.messages (subscriber_id, expires_at) where open;
--- For retention: a page enters it when nothing is due for it any more, once in its life or twice. Those past their expiry
--- that some phone never fetched are closed, so that messages_open holds what can still be fetched and no more.
-create index messages_ended on premise_core.messages (open, expires_at) where due_at is null;
 
 -- Append-only. seq is the message's version after the change, so no change can be written twice.
 create table premise_core.message_history (
