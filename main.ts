@@ -67,7 +67,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const { meter } = metrics;
     const tools = { log, meter, clock };
     const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, openEmulator }));
-    const push = opened("push", openPush({ redis: config.redis, boot }, { ...tools, premise, core, providers }));
+    const push = opened("push", openPush({ redis: config.redis }, { ...tools, premise, core, providers }));
     const hosted = opened("hosted", openHosted({ ...tools, premise, core, queued: push.queued }));
 
     const coreVersion = version();

@@ -24,6 +24,8 @@ import { boundedProbe, type Probe } from "./probe.ts";
 type Entry<Label> = { readonly help: string; readonly labels: readonly Label[]; readonly buckets?: readonly number[] };
 
 const STAGE_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3_600, 14_400, 86_400];
+/** A push waits for its slot, and for its push service to come back. */
+const PUSH_SECONDS = [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400];
 const CALL_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
@@ -51,7 +53,7 @@ const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } 
   push: {
     help: "From a push being due to the push service's answer.",
     labels: ["provider", "outcome"],
-    buckets: CALL_SECONDS,
+    buckets: PUSH_SECONDS,
   },
   client_request: { help: "From a phone's request to its answer.", labels: ["operation"], buckets: CALL_SECONDS },
 };

@@ -1,16 +1,22 @@
 /**
- * Wake-up requests on the hosted side: the notification is the due row and the truth, core.message_queue its place in
- * the queue by the same id. The two may be on two servers, so each step below is one statement on one of them, and any
+ * Wake-up requests on the hosted side: the notification is what is to be sent and the truth, core.message_queue the
+ * device's place in the queue. The two may be on two servers, so each step below is one statement on one of them, and any
  * of them may be done twice:
  *
  *   store ─► queue ─► claim ─► read ─► (send) ─► record ─► settle
  *     a notification whose queue row is missing is queued again when its queue_check_at passes;
- *     a queue row whose notification is done is claimed once more, found done, and settled.
+ *     a queue row of a device with nothing left to send is claimed once more, found so, and settled.
+ *
+ *   STORED ─┬─► SENT | DEAD | REFUSED | EXPIRED    what the push service, or the clock, made of it
+ *      ▲    ├─► SETTLED                            nothing waited for the device any more when it was to be sent
+ *      │    └─► SUPERSEDED                         a later request for the device was stored: it speaks for these pages
+ *      └── to be tried again
  */
 
-import type { BootId, SiteId, TenantId, UniqueId } from "../domain.ts";
+import type { SiteId, TenantId, UniqueId } from "../domain.ts";
 import { type DeviceId, type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
 import type { Database } from "./database.ts";
+import type { QueueEntry } from "./message-queue.ts";
 
 /** The NotificationRequest of seed 2.4, as stored. */
 export type Notification = {
@@ -31,8 +37,26 @@ export type Notification = {
   readonly expiresAt: number;
 };
 
-/** Stores requests; one already stored is left as it is. */
-export async function storeNotifications(premise: Database, notifications: readonly Notification[]): Promise<void> {
+export type NotificationState = "STORED" | "SENT" | "DEAD" | "REFUSED" | "EXPIRED" | "SETTLED" | "SUPERSEDED";
+
+type EntryRow = { id: NotificationId; device_id: DeviceId; gateway_type: GatewayType; priority: number };
+
+function entryOf(row: EntryRow): QueueEntry {
+  const { id, device_id: deviceId, gateway_type: gatewayType } = row;
+  return { id, deviceId, gatewayType, priority: PRIORITIES[row.priority]! };
+}
+
+/**
+ * Stores requests and ends those of the same devices that still wait: all say the same, so the new one speaks for their
+ * pages too, with the highest priority and the latest expiry among them. One that is being given its outcome just now is
+ * left alone (nothing here waits for another's lock), and so is everything when the request was stored before.
+ *
+ * @returns what is to be queued, in the order of `notifications`; null for one that was stored before
+ */
+export async function storeNotifications(
+  premise: Database,
+  notifications: readonly Notification[],
+): Promise<(QueueEntry | null)[]> {
   const input = JSON.stringify(
     notifications.map((n) => ({
       ...n,
@@ -40,98 +64,54 @@ export async function storeNotifications(premise: Database, notifications: reado
       expiresAt: new Date(n.expiresAt).toISOString(),
     })),
   );
-  await premise.run(
+  const rows = await premise.run<EntryRow>(
     (sql) => sql`
-    insert into premise_core.notifications (
-      id, tenant_id, site_id, device_id, callback_data, callback_uri, gateway_type, notification_address, urls, message_count,
-      priority, core_version, expires_at)
-    select id, "tenantId", "siteId", "deviceId", "callbackData", "callbackUri", "gatewayType", "notificationAddress", urls,
-      "messageCount", priority, "coreVersion", "expiresAt"
-    from json_to_recordset(${input}::text::json) as request(
-      id uuid, "tenantId" text, "siteId" uuid, "deviceId" uuid, "callbackData" uuid, "callbackUri" text, "gatewayType" text,
-      "notificationAddress" text, urls text[], "messageCount" integer, priority smallint, "coreVersion" text, "expiresAt" timestamptz)
-    order by id
-    on conflict (id) do nothing`,
+    with request as (
+      select * from json_to_recordset(${input}::text::json) as request(
+        id uuid, "tenantId" text, "siteId" uuid, "deviceId" uuid, "callbackData" uuid, "callbackUri" text, "gatewayType" text,
+        "notificationAddress" text, urls text[], "messageCount" integer, priority smallint, "coreVersion" text, "expiresAt" timestamptz)
+    ), older as (
+      select id, device_id, priority, expires_at, message_count from premise_core.notifications
+      where state = 'STORED' and device_id in (select "deviceId" from request) and id not in (select id from request)
+      order by id
+      for update skip locked
+    ), stored as (
+      insert into premise_core.notifications (
+        id, tenant_id, site_id, device_id, callback_data, callback_uri, gateway_type, notification_address, urls, message_count,
+        priority, core_version, expires_at)
+      select id, "tenantId", "siteId", "deviceId", "callbackData", "callbackUri", "gatewayType", "notificationAddress", urls,
+        greatest("messageCount", covered.message_count), least(request.priority, covered.priority), "coreVersion",
+        greatest("expiresAt", covered.expires_at)
+      from request
+      cross join lateral (
+        select max(message_count) as message_count, min(priority) as priority, max(expires_at) as expires_at
+        from older where device_id = "deviceId"
+      ) as covered
+      order by id
+      on conflict (id) do nothing
+      returning id, device_id, gateway_type, priority
+    ), superseded as (
+      update premise_core.notifications as notification set
+        state = 'SUPERSEDED', superseded_by = stored.id, done_at = clock_timestamp(), queue_check_at = null
+      from older join stored on stored.device_id = older.device_id
+      where notification.id = older.id and notification.state = 'STORED'
+    )
+    select id, device_id, gateway_type, priority from stored`,
   );
-}
-
-export type QueueEntry = {
-  readonly id: NotificationId;
-  readonly gatewayType: GatewayType;
-  readonly priority: Priority;
-};
-
-export async function enqueue(core: Database, entries: readonly QueueEntry[]): Promise<void> {
-  await core.run(
-    (sql) => sql`
-    insert into core.message_queue (id, gateway_type, priority, due_at)
-    select id, gateway_type, priority, clock_timestamp()
-    from unnest(${entries.map((e) => e.id)}::uuid[], ${entries.map((e) => e.gatewayType)}::text[],
-      ${entries.map((e) => PRIORITIES.indexOf(e.priority))}::smallint[]) as entry (id, gateway_type, priority)
-    order by id
-    on conflict (id) do nothing`,
-  );
+  const stored = new Map(rows.map((row) => [row.id, entryOf(row)]));
+  return notifications.map(({ id }) => stored.get(id) ?? null);
 }
 
 /** Notifications whose outcome is overdue, to be queued again; each is looked at once in 10 s. */
 export async function overdueNotifications(premise: Database, limit: number): Promise<QueueEntry[]> {
-  const rows = await premise.run<{ id: NotificationId; gateway_type: GatewayType; priority: number }>(
+  const rows = await premise.run<EntryRow>(
     (sql) => sql`
     update premise_core.notifications set queue_check_at = clock_timestamp() + interval '10 seconds'
     where id in (
       select id from premise_core.notifications where queue_check_at <= now() order by queue_check_at limit ${limit} for update skip locked)
-    returning id, gateway_type, priority`,
+    returning id, device_id, gateway_type, priority`,
   );
-  return rows.map((row) => ({ id: row.id, gatewayType: row.gateway_type, priority: PRIORITIES[row.priority]! }));
-}
-
-/** How long a claimed push is the claimer's alone: longer than a provider's deadline. */
-const CLAIM = "15 seconds";
-
-/** Claims the named pushes that are due and free. */
-export async function claimPushes(
-  core: Database,
-  boot: BootId,
-  ids: readonly NotificationId[],
-): Promise<NotificationId[]> {
-  const rows = await core.run<{ id: NotificationId }>(
-    (sql) => sql`
-    with free as (
-      select id from core.message_queue
-      where id = any (${[...ids]}::uuid[]) and due_at <= clock_timestamp() and (claimed_until is null or claimed_until < clock_timestamp())
-      order by id
-      for update skip locked
-    )
-    update core.message_queue as entry set claimed_until = clock_timestamp() + ${CLAIM}::text::interval, claimed_by = ${boot}
-    from free where entry.id = free.id
-    returning entry.id`,
-  );
-  return rows.map((row) => row.id);
-}
-
-/** Claims the most urgent pushes of one push network that have been due for `overdueMs`, at most `limit`. */
-export async function claimDuePushes(
-  core: Database,
-  boot: BootId,
-  gatewayType: GatewayType,
-  overdueMs: number,
-  limit: number,
-): Promise<NotificationId[]> {
-  const rows = await core.run<{ id: NotificationId }>(
-    (sql) => sql`
-    with free as (
-      select id from core.message_queue
-      where gateway_type = ${gatewayType} and due_at <= clock_timestamp() - ${overdueMs} * interval '1 ms'
-        and (claimed_until is null or claimed_until < clock_timestamp())
-      order by priority, due_at
-      limit ${limit}
-      for update skip locked
-    )
-    update core.message_queue as entry set claimed_until = clock_timestamp() + ${CLAIM}::text::interval, claimed_by = ${boot}
-    from free where entry.id = free.id
-    returning entry.id`,
-  );
-  return rows.map((row) => row.id);
+  return rows.map(entryOf);
 }
 
 export type OpenNotification = Notification & {
@@ -139,6 +119,8 @@ export type OpenNotification = Notification & {
   readonly attempts: number;
   /** ms since 1970. */
   readonly createdAt: number;
+  /** Whether the device, or a person's answer on it, is still waited for; true where this database does not know the device. */
+  readonly wanted: boolean;
 };
 
 type NotificationRow = Omit<OpenNotification, "priority" | "expiresAt" | "createdAt"> & {
@@ -147,18 +129,38 @@ type NotificationRow = Omit<OpenNotification, "priority" | "expiresAt" | "create
   createdAt: Date;
 };
 
-/** Those of the named notifications that have no final outcome yet. */
-export async function openNotifications(
-  premise: Database,
-  ids: readonly NotificationId[],
-): Promise<OpenNotification[]> {
+/**
+ * What is to be sent to each of these devices: the newest notification without a final outcome. Wanted is one while a page
+ * waits to be fetched by the device, or, if it was stored after a page was delivered (a reminder), while that page waits
+ * for an answer.
+ */
+export async function openNotifications(premise: Database, devices: readonly DeviceId[]): Promise<OpenNotification[]> {
   const rows = await premise.run<NotificationRow>(
     (sql) => sql`
-    select id, tenant_id as "tenantId", site_id as "siteId", device_id as "deviceId", callback_data as "callbackData",
-      callback_uri as "callbackUri", gateway_type as "gatewayType", notification_address as "notificationAddress", urls,
-      message_count as "messageCount", priority, core_version as "coreVersion", expires_at as "expiresAt", attempts,
-      created_at as "createdAt"
-    from premise_core.notifications where id = any (${[...ids]}::uuid[]) and state = 'STORED'`,
+    with newest as (
+      select distinct on (device_id) * from premise_core.notifications
+      where device_id = any (${[...devices]}::uuid[]) and state = 'STORED'
+      order by device_id, created_at desc, id
+    )
+    select newest.id, newest.tenant_id as "tenantId", newest.site_id as "siteId", newest.device_id as "deviceId",
+      callback_data as "callbackData", callback_uri as "callbackUri", newest.gateway_type as "gatewayType",
+      newest.notification_address as "notificationAddress", urls, message_count as "messageCount", priority,
+      core_version as "coreVersion", expires_at as "expiresAt", attempts, created_at as "createdAt",
+      device.id is null or device.state = 'ACTIVE' and exists (
+        select from (
+          select expires_at, device_id from premise_core.messages
+          where subscriber_id = device.subscriber_id and open and not device.id = any (fetched_by)
+          union all
+          select expires_at, device_id from premise_core.messages
+          where subscriber_id = device.subscriber_id and status >= 4 and answer is null and due_at is not null
+            and user_deadline - timeout_user <= newest.created_at
+        ) as page
+        where page.expires_at > clock_timestamp()
+          and (page.device_id is null or page.device_id = device.id or not exists (
+            select from premise_core.devices as named where named.id = page.device_id and named.state = 'ACTIVE'))
+      ) as wanted
+    from newest
+    left join premise_core.devices as device on device.id = newest.device_id`,
   );
   return rows.map((row) => ({
     ...row,
@@ -173,7 +175,7 @@ export type RecordedOutcome = {
   /** `attempts` as read before sending. */
   readonly attempts: number;
   /** STORED: it will be tried again after `retryMs`. */
-  readonly state: "STORED" | "SENT" | "DEAD" | "REFUSED" | "EXPIRED";
+  readonly state: Exclude<NotificationState, "SUPERSEDED">;
   readonly code: string | null;
   readonly providerId: string | null;
   readonly retryMs: number;
@@ -183,33 +185,23 @@ export type RecordedOutcome = {
 export async function recordOutcomes(premise: Database, outcomes: readonly RecordedOutcome[]): Promise<void> {
   await premise.run(
     (sql) => sql`
+    with outcome as (
+      select outcome.*
+      from unnest(
+        ${outcomes.map((o) => o.id)}::uuid[], ${outcomes.map((o) => o.attempts)}::integer[], ${outcomes.map((o) => o.state)}::text[],
+        ${outcomes.map((o) => o.code)}::text[], ${outcomes.map((o) => o.providerId)}::text[], ${outcomes.map((o) => o.retryMs)}::double precision[]
+      ) as outcome (id, attempts, state, code, provider_id, retry_ms)
+      join premise_core.notifications as notification
+        on notification.id = outcome.id and notification.attempts = outcome.attempts and notification.state = 'STORED'
+      order by outcome.id
+      for update of notification
+    )
     update premise_core.notifications as notification set
-      attempts = notification.attempts + 1, state = outcome.state, code = outcome.code,
-      provider_id = coalesce(outcome.provider_id, notification.provider_id),
+      attempts = notification.attempts + case when outcome.state = 'SETTLED' then 0 else 1 end,
+      state = outcome.state, code = outcome.code, provider_id = coalesce(outcome.provider_id, notification.provider_id),
       done_at = case when outcome.state <> 'STORED' then clock_timestamp() end,
       queue_check_at = case when outcome.state = 'STORED' then clock_timestamp() + (outcome.retry_ms + 5000) * interval '1 ms' end
-    from unnest(
-      ${outcomes.map((o) => o.id)}::uuid[], ${outcomes.map((o) => o.attempts)}::integer[], ${outcomes.map((o) => o.state)}::text[],
-      ${outcomes.map((o) => o.code)}::text[], ${outcomes.map((o) => o.providerId)}::text[], ${outcomes.map((o) => o.retryMs)}::double precision[]
-    ) as outcome (id, attempts, state, code, provider_id, retry_ms)
+    from outcome
     where notification.id = outcome.id and notification.attempts = outcome.attempts and notification.state = 'STORED'`,
-  );
-}
-
-/** Takes settled pushes out of the queue (`retryMs` null) and makes the others due again. */
-export async function settlePushes(
-  core: Database,
-  pushes: readonly { id: NotificationId; retryMs: number | null }[],
-): Promise<void> {
-  await core.run(
-    (sql) => sql`
-    with settled as (
-      select * from unnest(${pushes.map((p) => p.id)}::uuid[], ${pushes.map((p) => p.retryMs)}::double precision[]) as push (id, retry_ms)
-    ), again as (
-      update core.message_queue as entry set
-        attempt = entry.attempt + 1, due_at = clock_timestamp() + settled.retry_ms * interval '1 ms', claimed_until = null, claimed_by = null
-      from settled where entry.id = settled.id and settled.retry_ms is not null
-    )
-    delete from core.message_queue as entry using settled where entry.id = settled.id and settled.retry_ms is null`,
   );
 }

@@ -1,22 +1,17 @@
 /**
- * BullMQ on Redis: spreads due pushes over the nodes within milliseconds. It is speed and nothing else: a job holds an id
- * and the attempt, every answer is a hint, and whatever it loses is found by the sweep over core.message_queue. Nothing
- * here rejects or waits for Redis.
+ * BullMQ on Redis: spreads due pushes over the nodes within milliseconds, by a queue a lane. It is speed and nothing else: a
+ * job holds ids and the attempt, every answer is a hint, and whatever it loses is found by the sweep over
+ * core.message_queue. Nothing here rejects or waits for Redis.
  */
 import { Queue, type RedisQueueBackend, Worker } from "bullmq";
-import { type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
+import { type DeviceId, PRIORITIES } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
+import type { Lane, QueueEntry } from "./message-queue.ts";
 import { redisOptions } from "./redis-options.ts";
 
 export type PushQueueSlice = { readonly url: string; readonly prefix: string };
 
-export type PushHint = {
-  readonly id: NotificationId;
-  readonly gatewayType: GatewayType;
-  readonly priority: Priority;
-  readonly attempt: number;
-  readonly delayMs: number;
-};
+export type PushHint = QueueEntry & { readonly attempt: number; readonly delayMs: number };
 
 export type PushQueue = {
   /** Tells the workers of all nodes. Dropped when Redis does not take it. */
@@ -26,7 +21,7 @@ export type PushQueue = {
   close(): Promise<void>;
 };
 
-type Job = { id: NotificationId };
+type Job = { device: DeviceId };
 
 /** A killed node's jobs come back after lockDuration and one or two scans; the sweep is sooner. */
 const LOCK_MS = 4_000;
@@ -38,10 +33,10 @@ export function openPushQueue(
   slice: PushQueueSlice,
   ports: {
     readonly log: Log;
-    /** Performs one push to its end; settles in bounded time and never rejects. */
-    readonly perform: (gatewayType: GatewayType, id: NotificationId) => Promise<void>;
-    readonly gatewayTypes: readonly GatewayType[];
-    readonly concurrency: number;
+    /** Performs what is owed to one device to its end; settles in bounded time and never rejects. */
+    readonly perform: (lane: Lane, device: DeviceId) => Promise<void>;
+    /** `slots`: how many are performed at once. */
+    readonly lanes: readonly (Lane & { readonly slots: number })[];
   },
 ): PushQueue {
   const log = ports.log.child({ part: "push-queue" });
@@ -64,11 +59,13 @@ export function openPushQueue(
     log.warn(faultFields(error), "redis does not answer; pushes go out by the sweep");
   }
 
-  const queues = new Map<GatewayType, Queue<Job>>();
+  const queues: { readonly lane: Lane; readonly queue: Queue<Job> }[] = [];
   const workers: Worker<Job>[] = [];
   const backends: RedisQueueBackend[] = [];
-  for (const gatewayType of ports.gatewayTypes) {
-    const name = `push-${gatewayType.toLowerCase()}`;
+  /** Those that have never been connected: hints would be lost on them that the others take. */
+  const unconnected = new Set<RedisQueueBackend>();
+  for (const { slots, ...lane } of ports.lanes) {
+    const name = `push-${lane.gatewayType.toLowerCase()}-${lane.urgent ? "urgent" : "normal"}`;
     const queue = new Queue<Job>(name, {
       prefix,
       connection: { ...connection, enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 2_000 },
@@ -78,11 +75,11 @@ export function openPushQueue(
       defaultJobOptions: { removeOnComplete: true, removeOnFail: true },
     });
     queue.on("error", complain);
-    queues.set(gatewayType, queue);
-    const worker = new Worker<Job>(name, (job) => ports.perform(gatewayType, job.data.id), {
+    queues.push({ lane, queue });
+    const worker = new Worker<Job>(name, (job) => ports.perform(lane, job.data.device), {
       prefix,
       connection: { ...connection, maxRetriesPerRequest: null },
-      concurrency: ports.concurrency,
+      concurrency: slots,
       lockDuration: LOCK_MS,
       stalledInterval: STALLED_SCAN_MS,
       maxStalledCount: 1_000,
@@ -94,9 +91,11 @@ export function openPushQueue(
     // Of the connections: a worker itself says "ready" once in its life, and they come back after each time Redis was away.
     for (const backend of [queue.getBackend(), worker.getBackend()]) {
       backend.on("ready", () => {
-        up = true;
+        unconnected.delete(backend);
+        up = unconnected.size === 0;
       });
       backends.push(backend);
+      unconnected.add(backend);
     }
   }
 
@@ -113,12 +112,12 @@ export function openPushQueue(
 
   return {
     add(hints) {
-      for (const [gatewayType, queue] of queues) {
+      for (const { lane, queue } of queues) {
         const jobs = hints
-          .filter((hint) => hint.gatewayType === gatewayType)
+          .filter((hint) => hint.gatewayType === lane.gatewayType && (hint.priority === "high") === lane.urgent)
           .map((hint) => ({
             name: "push",
-            data: { id: hint.id },
+            data: { device: hint.deviceId },
             opts: {
               // A job that still exists swallows another of its id, so the attempt is part of it.
               jobId: `p-${hint.id}-${hint.attempt}`,
@@ -138,7 +137,7 @@ export function openPushQueue(
       const away = !clients.every((client) => client.status === "ready");
       const ended = Promise.allSettled([
         ...workers.map((worker) => worker.close(away)),
-        ...[...queues.values()].map((queue) => queue.close()),
+        ...queues.map(({ queue }) => queue.close()),
       ]);
       const deadline = new Promise((resolve) => setTimeout(resolve, CLOSE_DEADLINE_MS).unref());
       await Promise.race([ended, deadline]);

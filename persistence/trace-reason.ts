@@ -3,6 +3,7 @@
  * no name: only statuses, codes, reasons of ours and times.
  */
 import type { Answer, GatewayType, Outcome, StatusText, Transport } from "../domain.ts";
+import type { NotificationState } from "./notifications.ts";
 
 /** Times in ms since 1970, on the database's clock, as is `now`. */
 export type TraceFacts = {
@@ -34,7 +35,7 @@ export type TraceFacts = {
 /** The wake-up that got furthest. */
 export type PushFacts = {
   readonly gatewayType: GatewayType;
-  readonly state: "STORED" | "SENT" | "DEAD" | "REFUSED" | "EXPIRED";
+  readonly state: NotificationState;
   readonly attempts: number;
   readonly code: string | null;
   readonly createdAt: number;
@@ -105,6 +106,10 @@ function waitingClause({ now, attempt, push, devices, dueAt }: TraceFacts): stri
       return `${network} refused the wake-up ${when} (${code})`;
     case "EXPIRED":
       return `The wake-up expired ${when}, before ${network} took it (${code})`;
+    case "SETTLED":
+      return `The wake-up was not sent ${when}: nothing waited for that phone any more (phone ${seen})`;
+    case "SUPERSEDED":
+      return `A later wake-up of the phone took this one's place ${when}`;
     case "STORED":
       if (push.attempts === 0)
         return `The wake-up is with the hosted side since ${span(now - push.createdAt)} and was not answered by ${network} yet`;

@@ -183,12 +183,18 @@ async function readPage(premise: Database, uniqueId: UniqueId): Promise<Page | n
 
 type Push = Omit<PushFacts, "createdAt" | "doneAt"> & { id: string; createdAt: Date; doneAt: Date | null };
 
+/** With those that took their place: what became of them became of these. */
 async function readPushes(premise: Database, ids: readonly string[]): Promise<Push[]> {
   if (ids.length === 0) return [];
   return premise.run<Push>(
     (sql) => sql`
+    with recursive push as (
+      select * from premise_core.notifications where id = any (${[...ids]}::uuid[])
+      union
+      select later.* from push join premise_core.notifications as later on later.id = push.superseded_by
+    )
     select id, gateway_type as "gatewayType", state, attempts, code, created_at as "createdAt", done_at as "doneAt"
-    from premise_core.notifications where id = any (${[...ids]}::uuid[]) order by created_at, id`,
+    from (select * from push limit ${2 * EVENTS_MAX}) as push order by created_at, id`,
   );
 }
 
@@ -196,7 +202,7 @@ async function readPushes(premise: Database, ids: readonly string[]): Promise<Pu
 function eventsOfPush(push: Push): TraceEvent[] {
   const words = [
     push.gatewayType === "GCM" ? "FCM" : push.gatewayType,
-    `attempt ${push.attempts}`,
+    ...(push.attempts === 0 ? [] : [`attempt ${push.attempts}`]),
     ...(push.code === null ? [] : [push.code]),
     push.id,
   ];
@@ -238,7 +244,7 @@ function factsOf(page: Page, pushes: readonly Push[]): TraceFacts {
 
 /** One push that was taken tells more than any that was not; among equals the newest. */
 function furthest(pushes: readonly Push[]): PushFacts | null {
-  const order = ["SENT", "STORED", "REFUSED", "DEAD", "EXPIRED"];
+  const order = ["SENT", "STORED", "REFUSED", "DEAD", "EXPIRED", "SETTLED", "SUPERSEDED"];
   const [best] = [...pushes].sort(
     (a, b) => order.indexOf(a.state) - order.indexOf(b.state) || b.createdAt.getTime() - a.createdAt.getTime(),
   );

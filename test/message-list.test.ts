@@ -2,10 +2,10 @@
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { NotificationId } from "../domain.ts";
+import type { DeviceId, NotificationId } from "../domain.ts";
 import { dueBacklog, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
 import { listMessages, stuckMessages } from "../persistence/message-list.ts";
-import { enqueue } from "../persistence/notifications.ts";
+import { enqueue } from "../persistence/message-queue.ts";
 import { trace } from "../persistence/trace.ts";
 import { openPagedWard, type PagedWard } from "./helpers/paged-ward.ts";
 
@@ -136,7 +136,8 @@ test("the backlog counts what waits and how long", async () => {
   assert.equal(await outboxBacklog(ward.database), { rows: 0, oldestSeconds: 0 });
   const { page } = await ward.accepted();
   await ward.sql`update premise_core.messages set due_at = now() - interval '30 s' where unique_id = ${page.uniqueId}`;
-  await enqueue(ward.database, [{ id: randomUUID() as NotificationId, gatewayType: "GCM", priority: "high" }]);
+  const [id, deviceId] = [randomUUID() as NotificationId, randomUUID() as DeviceId];
+  await enqueue(ward.database, [{ id, deviceId, gatewayType: "GCM", priority: "high" }]);
   const [outbox, due, pushes] = await Promise.all([
     outboxBacklog(ward.database),
     dueBacklog(ward.database),

@@ -6,8 +6,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { GatewayType, NotificationId } from "../domain.ts";
+import type { DeviceId, NotificationId } from "../domain.ts";
 import { type Log, silentLog } from "../log.ts";
+import type { Lane } from "../persistence/message-queue.ts";
 import { openPushQueue, type PushHint, type PushQueue } from "../persistence/push-queue.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { startRedis } from "./helpers/redis.ts";
@@ -24,25 +25,28 @@ test.after(async () => {
   await redis.close();
 });
 
+const LANES: readonly Lane[] = (["GCM", "APNS"] as const).flatMap((gatewayType) =>
+  [true, false].map((urgent) => ({ gatewayType, urgent })),
+);
+
 type Node = {
   readonly queue: PushQueue;
-  readonly performed: { gatewayType: GatewayType; id: NotificationId; at: number }[];
+  readonly performed: (Lane & { device: DeviceId; at: number })[];
 };
 
 /** A node's queue; each test has a prefix of its own unless it shares one. */
 function open(
-  more: { prefix?: string; concurrency?: number; log?: Log; perform?: (id: NotificationId) => Promise<void> } = {},
+  more: { prefix?: string; slots?: number; log?: Log; perform?: (device: DeviceId) => Promise<void> } = {},
 ): Node {
   const performed: Node["performed"] = [];
   const queue = openPushQueue(
     { url: redis.url, prefix: more.prefix ?? randomUUID() },
     {
       log: more.log ?? silentLog,
-      gatewayTypes: ["GCM", "APNS"],
-      concurrency: more.concurrency ?? 4,
-      async perform(gatewayType, id) {
-        performed.push({ gatewayType, id, at: performance.now() });
-        await more.perform?.(id);
+      lanes: LANES.map((lane) => ({ ...lane, slots: more.slots ?? 4 })),
+      async perform(lane, device) {
+        performed.push({ ...lane, device, at: performance.now() });
+        await more.perform?.(device);
       },
     },
   );
@@ -53,28 +57,34 @@ function open(
 const isUp = (node: Node) => eventually("redis answers", () => node.queue.isUp());
 const hint = (more: Partial<PushHint> = {}): PushHint => ({
   id: randomUUID() as NotificationId,
+  deviceId: randomUUID() as DeviceId,
   gatewayType: "GCM",
   priority: "high",
   attempt: 0,
   delayMs: 0,
   ...more,
 });
-const idsOf = (node: Node) => node.performed.map(({ id }) => id);
+const devicesOf = (node: Node) => node.performed.map(({ device }) => device);
 const has = (node: Node, count: number, limitMs = 5_000) =>
   eventually(`${count} pushes were performed`, () => node.performed.length >= count, limitMs);
 
-test("every job reaches a worker of its network, once", async () => {
+test("every job reaches a worker of its network and urgency, once", async () => {
   const node = open();
   await isUp(node);
-  const hints = Array.from({ length: 60 }, (_, n) => hint({ gatewayType: n % 3 === 0 ? "APNS" : "GCM" }));
+  const hints = Array.from({ length: 60 }, (_, n) =>
+    hint({ gatewayType: n % 3 === 0 ? "APNS" : "GCM", priority: n % 2 === 0 ? "high" : "low" }),
+  );
   node.queue.add(hints.slice(0, 30));
   for (const one of hints.slice(30)) node.queue.add([one]);
   await has(node, 60);
   await sleep(100);
-  const wanted = new Map(hints.map(({ id, gatewayType }) => [id, gatewayType]));
+  const wanted = new Map(hints.map((one) => [one.deviceId, one]));
   assert.is(node.performed.length, 60);
-  for (const { id, gatewayType } of node.performed) assert.is(gatewayType, wanted.get(id));
-  assert.is(new Set(idsOf(node)).size, 60);
+  for (const { device, gatewayType, urgent } of node.performed) {
+    const { gatewayType: network, priority } = wanted.get(device)!;
+    assert.equal([gatewayType, urgent], [network, priority === "high"]);
+  }
+  assert.is(new Set(devicesOf(node)).size, 60);
 });
 
 test("two nodes share the work", async () => {
@@ -84,7 +94,7 @@ test("two nodes share the work", async () => {
   nodes[0].queue.add(Array.from({ length: 80 }, () => hint()));
   await eventually("all are performed", () => nodes[0].performed.length + nodes[1].performed.length === 80);
   assert.ok(nodes.every((node) => node.performed.length > 0));
-  assert.is(new Set(nodes.flatMap(idsOf)).size, 80);
+  assert.is(new Set(nodes.flatMap(devicesOf)).size, 80);
 });
 
 test("an id that is waiting is not taken twice, and one that is done may come again, with its attempt or without", async () => {
@@ -92,7 +102,7 @@ test("an id that is waiting is not taken twice, and one that is done may come ag
   const held = new Promise<void>((resolve) => {
     release = resolve;
   });
-  const node = open({ concurrency: 1, perform: () => held });
+  const node = open({ slots: 1, perform: () => held });
   await isUp(node);
   const [first, twice] = [hint(), hint()];
   node.queue.add([first]);
@@ -103,7 +113,7 @@ test("an id that is waiting is not taken twice, and one that is done may come ag
   release();
   await has(node, 2);
   await sleep(100);
-  assert.equal(idsOf(node), [first.id, twice.id]);
+  assert.equal(devicesOf(node), [first.deviceId, twice.deviceId]);
   node.queue.add([{ ...twice, attempt: 1 }]);
   await has(node, 3);
   node.queue.add([twice]);
@@ -121,27 +131,43 @@ test("a retry is not swallowed by the job it comes from", async () => {
   await isUp(node);
   node.queue.add([one]);
   await has(node, 2);
-  assert.equal(idsOf(node), [one.id, one.id]);
+  assert.equal(devicesOf(node), [one.deviceId, one.deviceId]);
 });
 
-test("urgent pushes overtake those that wait", async () => {
+test("in a lane the more urgent overtake those that wait", async () => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;
   });
-  const node = open({ concurrency: 1, perform: () => held });
+  const node = open({ slots: 1, perform: () => held });
   await isUp(node);
-  const [first, low, medium, high] = [hint(), hint({ priority: "low" }), hint({ priority: "medium" }), hint()];
+  const [first, low, medium] = [hint({ priority: "low" }), hint({ priority: "low" }), hint({ priority: "medium" })];
   node.queue.add([first]);
   await has(node, 1);
-  for (const one of [low, medium, high]) node.queue.add([one]);
+  for (const one of [low, medium]) node.queue.add([one]);
   await sleep(150);
   release();
-  await has(node, 4);
+  await has(node, 3);
   assert.equal(
-    idsOf(node),
-    [first, high, medium, low].map(({ id }) => id),
+    devicesOf(node),
+    [first, medium, low].map(({ deviceId }) => deviceId),
   );
+});
+
+test("high priority is performed while the rest holds every slot of its own and waits by the hundred", async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const urgent = hint();
+  const node = open({ slots: 2, perform: async (device) => (device === urgent.deviceId ? undefined : held) });
+  await isUp(node);
+  node.queue.add(Array.from({ length: 300 }, () => hint({ priority: "low" })));
+  await has(node, 2);
+  node.queue.add([urgent]);
+  await has(node, 3);
+  assert.is(devicesOf(node)[2], urgent.deviceId);
+  release();
 });
 
 test("a delayed push waits its time", async () => {
@@ -151,7 +177,7 @@ test("a delayed push waits its time", async () => {
   const [later, now] = [hint({ delayMs: 600 }), hint()];
   node.queue.add([later, now]);
   await has(node, 2);
-  assert.equal(idsOf(node), [now.id, later.id]);
+  assert.equal(devicesOf(node), [now.deviceId, later.deviceId]);
   assert.ok(node.performed[1]!.at - began >= 590);
 });
 
@@ -185,7 +211,7 @@ test("a redis that is killed: adding neither throws nor hangs, the queue says it
     const after = hint();
     await eventually("pushes flow again", () => {
       node.queue.add([after]);
-      return idsOf(node).includes(after.id);
+      return devicesOf(node).includes(after.deviceId);
     });
   }
   assert.equal(warnings, ["redis does not answer; pushes go out by the sweep"], "said once, not for every command");
@@ -202,7 +228,7 @@ test("a redis that is not there at the start is found when it comes", async () =
   const one = hint();
   await eventually("pushes flow", () => {
     node.queue.add([one]);
-    return idsOf(node).includes(one.id);
+    return devicesOf(node).includes(one.deviceId);
   });
 });
 
@@ -222,7 +248,7 @@ test("a redis that stops answering is down once a command has waited too long, a
   );
   const one = hint();
   node.queue.add([one]);
-  await eventually("pushes flow", () => idsOf(node).includes(one.id));
+  await eventually("pushes flow", () => devicesOf(node).includes(one.deviceId));
 });
 
 test("a redis that loses everything loses the hints that waited, and nothing of what comes after", async () => {
@@ -237,12 +263,12 @@ test("a redis that loses everything loses the hints that waited, and nothing of 
   node.queue.add(after);
   await has(node, 20);
   await sleep(1_200);
-  assert.equal(idsOf(node).sort(), after.map(({ id }) => id).sort());
+  assert.equal(devicesOf(node).sort(), after.map(({ deviceId }) => deviceId).sort());
   node.queue.add(lost);
   await has(node, 25);
 });
 
-test("redis holds the id and nothing else of a push", async () => {
+test("redis holds ids and nothing else of a push", async () => {
   const prefix = randomUUID();
   const node = open({ prefix });
   await isUp(node);
@@ -250,7 +276,7 @@ test("redis holds the id and nothing else of a push", async () => {
   node.queue.add([one]);
   const key = await eventually("the job is there", async () => (await admin.keys(`*${prefix}*:p-${one.id}-0`))[0]);
   const job = await admin.hgetall(key);
-  assert.equal(JSON.parse(job.data!), { id: one.id });
+  assert.equal(JSON.parse(job.data!), { device: one.deviceId });
 });
 
 test("a worker that dies in the middle of a push gives it to another", async () => {
@@ -260,13 +286,13 @@ test("a worker that dies in the middle of a push gives it to another", async () 
   const adding = open({ prefix: randomUUID() });
   await isUp(adding);
   const one = hint();
-  child.stdin!.write(`${one.id}\n`);
+  child.stdin!.write(`${one.deviceId}\n`);
   await once(child.stdout!, "data");
   child.kill("SIGKILL");
   await once(child, "exit");
   const node = open({ prefix });
   await has(node, 1, 15_000);
-  assert.equal(idsOf(node), [one.id]);
+  assert.equal(devicesOf(node), [one.deviceId]);
 });
 
 /** A node in a process of its own: pushes what it reads, says what it performs, closes at the end of its input. */
@@ -275,15 +301,15 @@ const CHILD = `
   const { silentLog } = await import(process.argv[1] + "/log.ts");
   const [url, prefix, how] = process.argv.slice(2);
   const queue = openPushQueue({ url, prefix }, {
-    log: silentLog, gatewayTypes: ["GCM", "APNS"], concurrency: 4,
-    perform: async (gatewayType, id) => {
-      console.log("performing " + id);
+    log: silentLog, lanes: [{ gatewayType: "GCM", urgent: true, slots: 4 }, { gatewayType: "APNS", urgent: false, slots: 4 }],
+    perform: async (lane, device) => {
+      console.log("performing " + device);
       if (how === "hold") await new Promise((resolve) => setTimeout(resolve, 60_000));
     },
   });
   while (how !== "alone" && !queue.isUp()) await new Promise((resolve) => setTimeout(resolve, 10));
   console.log("up");
-  for await (const line of process.stdin) queue.add([{ id: String(line).trim(), gatewayType: "GCM", priority: "high", attempt: 0, delayMs: 0 }]);
+  for await (const line of process.stdin) queue.add([{ id: String(line).trim(), deviceId: String(line).trim(), gatewayType: "GCM", priority: "high", attempt: 0, delayMs: 0 }]);
   const began = performance.now();
   await queue.close();
   console.log("closed after " + Math.round(performance.now() - began));

@@ -9,13 +9,8 @@ import type { Clock } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import { makeBatch } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
-import {
-  enqueue,
-  type Notification,
-  overdueNotifications,
-  type QueueEntry,
-  storeNotifications,
-} from "../../persistence/notifications.ts";
+import { enqueue, type QueueEntry } from "../../persistence/message-queue.ts";
+import { type Notification, overdueNotifications, storeNotifications } from "../../persistence/notifications.ts";
 
 export type Hosted = HostedPort & { close(): Promise<void> };
 
@@ -34,26 +29,24 @@ export function openHosted(ports: {
   readonly clock: Clock;
 }): Hosted {
   const limits = { entriesMax: 250, waitingMax: 10_000 };
-  const storing = makeBatch<Urgent<Notification>, true>({
+  // By device: one statement stores at most one request for each, and so does the next, which finds it there.
+  const storing = makeBatch<Urgent<Notification>, QueueEntry | null>({
     ...limits,
-    key: ({ entry }) => entry.id,
+    key: ({ entry }) => entry.deviceId,
     urgent: ({ urgent }) => urgent,
-    async write(entries) {
-      await storeNotifications(
+    write: (entries) =>
+      storeNotifications(
         ports.premise,
         entries.map(({ entry }) => entry),
-      );
-      return entries.map(() => true as const);
-    },
+      ),
   });
-  const queueing = makeBatch<Urgent<QueueEntry>, true>({
+  const queueing = makeBatch<QueueEntry, true>({
     ...limits,
-    key: ({ entry }) => entry.id,
-    urgent: ({ urgent }) => urgent,
+    key: (entry) => entry.deviceId,
+    urgent: (entry) => entry.priority === "high",
     async write(entries) {
-      const rows = entries.map(({ entry }) => entry);
-      await enqueue(ports.core, rows);
-      ports.queued(rows);
+      await enqueue(ports.core, entries);
+      ports.queued(entries);
       return entries.map(() => true as const);
     },
   });
@@ -61,17 +54,16 @@ export function openHosted(ports: {
   async function requeue(): Promise<void> {
     const overdue = await overdueNotifications(ports.premise, REQUEUE_ROWS);
     if (overdue.length === 0) return;
-    await enqueue(ports.core, overdue);
+    await enqueue(ports.core, overdue, "overdue");
     ports.queued(overdue);
   }
   const loop = superviseLoop("requeue", () => REQUEUE_MS, requeue, ports);
 
   return {
     async request(notification, urgent) {
-      await storing.submit({ entry: notification, urgent });
-      const { id, gatewayType, priority } = notification;
+      const entry = await storing.submit({ entry: notification, urgent });
       // Stored is enough for the caller; a queue row that could not be written is found missing and written later.
-      queueing.submit({ entry: { id, gatewayType, priority }, urgent }).catch(() => {});
+      if (entry !== null) queueing.submit(entry).catch(() => {});
     },
     close: () => loop.close(),
   };

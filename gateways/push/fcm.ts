@@ -23,7 +23,7 @@ import type { Clock } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import { CLOSED, CONNECTION_BROKEN, fcmOutcome, NO_ANSWER, readFcmAnswer } from "./outcome.ts";
 import { androidMessage } from "./payload.ts";
-import type { Push, PushOutcome, PushProvider } from "./provider.ts";
+import { type Push, type PushOutcome, type PushProvider, SLOTS } from "./provider.ts";
 import { openTokenSource, readServiceAccount, TokenFault } from "./service-account.ts";
 
 export type FcmSlice = {
@@ -35,7 +35,13 @@ export type FcmSlice = {
 };
 type Ports = { readonly log: Log; readonly clock: Clock };
 
-const LIMITS = { deadlineMs: 10_000, tokenDeadlineMs: 5_000, connections: 64, idleMs: 30_000 };
+const LIMITS = {
+  deadlineMs: 10_000,
+  tokenDeadlineMs: 5_000,
+  // One a slot: with fewer, an urgent push would wait in the agent's queue behind those that hold them.
+  connections: SLOTS.urgent + SLOTS.normal,
+  idleMs: 30_000,
+};
 
 /** One send on its way: the request the library made for it, once it has. */
 type Attempt = { request: ClientRequest | null; readonly broken: () => void };

@@ -30,9 +30,15 @@ export type PushOutcome =
   /** It will never be taken. `alarm`: the fault is ours or our credentials', an operator must know. */
   | { readonly kind: "refused"; readonly code: string; readonly alarm: boolean };
 
+/**
+ * Sends in flight with one push service from this node. High priority has its own, so that it never waits behind the rest
+ * however slow the service is; together they stay far below the streams APNs allows on a connection.
+ */
+export const SLOTS = { urgent: 40, normal: 60 };
+
 export type PushProvider = {
   readonly name: "FCM" | "APNS";
-  /** Settles within the provider's own deadline (10 s). */
+  /** Settles within the provider's own deadline (10 s). Takes as many at once as there are slots, without a queue of its own. */
   send(push: Push): Promise<PushOutcome>;
   close(): Promise<void>;
 };

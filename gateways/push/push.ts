@@ -1,15 +1,16 @@
 /**
- * The hosted side's way out to the push services: a worker for each network there are credentials for, fed by BullMQ
- * where there is Redis and by the rows themselves in any case.
+ * The hosted side's way out to the push services: two workers, one for high priority and one for the rest,
+ * for each network there are credentials for, fed by BullMQ where there is Redis and by the rows themselves in any case.
  */
-import type { BootId, Clock, GatewayType } from "../../domain.ts";
+import type { Clock, GatewayType } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import type { Database } from "../../persistence/database.ts";
-import type { QueueEntry } from "../../persistence/notifications.ts";
+import type { Lane, QueueEntry } from "../../persistence/message-queue.ts";
 import { openPushQueue, type PushQueueSlice } from "../../persistence/push-queue.ts";
-import type { PushProvider } from "./provider.ts";
-import { CONCURRENCY, openPushWorker, type PushWorker } from "./worker.ts";
+import { type PushProvider, SLOTS } from "./provider.ts";
+import { openUnserved } from "./unserved.ts";
+import { openPushWorker, type PushWorker } from "./worker.ts";
 
 export type Push = {
   readonly gatewayTypes: readonly GatewayType[];
@@ -21,7 +22,7 @@ export type Push = {
 };
 
 export function openPush(
-  slice: { readonly redis: PushQueueSlice | null; readonly boot: BootId },
+  slice: { readonly redis: PushQueueSlice | null },
   ports: {
     readonly premise: Database;
     readonly core: Database;
@@ -31,32 +32,38 @@ export function openPush(
     readonly clock: Clock;
   },
 ): Push {
-  const { redis, boot } = slice;
-  const workers = new Map<GatewayType, PushWorker>();
-  const gatewayTypes = [...ports.providers.keys()];
+  const { redis } = slice;
+  const { providers } = ports;
+  const gatewayTypes = [...providers.keys()];
+  const lanes = gatewayTypes.flatMap((gatewayType) =>
+    [true, false].map((urgent) => ({ gatewayType, urgent, slots: urgent ? SLOTS.urgent : SLOTS.normal })),
+  );
+  const workers: PushWorker[] = [];
+  const workerOf = (lane: Lane) =>
+    workers.find(({ lane: own }) => own.gatewayType === lane.gatewayType && own.urgent === lane.urgent);
   const queue =
     redis === null
       ? null
       : openPushQueue(redis, {
           log: ports.log,
-          gatewayTypes,
-          concurrency: CONCURRENCY,
-          perform: (gatewayType, id) => workers.get(gatewayType)!.perform(id),
+          lanes,
+          perform: async (lane, device) => workerOf(lane)?.perform(device),
         });
-  for (const [gatewayType, provider] of ports.providers) {
+  for (const { slots, ...lane } of lanes) {
     const worker = openPushWorker(
-      { gatewayType, boot },
+      { lane, slots },
       {
         ...ports,
-        provider,
+        provider: providers.get(lane.gatewayType)!,
         redisUp: queue === null ? null : queue.isUp,
-        again: (id, { attempts, priority }, delayMs) =>
-          queue?.add([{ id, gatewayType, priority, attempt: attempts + 1, delayMs }]),
+        again: ({ id, deviceId, gatewayType, priority, attempts }, delayMs) =>
+          queue?.add([{ id, deviceId, gatewayType, priority, attempt: attempts + 1, delayMs }]),
         random: Math.random,
       },
     );
-    workers.set(gatewayType, worker);
+    workers.push(worker);
   }
+  const unserved = openUnserved(gatewayTypes, ports);
 
   return {
     gatewayTypes,
@@ -65,12 +72,17 @@ export function openPush(
       // Also while Redis seems away: that it takes a hint again is how we learn that it is back.
       queue?.add(entries.map((entry) => ({ ...entry, attempt: 0, delayMs: 0 })));
       if (up) return;
-      for (const gatewayType of new Set(entries.map((entry) => entry.gatewayType))) workers.get(gatewayType)?.wake();
+      for (const worker of workers) {
+        const { gatewayType, urgent } = worker.lane;
+        if (entries.some((entry) => entry.gatewayType === gatewayType && (entry.priority === "high") === urgent))
+          worker.wake();
+      }
     },
     ready: () => (gatewayTypes.length > 0 ? true : "no push service has credentials"),
     async close() {
       await queue?.close();
-      await Promise.all([...workers.values()].map((worker) => worker.close()));
+      await Promise.all([unserved, ...workers].map((part) => part.close()));
+      await Promise.all([...providers.values()].map((provider) => provider.close()));
     },
   };
 }

@@ -172,7 +172,8 @@ create table premise_core.host_outbox (
   primary key (lane, written, id)
 );
 
--- On Hosted: one wake-up request. The due row of a push; core.message_queue gets its row by the same id.
+-- On Hosted: one wake-up request, and what became of it. A device is owed one push at most: a new request ends the older
+-- ones that wait, and speaks for their pages. core.message_queue has the device's place in the queue.
 create table premise_core.notifications (
   id uuid primary key,
   tenant_id text not null,
@@ -188,7 +189,9 @@ create table premise_core.notifications (
   core_version text not null,
   created_at timestamptz not null default clock_timestamp(),
   expires_at timestamptz not null,
-  state text not null default 'STORED' check (state in ('STORED', 'SENT', 'DEAD', 'REFUSED', 'EXPIRED')),
+  state text not null default 'STORED'
+    check (state in ('STORED', 'SENT', 'DEAD', 'REFUSED', 'EXPIRED', 'SETTLED', 'SUPERSEDED')),
+  superseded_by uuid,                                    -- the later request that speaks for its pages
   attempts integer not null default 0,
   code text,                                             -- the provider's last word
   provider_id text,
@@ -197,3 +200,7 @@ create table premise_core.notifications (
 ) with (fillfactor = 80);
 create index notifications_ended on premise_core.notifications (done_at) where done_at is not null;
 create index notifications_to_check on premise_core.notifications (queue_check_at) where queue_check_at is not null;
+create index notifications_unsent on premise_core.notifications (device_id) where state = 'STORED';
+-- Whether a reminder is still wanted is asked before each push of one; a page that is to be answered is due until it is.
+create index messages_unanswered on premise_core.messages (subscriber_id)
+  where status >= 4 and answer is null and due_at is not null;
