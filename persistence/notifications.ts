@@ -72,7 +72,7 @@ export async function storeNotifications(
         "notificationAddress" text, urls text[], "messageCount" integer, priority smallint, "coreVersion" text, "expiresAt" timestamptz)
     ), older as (
       select id, device_id, priority, expires_at, message_count from premise_core.notifications
-      where state = 'STORED' and device_id in (select "deviceId" from request) and id not in (select id from request)
+      where state = 'STORED' and device_id in (select "deviceId" from request)
       order by id
       for update skip locked
     ), stored as (
@@ -94,7 +94,7 @@ export async function storeNotifications(
       update premise_core.notifications as notification set
         state = 'SUPERSEDED', superseded_by = stored.id, done_at = clock_timestamp(), queue_check_at = null
       from older join stored on stored.device_id = older.device_id
-      where notification.id = older.id and notification.state = 'STORED'
+      where notification.id = older.id
     )
     select id, device_id, gateway_type, priority from stored`,
   );
@@ -202,6 +202,6 @@ export async function recordOutcomes(premise: Database, outcomes: readonly Recor
       done_at = case when outcome.state <> 'STORED' then clock_timestamp() end,
       queue_check_at = case when outcome.state = 'STORED' then clock_timestamp() + (outcome.retry_ms + 5000) * interval '1 ms' end
     from outcome
-    where notification.id = outcome.id and notification.attempts = outcome.attempts and notification.state = 'STORED'`,
+    where notification.id = outcome.id`,
   );
 }

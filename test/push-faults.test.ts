@@ -100,6 +100,37 @@ for (const [path, hospital] of Object.entries(hospitals)) {
     }
   });
 
+  test(`a push that was put off is not sent any more once the phone has fetched, and a later page's is (${path})`, async () => {
+    const phone = await hospital.phone();
+    const token = phone.registration.notificationAddress;
+    await script({ provider: "FCM", token, status: 503, reason: "UNAVAILABLE", retryAfter: 2, times: 1 });
+    const trackingId = await pageTo(host, phone);
+    await eventually("it was put off", async () => /attempt 1/.test(await traceOf(hospital, trackingId)));
+    await fetchesAnyway(host, phone, trackingId);
+    await eventually("it is settled", async () => /PUSH SETTLED/.test(await traceOf(hospital, trackingId)), 10_000);
+    assert.equal(await hospital.pushes(token), []);
+    const later = await pageTo(host, phone);
+    await pushed(phone, 1);
+    await fetchesAnyway(host, phone, later);
+  });
+
+  test(`pages that come while a push is put off share one push, which goes out at once (${path})`, async () => {
+    const phone = await hospital.phone();
+    const token = phone.registration.notificationAddress;
+    await script({ provider: "FCM", token, status: 503, reason: "UNAVAILABLE", retryAfter: 20, times: 1 });
+    const first = await pageTo(host, phone);
+    await eventually("it was put off", async () => /attempt 1/.test(await traceOf(hospital, first)));
+    const second = await pageTo(host, phone);
+    await pushed(phone, 1, 8_000);
+    for (const trackingId of [first, second])
+      await eventually("its trace tells of the push that went out", async () =>
+        /FCM accepted the wake-up.*PUSH SENT/.test(await traceOf(hospital, trackingId)),
+      );
+    assert.match(await traceOf(hospital, first), /PUSH SUPERSEDED/);
+    assert.is((await hospital.pushes(token)).length, 1);
+    await fetchesAnyway(host, phone, first);
+  });
+
   test(`a push cut off, left without an answer's end or met by GOAWAY goes out again (${path})`, async () => {
     for (const [gatewayType, fault] of [
       ["GCM", { provider: "FCM", action: "cut" }],

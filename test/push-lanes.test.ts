@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type DeviceId, type GatewayType, type Priority, systemClock } from "../domain.ts";
 import { type Hosted, openHosted } from "../gateways/core2core/hosted.ts";
 import type { PushProvider } from "../gateways/push/provider.ts";
 import { openPush, type Push } from "../gateways/push/push.ts";
+import { openPushWorker } from "../gateways/push/worker.ts";
 import { silentLog } from "../log.ts";
 import { type Meter, silentMeter } from "../meter.ts";
 import { enqueue } from "../persistence/message-queue.ts";
@@ -69,6 +71,7 @@ for (const [gatewayType, provider] of [
         const rows = await waiting();
         return rows.length === 1_000 && rows.filter((claimed) => claimed).length >= 60;
       });
+      await sleep(600); // longer than between two looks at the rows
       assert.is((await waiting()).filter((claimed) => claimed).length, 60, "and no more than those");
       await Promise.all(Array.from({ length: 50 }, () => ask("high", "urgent")));
       await eventually("the urgent ones are taken", async () => (await pushesTo("urgent")).length === 50);
@@ -143,6 +146,39 @@ test("a device that moves to another push service while its push waits: the old 
   const [address] = await sql<{ is: string }[]>`
     select notification_address as is from premise_core.devices where id = ${device}`;
   assert.is(address!.is, "of-apple", "nobody has called it dead");
+});
+
+test("hints and rows together take no more than the slots", async () => {
+  let flying = 0;
+  let most = 0;
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const provider: PushProvider = {
+    name: "FCM",
+    async send() {
+      flying += 1;
+      most = Math.max(most, flying);
+      await held;
+      flying -= 1;
+      return { kind: "accepted", providerId: null };
+    },
+    close: async () => {},
+  };
+  const lane = { gatewayType: "GCM", urgent: true } as const;
+  const pushes = await ward.owed({}, 8);
+  const worker = openPushWorker(
+    { lane, slots: 2 },
+    { ...tools, provider, meter: silentMeter, redisUp: () => true, again: () => {}, random: Math.random },
+  );
+  closers.push(worker);
+  const performed = pushes.slice(0, 4).map(({ deviceId }) => worker.perform(deviceId));
+  await eventually("the slots are taken", () => flying === 2);
+  worker.wake();
+  await sleep(300);
+  assert.is(most, 2);
+  release();
+  await Promise.all(performed);
+  for (const { id } of pushes) await eventually("all go out", async () => (await row(id)).state === "SENT");
+  assert.is(most, 2);
 });
 
 test("a worker whose slots are all taken by a mute service closes within its deadline", async () => {

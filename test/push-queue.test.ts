@@ -98,10 +98,7 @@ test("two nodes share the work", async () => {
 });
 
 test("an id that is waiting is not taken twice, and one that is done may come again, with its attempt or without", async () => {
-  let release = () => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const node = open({ slots: 1, perform: () => held });
   await isUp(node);
   const [first, twice] = [hint(), hint()];
@@ -135,10 +132,7 @@ test("a retry is not swallowed by the job it comes from", async () => {
 });
 
 test("in a lane the more urgent overtake those that wait", async () => {
-  let release = () => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const node = open({ slots: 1, perform: () => held });
   await isUp(node);
   const [first, low, medium] = [hint({ priority: "low" }), hint({ priority: "low" }), hint({ priority: "medium" })];
@@ -155,10 +149,7 @@ test("in a lane the more urgent overtake those that wait", async () => {
 });
 
 test("high priority is performed while the rest holds every slot of its own and waits by the hundred", async () => {
-  let release = () => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const urgent = hint();
   const node = open({ slots: 2, perform: async (device) => (device === urgent.deviceId ? undefined : held) });
   await isUp(node);

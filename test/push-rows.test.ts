@@ -147,6 +147,16 @@ test("what is asked for while a push is performed is performed too: at once, and
   }
 });
 
+test("what is asked for while a push is performed is still owed when the push was settled first", async () => {
+  for (const retryMs of [null, 60_000]) {
+    const [device] = await queued();
+    const first = await claimedOf(device!);
+    await enqueue(database, [entry({ deviceId: device! })]);
+    await settlePushes(database, [{ ...first, retryMs }]);
+    await claimedOf(device!);
+  }
+});
+
 test("an overdue notification takes no claim from anybody, and ends a wait", async () => {
   const [device] = await queued();
   const push = await claimedOf(device!);
