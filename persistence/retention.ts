@@ -106,12 +106,12 @@ export async function deleteEndedNotifications(premise: Database): Promise<numbe
 export async function deleteForgottenPushes(core: Database): Promise<number> {
   const rows = await core.run(
     (sql) => sql`
-    delete from core.message_queue where id in (
-      select id from core.message_queue
+    delete from core.message_queue where device_id in (
+      select device_id from core.message_queue
       where due_at < now() - interval '7 days' and (claimed_until is null or claimed_until < now() - interval '7 days')
       limit ${BATCH_ROWS}
       for update skip locked)
-    returning id`,
+    returning device_id`,
   );
   return rows.length;
 }

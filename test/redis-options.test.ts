@@ -96,15 +96,16 @@ test("sentinels and servers that each ask for a password of their own are reache
       { url, prefix: "test" },
       {
         log: silentLog,
-        gatewayTypes: ["GCM"],
-        concurrency: 1,
-        perform: async (_gatewayType, id) => void performed.push(id),
+        lanes: [{ gatewayType: "GCM", urgent: true, slots: 1 }],
+        perform: async (_lane, device) => void performed.push(device),
       },
     );
   const at = `127.0.0.1:${sentinelPort}/pages`;
   const queue = open(`redis-sentinel://:server-word@${at}?sentinel=:sentinel-word`);
   await eventually("Redis is found", () => queue.isUp(), 10_000);
-  queue.add([{ id: "one" as never, gatewayType: "GCM", priority: "high", attempt: 0, delayMs: 0 }]);
+  queue.add([
+    { id: "one" as never, deviceId: "phone" as never, gatewayType: "GCM", priority: "high", attempt: 0, delayMs: 0 },
+  ]);
   await eventually("the hint came through", () => performed.length === 1, 10_000);
   const stranger = open(`redis-sentinel://:server-word@${at}`);
   await sleep(1_000);

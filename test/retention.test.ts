@@ -190,7 +190,7 @@ test("pushes go a week after their outcome; one that nobody took up is ended whe
             case when state = 'STORED' then now() end
           from json_to_recordset(${JSON.stringify(rows)}::text::json) as push(id uuid, state text, "doneDays" float, "expiredHours" float)`;
         await sql`
-          insert into core.message_queue (id, gateway_type, priority, due_at)
+          insert into core.message_queue (device_id, gateway_type, priority, due_at)
           select id, 'GCM', 0, now() - "queueDays" * interval '1 day'
           from json_to_recordset(${JSON.stringify(rows.filter((row) => row.queueDays !== null))}::text::json) as push(id uuid, "queueDays" float)`;
         await endExpiredNotifications(database);
@@ -202,7 +202,9 @@ test("pushes go a week after their outcome; one that nobody took up is ended whe
             row.state,
           ]),
         );
-        const queued = new Set((await sql<{ id: string }[]>`select id from core.message_queue`).map((row) => row.id));
+        const queued = new Set(
+          (await sql<{ id: string }[]>`select device_id as id from core.message_queue`).map((row) => row.id),
+        );
         for (const { id, state, doneDays, expiredHours, queueDays } of rows) {
           const said = JSON.stringify({ state, doneDays, expiredHours, queueDays });
           const expected =
