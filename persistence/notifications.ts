@@ -72,7 +72,7 @@ export async function storeNotifications(
         "notificationAddress" text, urls text[], "messageCount" integer, priority smallint, "coreVersion" text, "expiresAt" timestamptz)
     ), older as (
       select id, device_id, priority, expires_at, message_count from premise_core.notifications
-      where state = 'STORED' and device_id in (select "deviceId" from request)
+      where state = 'STORED' and device_id = any (${notifications.map((n) => n.deviceId)}::uuid[])
       order by id
       for update skip locked
     ), stored as (
@@ -83,10 +83,10 @@ export async function storeNotifications(
         greatest("messageCount", covered.message_count), least(request.priority, covered.priority), "coreVersion",
         greatest("expiresAt", covered.expires_at)
       from request
-      cross join lateral (
-        select max(message_count) as message_count, min(priority) as priority, max(expires_at) as expires_at
-        from older where device_id = "deviceId"
-      ) as covered
+      left join (
+        select device_id, max(message_count) as message_count, min(priority) as priority, max(expires_at) as expires_at
+        from older group by device_id
+      ) as covered on covered.device_id = "deviceId"
       order by id
       on conflict (id) do nothing
       returning id, device_id, gateway_type, priority
@@ -186,22 +186,22 @@ export async function recordOutcomes(premise: Database, outcomes: readonly Recor
   await premise.run(
     (sql) => sql`
     with outcome as (
-      select outcome.*
-      from unnest(
+      select * from unnest(
         ${outcomes.map((o) => o.id)}::uuid[], ${outcomes.map((o) => o.attempts)}::integer[], ${outcomes.map((o) => o.state)}::text[],
         ${outcomes.map((o) => o.code)}::text[], ${outcomes.map((o) => o.providerId)}::text[], ${outcomes.map((o) => o.retryMs)}::double precision[]
       ) as outcome (id, attempts, state, code, provider_id, retry_ms)
-      join premise_core.notifications as notification
-        on notification.id = outcome.id and notification.attempts = outcome.attempts and notification.state = 'STORED'
-      order by outcome.id
-      for update of notification
+    ), held as (
+      -- By id alone: the planner takes STORED for rare, whatever waits, and would read all of it.
+      select id, attempts, state from premise_core.notifications where id = any (${outcomes.map((o) => o.id)}::uuid[])
+      order by id
+      for update
     )
     update premise_core.notifications as notification set
       attempts = notification.attempts + case when outcome.state = 'SETTLED' then 0 else 1 end,
       state = outcome.state, code = outcome.code, provider_id = coalesce(outcome.provider_id, notification.provider_id),
       done_at = case when outcome.state <> 'STORED' then clock_timestamp() end,
       queue_check_at = case when outcome.state = 'STORED' then clock_timestamp() + (outcome.retry_ms + 5000) * interval '1 ms' end
-    from outcome
-    where notification.id = outcome.id`,
+    from outcome join held on held.id = outcome.id and held.attempts = outcome.attempts and held.state = 'STORED'
+    where notification.id = held.id`,
   );
 }
