@@ -173,7 +173,7 @@ together({
       async before(host) {
         const sent: string[] = [];
         await fills(host, () => {
-          for (let n = 0; n < 200; n += 1) sent.push(host.sends({ destination: drawer, ...long(sent.length) }));
+          for (let n = 0; n < 100; n += 1) sent.push(host.sends({ destination: drawer, ...long(sent.length) }));
         });
         return Object.fromEntries(sent.map((trackingId) => [trackingId, LADDER]));
       },
