@@ -1,149 +1,173 @@
 /**
- * The load of one scenario, in a process of its own: host connections that send pages and hear statuses, phones that fetch and
- * confirm. Reads its orders as JSON from standard input, prints what it saw as one line of JSON.
+ * The load of one measurement, a program of its own: host systems that send pages and hear statuses, phones that are woken by
+ * their pushes and visit. Everything that can be made before is; then it says that it began. Ends with what it saw, or, at
+ * the deadline or at the first page told FAILED, with an error that says how far it came.
  */
+import { openBook } from "./load/book.ts";
+import { benchPage, documentOf } from "./load/document.ts";
+import { type HostLink, openHostLink } from "./load/host-link.ts";
+import type { Orders, Seen } from "./load/orders.ts";
+import { benchPhone, numbered } from "./load/phones.ts";
+import { openSender } from "./load/sender.ts";
+import { openWakeUps } from "./load/wake-ups.ts";
+import { openWard } from "./load/ward.ts";
+import { asProgram } from "./stage/child.ts";
 
-import { Agent, request } from "node:http";
-import { connect } from "node:net";
-import { makeFramer } from "../gateways/mxpp/framing.ts";
-import { renderNewMessage } from "../gateways/mxpp/new-message.ts";
+/** Pages beside the others come after them by number; so many at most. */
+const BESIDE_MAX = 100_000;
 
-export type Orders = {
-  readonly mxppPort: number;
-  readonly url: string;
-  readonly host: string;
-  readonly pages: number;
-  /** Pages on their way at once (closed loop). */
-  readonly window: number;
-  readonly phones: readonly { readonly destination: string; readonly vendorId: string; readonly token: string }[];
-};
-export type Seen = {
-  readonly seconds: number;
-  readonly delivered: number;
-  readonly acceptMs: { readonly p50: number; readonly p99: number };
-  readonly lost: number;
-};
-
-let input = "";
-for await (const chunk of process.stdin) input += chunk;
-const orders = JSON.parse(input) as Orders;
-const agent = new Agent({ keepAlive: true, maxSockets: 32 });
-const sentAt = new Map<string, number>();
-const acceptMs: number[] = [];
-let sent = 0;
-let delivered = 0;
-let open = 0;
-const STATUS = /<trackingId>([^<]*)<\/trackingId>[\s\S]*<statusText>([A-Z]+)<\/statusText>/;
-const LIMIT_MS = 300_000;
-
-function post(
-  operation: string,
-  token: string,
-  body: unknown,
-): Promise<{ Messages?: { UniqueId: string }[]; More?: boolean }> {
-  return new Promise((resolve, reject) => {
-    const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
-    const asking = request(
-      `${orders.url}/ClientMessaging/V2/${operation}`,
-      { method: "POST", agent, headers },
-      (answer) => {
-        let text = "";
-        answer.setEncoding("utf8").on("data", (chunk: string) => {
-          text += chunk;
-        });
-        answer.on("end", () =>
-          answer.statusCode === 200
-            ? resolve(JSON.parse(text))
-            : reject(new Error(`${operation}: ${answer.statusCode}`)),
-        );
-      },
-    );
-    asking.on("error", reject);
-    asking.end(JSON.stringify(body));
+async function load(orders: Orders, began: () => void): Promise<Seen> {
+  const { pages, prefix, hosts, inARow, highEvery, beside, until } = orders;
+  let finish = (): void => {};
+  let fail = (_error: Error): void => {};
+  const over = new Promise<void>((resolve, reject) => {
+    finish = resolve;
+    fail = reject;
   });
-}
+  over.catch(() => {});
 
-const socket = connect(orders.mxppPort, "127.0.0.1");
-socket.setNoDelay(true);
-const framer = makeFramer();
+  const book = openBook(pages);
+  const besideBook = openBook(beside === null ? 0 : BESIDE_MAX);
+  let ended = 0;
+  let besideSent = 0;
+  let besideEnded = 0;
+  const whole = () => ended === pages && besideEnded === besideSent;
+  function heard(page: number, status: string): void {
+    const mine = page < pages;
+    const fresh = mine ? book.heard(page, status) : besideBook.heard(page - pages, status);
+    if (!fresh || status !== until) return;
+    if (mine) {
+      ended += 1;
+      sender.ended();
+      if (ended === pages) besideSender?.stop();
+    } else besideEnded += 1;
+    if (whole()) finish();
+  }
+  const ports = {
+    failed: fail,
+    heard(page: number, status: string) {
+      try {
+        heard(page, status);
+      } catch (error) {
+        fail(error as Error);
+      }
+    },
+  };
 
-/** Phones with pages ENROUTE, in the order they were woken. */
-const woken = new Map<number, true>();
-const phoneOf = (trackingId: string) => Number(trackingId.split("-")[1]);
+  const phoneOf = (page: number) => Math.floor(page / inARow) % orders.phones;
+  const isHigh = (page: number) => highEvery > 0 && page % highEvery === highEvery - 1;
+  const linkOf = (page: number) => phoneOf(page) % hosts.length;
+  const documents = Array.from({ length: pages }, (_, page) =>
+    documentOf(
+      benchPage({
+        origin: hosts[linkOf(page)]!,
+        trackingId: numbered(prefix, page),
+        destination: benchPhone(phoneOf(page)).destination,
+        priority: isHigh(page) ? "high" : "medium",
+      }),
+    ),
+  );
+  const ward = orders.wakeUps === null ? null : await openWard(orders, fail);
+  const wakeUps =
+    orders.wakeUps === null
+      ? null
+      : await openWakeUps(orders.wakeUps, { failed: fail, woken: (phone) => woken(phone) });
+  let pushes = 0;
+  const woken = (phone: number) => {
+    pushes += 1;
+    ward?.woken(phone);
+  };
+  const links = await Promise.all(hosts.map(() => openHostLink(orders.mxppPort, prefix, ports)));
+  const besideLink = beside === null ? null : await openHostLink(orders.mxppPort, prefix, ports);
 
-function sendMore(): void {
-  socket.cork();
-  while (sent < orders.pages && open < orders.window) {
-    const phone = sent % orders.phones.length;
-    const trackingId = `${sent}-${phone}-${process.pid}`;
-    const text = `Bench page ${sent}: bed 12, call the ward at once. ${"x".repeat(60)}`;
-    sentAt.set(trackingId, performance.now());
-    socket.write(
-      renderNewMessage({
-        origin: orders.host,
-        trackingId,
-        destination: orders.phones[phone]!.destination,
-        text,
-        priority: "medium",
+  const sender = openSender(orders, (from, to, dueAt) => {
+    const outgoing = links.map((): Buffer[] => []);
+    for (let page = from; page < to; page++) {
+      book.sent(page, dueAt(page));
+      outgoing[linkOf(page)]!.push(documents[page]!);
+    }
+    for (const [link, batch] of outgoing.entries()) if (batch.length > 0) links[link]!.send(batch);
+  });
+  const besideSender =
+    beside === null
+      ? null
+      : openSender({ pages: BESIDE_MAX, pace: { perSecond: beside.perSecond } }, (from, to, dueAt) => {
+          besideSent = to;
+          besideLink?.send(
+            Array.from({ length: to - from }, (_, n) => {
+              besideBook.sent(from + n, dueAt(from + n));
+              return besideDocument(from + n);
+            }),
+          );
+        });
+  const besideDocument = (page: number) =>
+    documentOf(
+      benchPage({
+        origin: beside!.host,
+        trackingId: numbered(prefix, pages + page),
+        destination: benchPhone(page % orders.phones).destination,
+        priority: "high",
       }),
     );
-    sent += 1;
-    open += 1;
+
+  const timer = setTimeout(() => {
+    const missing = book.without(until);
+    const told = Object.entries(book.told()).map(([status, count]) => `${count} ${status}`);
+    fail(
+      new Error(
+        `after ${orders.deadlineMs} ms ${missing.count + besideSent - besideEnded} pages are not ${until}, the first ${missing.first
+          .map((page) => numbered(prefix, page))
+          .join(
+            ", ",
+          )}; of ${pages} were told ${told.join(", ")}; ${pushes} pushes, ${ward?.counts().visits ?? 0} visits`,
+      ),
+    );
+  }, orders.deadlineMs);
+  const close = () => {
+    clearTimeout(timer);
+    sender.stop();
+    besideSender?.stop();
+    for (const link of [...links, ...(besideLink === null ? [] : [besideLink])] as HostLink[]) link.close();
+    wakeUps?.close();
+    ward?.close();
+  };
+
+  try {
+    began();
+    const cpuBefore = process.cpuUsage();
+    const startedAt = performance.now();
+    sender.start();
+    besideSender?.start();
+    await over;
+    const seconds = (performance.now() - startedAt) / 1_000;
+    const cpu = process.cpuUsage(cpuBefore);
+    const { visits, emptyVisits, requests, received } = ward?.counts() ?? {
+      visits: 0,
+      emptyVisits: 0,
+      requests: 0,
+      received: 0,
+    };
+    return {
+      seconds,
+      pages: pages + besideSent,
+      told: book.told(),
+      twice: book.twice() + besideBook.twice(),
+      lost: pages - ended + besideSent - besideEnded,
+      acceptMs: book.times("ACCEPTED", (page) => !isHigh(page)),
+      deliveredMs: book.times("DELIVERED"),
+      highMs: book.times("ACCEPTED", isHigh),
+      besideMs: besideBook.times("ACCEPTED"),
+      lateMs: sender.lateMs() ?? besideSender?.lateMs() ?? null,
+      pushes,
+      visits,
+      emptyVisits,
+      requests,
+      received,
+      cpuSeconds: (cpu.user + cpu.system) / 1e6,
+    };
+  } finally {
+    close();
   }
-  socket.uncork();
 }
 
-let visits = 0;
-async function visitLoop(): Promise<void> {
-  while (delivered < orders.pages) {
-    const next = woken.keys().next();
-    if (next.done) {
-      await new Promise((resolve) => setTimeout(resolve, 2));
-      continue;
-    }
-    woken.delete(next.value);
-    visits += 1;
-    const { vendorId, token } = orders.phones[next.value]!;
-    const { Messages = [] } = await post("GetMessages", token, { vendorId });
-    if (Messages.length > 0)
-      await post("GetMessages", token, { vendorId, confirm: Messages.map((page) => page.UniqueId), limit: 1 });
-  }
-}
-
-const started = performance.now();
-const done = new Promise<void>((resolve, reject) => {
-  const timer = setTimeout(
-    () => reject(new Error(`after ${LIMIT_MS} ms: ${delivered} of ${orders.pages} delivered`)),
-    LIMIT_MS,
-  );
-  socket.on("error", reject);
-  socket.on("data", (chunk: Buffer) => {
-    for (const event of framer.push(chunk)) {
-      if (event.kind !== "document") throw new Error(`the server's stream is broken: ${event.kind}`);
-      const [, trackingId = "", status = ""] = STATUS.exec(event.xml) ?? [];
-      const began = sentAt.get(trackingId);
-      if (began === undefined) continue;
-      if (status === "ACCEPTED") acceptMs.push(performance.now() - began);
-      if (status === "FAILED") throw new Error("a page failed");
-      if (status === "ENROUTE") woken.set(phoneOf(trackingId), true);
-      if (status !== "DELIVERED") continue;
-      sentAt.delete(trackingId);
-      delivered += 1;
-      open -= 1;
-      if (delivered === orders.pages) {
-        clearTimeout(timer);
-        resolve();
-      }
-    }
-    sendMore();
-  });
-});
-sendMore();
-await Promise.all([done, ...Array.from({ length: 16 }, visitLoop)]);
-const seconds = (performance.now() - started) / 1_000;
-acceptMs.sort((a, b) => a - b);
-const at = (share: number) => Math.round((acceptMs[Math.floor(acceptMs.length * share)] ?? 0) * 10) / 10;
-const seen: Seen = { seconds, delivered, acceptMs: { p50: at(0.5), p99: at(0.99) }, lost: sentAt.size };
-console.log(JSON.stringify({ ...seen, visits }));
-socket.destroy();
-agent.destroy();
+asProgram(load);

@@ -1,110 +1,129 @@
 /**
- * How many pages a second go all the way (ACCEPTED, QUEUED, ENROUTE, DELIVERED told over MXPP), and what they cost: a real
- * server process, a real Postgres, and the load in a process of its own. Prints a table and, with `--json FILE`, writes it.
- *
- *   npm run bench -- [--quick] [--json FILE]
+ * What a page costs, how many go through, and how near that is to what this machine can do: scenarios and ceilings in one
+ * run, as a table and, with `--json`, as a file. See docs/performance.md.
  */
-import { execFileSync, spawn } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { startPostgres } from "../test/helpers/database.ts";
-import { openHospital } from "../test/helpers/hospital.ts";
-import type { Orders, Seen } from "./load.ts";
+import { type Ceiling, playCeilings } from "./ceilings/ceilings.ts";
+import { compare } from "./compare.ts";
+import { hottest, hottestLines } from "./profile.ts";
+import { FIGURES, type FigureName, round } from "./report/figures.ts";
+import { commitOf, machineFacts } from "./report/machine.ts";
+import { ceilingLines, type Result, scenarioLines } from "./report/table.ts";
+import { BACKLOG } from "./scenarios/backlog.ts";
+import { IDLE } from "./scenarios/idle.ts";
+import { LIFECYCLES } from "./scenarios/lifecycles.ts";
+import { ACCEPT, PRIORITY } from "./scenarios/saturated.ts";
+import type { Scenario, Size } from "./scenarios/scenario.ts";
+import type { StageSlice } from "./stage/stage.ts";
 
-type Scenario = { readonly name: string; readonly pages: number; readonly phones: number; readonly window: number };
+const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, IDLE];
+const NAMES = SCENARIOS.map(({ name }) => name);
+const ROUNDS = 3;
+const USAGE = `npm run bench -- [option …]
 
-const { values } = parseArgs({ options: { quick: { type: "boolean", default: false }, json: { type: "string" } } });
-const scenarios: readonly Scenario[] = values.quick
-  ? [{ name: "burst", pages: 4_000, phones: 200, window: 2_000 }]
-  : [
-      { name: "burst", pages: 20_000, phones: 1_000, window: 4_000 },
-      { name: "half", pages: 5_000, phones: 500, window: 50 },
-    ];
-const TICKS_PER_SECOND = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
+  --quick             everything small; about two minutes
+  --only NAME,…       of ${NAMES.join(", ")}, ceilings
+  --redis             with Redis (BullMQ brings the pushes); without it due rows are claimed from Postgres
+  --json FILE         writes the results as JSON
+  --cpu-prof DIR      the server runs under Node's profiler; prints the functions that took most, leaves the profiles in DIR
+  --compare [COMMIT]  this checkout against that commit (HEAD~1), in turn; prints the ratios of the medians
+  --rounds N          how often each is run then (${ROUNDS})
+  --root DIR          measures the server of another checkout
+  --size SIZE         tiny, quick or full; the figures of tiny say nothing
+`;
 
-/** CPU seconds a process has used so far, its ended children included. */
-function cpuOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
-    .replace(/^.*\) /s, "")
-    .split(" ");
-  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_SECOND;
+const options = {
+  quick: { type: "boolean", default: false },
+  only: { type: "string" },
+  redis: { type: "boolean", default: false },
+  json: { type: "string" },
+  "cpu-prof": { type: "string" },
+  compare: { type: "string" },
+  rounds: { type: "string", default: String(ROUNDS) },
+  root: { type: "string" },
+  size: { type: "string" },
+  help: { type: "boolean", default: false },
+} as const;
+
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => process.exit(130));
+
+function usage(complaint: string): never {
+  console.error(`${complaint}\n\n${USAGE}`);
+  process.exit(2);
 }
 
-function cpuOfTree(root: number): number {
-  let sum = 0;
-  for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
-    try {
-      const parent = Number(
-        readFileSync(`/proc/${name}/stat`, "latin1")
-          .replace(/^.*\) /s, "")
-          .split(" ")[1],
-      );
-      if (Number(name) === root || parent === root) sum += cpuOf(Number(name));
-    } catch {
-      // It ended while we looked.
-    }
-  }
-  return sum;
-}
-
-function residentMb(pid: number): number {
-  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0) / 1_024);
-}
-
-async function load(orders: Orders): Promise<Seen> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL("load.ts", import.meta.url))], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  child.stdin!.end(JSON.stringify(orders));
-  let text = "";
-  for await (const chunk of child.stdout!) text += chunk;
-  if (text.trim() === "") throw new Error("the load ended without a result");
-  return JSON.parse(text) as Seen;
-}
-
-const rows: Record<string, string | number>[] = [];
-for (const scenario of scenarios) {
-  const postgres = await startPostgres();
-  const hospital = await openHospital({ TOCSIN_LOG_LEVEL: "warn" }, { databaseUrl: postgres.url });
+function readArguments() {
+  const given = process.argv.slice(2);
+  const at = given.indexOf("--compare");
+  if (at >= 0 && (given[at + 1]?.startsWith("--") ?? true)) given.splice(at + 1, 0, "HEAD~1");
   try {
-    await hospital.knows("bench");
-    const phones: { destination: string; vendorId: string; token: string }[] = [];
-    while (phones.length < scenario.phones) {
-      const batch = await Promise.all(
-        Array.from({ length: Math.min(20, scenario.phones - phones.length) }, () => hospital.phone()),
-      );
-      for (const phone of batch) {
-        const { vendorId, deviceToken } = phone.registration;
-        phones.push({ destination: phone.person.destination, vendorId, token: deviceToken });
-      }
-    }
-    const { mxpp, url } = hospital.node.run();
-    const before = { server: cpuOf(hospital.node.pid()), postgres: cpuOfTree(postgres.pid) };
-    const seen = await load({
-      mxppPort: mxpp!.port,
-      url,
-      host: "bench",
-      pages: scenario.pages,
-      window: scenario.window,
-      phones,
-    });
-    const perThousand = (seconds: number) => Math.round((seconds / scenario.pages) * 1_000_000) / 1_000;
-    rows.push({
-      scenario: scenario.name,
-      pages: scenario.pages,
-      "lifecycles/s": Math.round(seen.delivered / seen.seconds),
-      "server CPU s/1000": perThousand(cpuOf(hospital.node.pid()) - before.server),
-      "postgres CPU s/1000": perThousand(cpuOfTree(postgres.pid) - before.postgres),
-      "accept p50 ms": seen.acceptMs.p50,
-      "accept p99 ms": seen.acceptMs.p99,
-      "server MB": residentMb(hospital.node.pid()),
-      lost: seen.lost,
-    });
-  } finally {
-    await hospital.close();
-    await postgres.close();
+    const { values } = parseArgs({ args: given, options });
+    const size = values.size ?? (values.quick ? "quick" : "full");
+    if (!["tiny", "quick", "full"].includes(size)) usage(`there is no size ${size}`);
+    const only = values.only?.split(",") ?? null;
+    for (const name of only ?? []) if (![...NAMES, "ceilings"].includes(name)) usage(`there is no scenario ${name}`);
+    if (!/^[1-9]\d?$/.test(values.rounds)) usage("--rounds takes a number from 1 to 99");
+    return { ...values, size: size as Size, only, rounds: Number(values.rounds) };
+  } catch (error) {
+    usage((error as Error).message);
   }
 }
-console.table(rows);
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, null, 2)}\n`);
+
+const chosen = readArguments();
+if (chosen.help) {
+  console.log(USAGE);
+} else if (chosen.compare !== undefined) {
+  const { compare: commit, rounds, size, redis, json } = chosen;
+  const result = await compare({ commit, rounds, size, redis, only: chosen.only ?? ["burst", "spread", "accept"] });
+  for (const line of result.lines) console.log(line);
+  if (json !== undefined) writeJson(json, result.found);
+} else {
+  await measure();
+}
+
+async function measure(): Promise<void> {
+  const { size, only, redis } = chosen;
+  const wanted = (name: string) => only === null || only.includes(name);
+  const slice = { root: resolve(chosen.root ?? join(import.meta.dirname, "..")), redis };
+  const machine = machineFacts();
+  const commit = commitOf(slice.root);
+  console.log(
+    `${size} · commit ${commit ?? "unknown"} · ${machine.cores} × ${machine.cpu} · Node ${machine.node} · ${redis ? "with Redis" : "no Redis"}`,
+  );
+  if (machine.dataInMemory)
+    console.log("The temp folder lies in memory: a commit costs nothing here, and no figure that writes is true.");
+  if (machine.loadBefore > 0.5)
+    console.log(`Other work runs here (load ${machine.loadBefore}): the figures are too low.`);
+
+  const ceilings: readonly Ceiling[] = wanted("ceilings")
+    ? await playCeilings({ ...slice, profileDir: null }, size)
+    : [];
+  if (ceilings.length > 0) for (const line of ceilingLines(ceilings)) console.log(line);
+  const results: Result[] = [];
+  let postgres: Readonly<Record<string, string>> = {};
+  for (const scenario of SCENARIOS.filter(({ name }) => wanted(name))) {
+    const profileDir = chosen["cpu-prof"] === undefined ? null : resolve(chosen["cpu-prof"], scenario.name);
+    const result = await play(scenario, { ...slice, profileDir });
+    for (const line of scenarioLines(result, ceilings)) console.log(line);
+    if (profileDir !== null) for (const line of hottestLines(hottest(profileDir))) console.log(line);
+    results.push(result);
+  }
+
+  async function play(scenario: Scenario, on: StageSlice): Promise<Result> {
+    const played = await scenario.play(on, size);
+    postgres = played.postgresSettings;
+    const figures = Object.entries(played.figures).map(([name, value]) => [
+      name,
+      round(value, FIGURES[name as FigureName].digits + 1),
+    ]);
+    return { scenario: scenario.name, what: played.what, figures: Object.fromEntries(figures) };
+  }
+  if (chosen.json !== undefined)
+    writeJson(chosen.json, { at: new Date().toISOString(), commit, size, redis, machine, postgres, ceilings, results });
+}
+
+function writeJson(file: string, value: object): void {
+  writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
+}

@@ -13,6 +13,8 @@ export type RedisServer = {
   /** `redis://127.0.0.1:port`; the same over every restart. */
   readonly url: string;
   readonly port: number;
+  /** Throws while it does not run. */
+  readonly pid: number;
   /** As if its machine lost power. */
   kill(): Promise<void>;
   stop(): Promise<void>;
@@ -86,6 +88,10 @@ export async function startRedis(): Promise<RedisServer> {
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
+    get pid() {
+      if (running === null) throw new Error("this Redis does not run");
+      return running.pid;
+    },
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
     start,

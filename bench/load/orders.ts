@@ -1,0 +1,67 @@
+/** What the load is told to do, and what it saw. */
+
+export type Orders = {
+  readonly mxppPort: number;
+  /** Names of the host systems, each a connection of its own; pages go to them in turn, a phone's all to one. */
+  readonly hosts: readonly string[];
+  readonly https: { readonly port: number; readonly ca: string };
+  /** The emulator's stream of pushes, by which phones are woken; null: the phones stay away. */
+  readonly wakeUps: string | null;
+  /** Connections of phones, kept open, each with one request at a time. */
+  readonly visitors: number;
+  /** Of the pages' trackingIds; no other load on the same database may have had it. */
+  readonly prefix: string;
+  /** Phones 0 to this - 1. */
+  readonly phones: number;
+  readonly pages: number;
+  /** So many pages to one phone are sent one after the other. */
+  readonly inARow: number;
+  /** Each so many-th page has high priority; 0: none. */
+  readonly highEvery: number;
+  /**
+   * `window`: so many pages are on their way at once, whatever it takes (closed loop). `perSecond`: pages are sent by the
+   * clock, and their times count from when they were to be sent (open loop).
+   */
+  readonly pace: { readonly window: number } | { readonly perSecond: number };
+  /** High-priority pages by the clock, beside the others, over a connection of their own, for as long as those last. */
+  readonly beside: { readonly host: string; readonly perSecond: number } | null;
+  /** The status that ends a page's way here. */
+  readonly until: "ACCEPTED" | "DELIVERED";
+  readonly deadlineMs: number;
+};
+
+/** Milliseconds; null where there was nothing to measure. */
+export type Spread = {
+  readonly count: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly most: number;
+} | null;
+
+export type Seen = {
+  /** From the first page's sending to the last one's last status. */
+  readonly seconds: number;
+  readonly pages: number;
+  /** How many pages heard each status. */
+  readonly told: Readonly<Record<string, number>>;
+  /** Statuses heard a second time. */
+  readonly twice: number;
+  /** Pages that did not come to their last status by the deadline. */
+  readonly lost: number;
+  readonly acceptMs: Spread;
+  readonly deliveredMs: Spread;
+  /** ACCEPTED of high-priority pages: among the others, and on a connection of their own. */
+  readonly highMs: Spread;
+  readonly besideMs: Spread;
+  /** How late this process itself was with pages that go by the clock; part of their times. */
+  readonly lateMs: Spread;
+  readonly pushes: number;
+  readonly visits: number;
+  /** Visits that found nothing: an earlier one had taken it. */
+  readonly emptyVisits: number;
+  readonly requests: number;
+  /** Pages that phones were given. */
+  readonly received: number;
+  /** Of this process, in the measured time. */
+  readonly cpuSeconds: number;
+};

@@ -1,0 +1,62 @@
+/** Every figure the bench gives: its name, what it says, its unit, and which way is better. */
+
+export type Better = "more" | "less" | "as is";
+export type FigureKind = {
+  readonly label: string;
+  readonly unit: string;
+  readonly better: Better;
+  readonly digits: number;
+};
+
+const more = (label: string, unit: string, digits = 0): FigureKind => ({ label, unit, digits, better: "more" });
+const less = (label: string, unit: string, digits = 1): FigureKind => ({ label, unit, digits, better: "less" });
+const asIs = (label: string, unit: string, digits = 0): FigureKind => ({ label, unit, digits, better: "as is" });
+
+export const FIGURES = {
+  pages: asIs("pages", ""),
+  lifecyclesPerSecond: more("lifecycles", "/s"),
+  acceptedPerSecond: more("pages accepted", "/s"),
+  cpuPer1000: less("CPU, server + Postgres + Redis", "s/1,000", 3),
+  serverCpuPer1000: less("  server", "s/1,000", 3),
+  postgresCpuPer1000: less("  Postgres", "s/1,000", 3),
+  redisCpuPer1000: less("  Redis", "s/1,000", 3),
+  afterwardsCpuPer1000: less("  spent afterwards, until the outbox is empty", "s/1,000", 3),
+  emulatorCpuPer1000: asIs("  (push emulator)", "s/1,000", 3),
+  loadCpuPer1000: asIs("  (load)", "s/1,000", 3),
+  acceptP50Ms: less("accept at this rate, p50", "ms"),
+  acceptP99Ms: less("accept at this rate, p99", "ms"),
+  deliveredP50Ms: less("delivered at this rate, p50", "ms"),
+  deliveredP99Ms: less("delivered at this rate, p99", "ms"),
+  halfRate: asIs("half of it, by the clock", "/s"),
+  halfAcceptP50Ms: less("  accept, p50", "ms", 2),
+  halfAcceptP99Ms: less("  accept, p99", "ms", 2),
+  halfDeliveredP50Ms: less("  delivered, p50", "ms", 2),
+  halfDeliveredP99Ms: less("  delivered, p99", "ms", 2),
+  halfLateP99Ms: asIs("  of which the load itself was late, p99", "ms", 2),
+  highBesideP50Ms: less("accept of high priority on a connection of its own, p50", "ms"),
+  highBesideP99Ms: less("accept of high priority on a connection of its own, p99", "ms"),
+  highAmongP50Ms: less("accept of high priority among the others, p50", "ms"),
+  highAmongP99Ms: less("accept of high priority among the others, p99", "ms"),
+  readyMs: less("start to /readyz 200", "ms", 0),
+  startToAcceptMs: less("start to the next accept", "ms", 0),
+  killToAcceptMs: less("kill -9 to the next accept, median", "ms", 0),
+  killToAcceptMostMs: less("kill -9 to the next accept, most", "ms", 0),
+  serverMb: less("server resident", "MB", 0),
+  serverPeakMb: less("server resident, most", "MB", 0),
+  emptyServerMb: less("server resident without phones", "MB", 0),
+  perPhoneKb: less("memory per registered phone", "KB", 2),
+  pushes: asIs("pushes", ""),
+  visits: asIs("visits of phones", ""),
+  requests: asIs("HTTPS requests", ""),
+  pagesPerVisit: asIs("pages a visit that found any", "", 1),
+  enroute: asIs("pages told ENROUTE", ""),
+  twice: less("statuses told twice", "", 0),
+  lost: less("pages lost", "", 0),
+} as const satisfies Record<string, FigureKind>;
+
+export type FigureName = keyof typeof FIGURES;
+export type Figures = { readonly [Name in FigureName]?: number };
+
+export function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}

@@ -1,0 +1,128 @@
+/** The server under measurement: `main.ts` of a checkout, as its users start it, on ports that stay over its restarts. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { request } from "node:https";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../../persistence/embedded-server.ts";
+
+export type Server = {
+  readonly mxppPort: number;
+  readonly httpsPort: number;
+  /** PEM: whom its clients trust. */
+  readonly ca: string;
+  readonly adminKey: string;
+  runs(): boolean;
+  /** @throws Error when it does not run */
+  pid(): number;
+  /** Returns at once; see `ready`. */
+  starts(): void;
+  /** Until /readyz answers 200; ms from `starts` to that answer. */
+  ready(limitMs?: number): Promise<number>;
+  stops(): Promise<void>;
+  kills(): Promise<void>;
+};
+
+export type ServerPlace = {
+  /** The checkout whose main.ts is run. */
+  readonly root: string;
+  /** Flags for Node, before main.ts. */
+  readonly nodeFlags: readonly string[];
+  readonly dataDir: string;
+  readonly ca: string;
+  readonly settings: Readonly<Record<string, string>>;
+};
+
+const READY_MS = 30_000;
+const LOOK_MS = 4;
+const STOP_MS = 20_000;
+const SAID_CHARACTERS = 4_000;
+const ADMIN_KEY = "bench-admin-key-of-a-server-on-loopback";
+
+export async function openServer({ root, nodeFlags, dataDir, ca, settings }: ServerPlace): Promise<Server> {
+  const ports = { mxpp: await freePort(null), https: await freePort(null) };
+  let child: ChildProcess | null = null;
+  let ended: Promise<void> = Promise.resolve();
+  let startedAt = 0;
+  let said = "";
+  process.on("exit", () => child?.kill("SIGKILL"));
+
+  function starts(): void {
+    if (child !== null) throw new Error("the server runs already");
+    const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(TOCSIN_|NODE_)/.test(key)));
+    startedAt = performance.now();
+    const started = spawn(process.execPath, [...nodeFlags, join(root, "main.ts")], {
+      cwd: dataDir, // no .env of the checkout
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {
+        ...clean,
+        TOCSIN_NODE: "bench",
+        TOCSIN_DATA_DIR: dataDir,
+        TOCSIN_MXPP_PORT: String(ports.mxpp),
+        TOCSIN_MXPP_TLS_PORT: "-1",
+        TOCSIN_HTTP_PORT: String(ports.https),
+        TOCSIN_METRICS_PORT: "0",
+        TOCSIN_ADMIN_KEY: ADMIN_KEY,
+        TOCSIN_SEED: "none",
+        TOCSIN_LOG_LEVEL: "warn",
+        ...settings,
+      },
+    });
+    child = started;
+    for (const stream of [started.stdout, started.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        said = (said + text).slice(-SAID_CHARACTERS);
+      });
+    }
+    ended = new Promise((resolve) => {
+      started.on("exit", () => {
+        child = null;
+        resolve();
+      });
+    });
+  }
+
+  async function ready(limitMs = READY_MS): Promise<number> {
+    while (performance.now() - startedAt < limitMs) {
+      if (child === null) throw new Error(`the server ended by itself:\n${said}`);
+      if (await isReady(ports.https, ca)) return performance.now() - startedAt;
+      await sleep(LOOK_MS);
+    }
+    throw new Error(`the server was not ready within ${limitMs} ms:\n${said}`);
+  }
+
+  async function end(how: "SIGTERM" | "SIGKILL"): Promise<void> {
+    const killer = setTimeout(() => child?.kill("SIGKILL"), STOP_MS);
+    child?.kill(how);
+    await ended;
+    clearTimeout(killer);
+  }
+
+  return {
+    mxppPort: ports.mxpp,
+    httpsPort: ports.https,
+    ca,
+    adminKey: ADMIN_KEY,
+    runs: () => child !== null,
+    pid() {
+      if (child?.pid === undefined) throw new Error(`the server ended by itself:\n${said}`);
+      return child.pid;
+    },
+    starts,
+    ready,
+    stops: () => end("SIGTERM"),
+    kills: () => end("SIGKILL"),
+  };
+}
+
+function isReady(port: number, ca: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const asking = request({ host: "127.0.0.1", port, path: "/readyz", ca, agent: false, timeout: 2_000 }, (answer) => {
+      answer.resume();
+      answer.on("error", () => resolve(false));
+      answer.on("end", () => resolve(answer.statusCode === 200));
+    });
+    asking.on("timeout", () => asking.destroy());
+    asking.on("error", () => resolve(false));
+    asking.end();
+  });
+}

@@ -1,0 +1,142 @@
+/**
+ * Everything a scenario is played on, made anew for each: a durable Postgres with the default configuration, Redis or none,
+ * the push services, and the server under measurement with its phones registered.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { requestJson } from "../../cli/http.ts";
+import { register } from "../../cli/phone-client.ts";
+import { issueCertificate, makeAuthority } from "../../gateways/emulator/certificates.ts";
+import { startPostgres } from "../../test/helpers/database.ts";
+import { startRedis } from "../../test/helpers/redis.ts";
+import { type EmulatorProcess, openEmulatorProcess } from "./emulator.ts";
+import { cpuSeconds, cpuSecondsOfTree } from "./measure.ts";
+import { openRows, type Rows } from "./rows.ts";
+import { openServer, type Server } from "./server.ts";
+
+export type StageSlice = {
+  /** The checkout whose server is measured. */
+  readonly root: string;
+  readonly redis: boolean;
+  /** A folder for the server's CPU profile; null: none is taken. */
+  readonly profileDir: string | null;
+};
+
+/** CPU seconds of each process (or tree of processes) so far. */
+export type Cpu = {
+  readonly server: number;
+  readonly postgres: number;
+  readonly redis: number;
+  readonly emulator: number;
+};
+
+export type Stage = {
+  readonly server: Server;
+  readonly emulator: EmulatorProcess;
+  readonly rows: Rows;
+  readonly databaseUrl: string;
+  /** The server's certificate, for another one on loopback. */
+  readonly tls: { readonly certFile: string; readonly keyFile: string; readonly ca: string };
+  readonly postgresSettings: Readonly<Record<string, string>>;
+  cpu(): Cpu;
+  close(): Promise<void>;
+};
+
+/** Names of the host systems; each load connection is one of them. */
+export const HOSTS = ["contact-centre", "nurse-call", "laboratory", "pharmacy", "command-post"] as const;
+
+/** What the embedded server sets smaller than a default server has it. */
+const AS_DEFAULT = { max_wal_size: "1GB", min_wal_size: "80MB", max_parallel_workers_per_gather: "2", jit: "on" };
+
+/** The server is ready, has just been started and knows `phones` phones, all Android, registered to confirm. */
+export async function openStage({ root, redis, profileDir }: StageSlice, phones: number): Promise<Stage> {
+  const closers: (() => unknown)[] = [];
+  const close = async () => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    const folder = mkdtempSync(join(tmpdir(), "tocsin-bench-"));
+    closers.push(() => rmSync(folder, { recursive: true, force: true }));
+    const postgres = await startPostgres(AS_DEFAULT);
+    closers.push(() => postgres.close());
+    const rows = openRows(postgres.url);
+    closers.push(() => rows.close());
+    const postgresSettings = await rows.settings();
+    const redisServer = redis ? await startRedis() : null;
+    closers.push(() => redisServer?.close());
+    const emulator = await openEmulatorProcess(folder);
+    closers.push(() => emulator.close());
+
+    const authority = await makeAuthority("Bench");
+    const identity = await issueCertificate(authority, { names: ["127.0.0.1", "localhost"], kind: "server" });
+    const files = { cert: join(folder, "cert.pem"), key: join(folder, "key.pem") };
+    writeFileSync(files.cert, identity.certificate);
+    writeFileSync(files.key, identity.key, { mode: 0o600 });
+    const server = await openServer({
+      root,
+      nodeFlags: profileDir === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`],
+      dataDir: folder,
+      ca: authority.certificate,
+      settings: {
+        TOCSIN_PREMISE_DATABASE_URL: postgres.url,
+        TOCSIN_TLS_CERT_FILE: files.cert,
+        TOCSIN_TLS_KEY_FILE: files.key,
+        ...(redisServer === null ? {} : { TOCSIN_REDIS_URL: redisServer.url }),
+        ...emulator.settings,
+      },
+    });
+    closers.push(() => server.stops());
+
+    server.starts();
+    await server.ready();
+    await makeOriginals(server);
+    await server.stops();
+    if (profileDir !== null) rmSync(profileDir, { recursive: true, force: true }); // of the setting up
+    await rows.phones(phones);
+    // Anew, so that it has seen none of this.
+    server.starts();
+    await server.ready();
+    return {
+      server,
+      emulator,
+      rows,
+      databaseUrl: postgres.url,
+      tls: { certFile: files.cert, keyFile: files.key, ca: authority.certificate },
+      postgresSettings,
+      cpu: () => ({
+        server: server.runs() ? cpuSeconds(server.pid()) : 0,
+        postgres: cpuSecondsOfTree(postgres.pid),
+        redis: redisServer === null ? 0 : cpuSeconds(redisServer.pid),
+        emulator: cpuSeconds(emulator.pid),
+      }),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** A site, its host systems and one phone, the way operators and phones make them. */
+async function makeOriginals(server: Server): Promise<void> {
+  const url = `https://127.0.0.1:${server.httpsPort}`;
+  const { ca } = server;
+  async function create(path: string, body: object): Promise<Record<string, unknown>> {
+    const answer = await requestJson({
+      method: "POST",
+      url: `${url}/api/v1${path}`,
+      bearer: server.adminKey,
+      body,
+      ca,
+    });
+    if (answer.status !== 201) throw new Error(`POST ${path} was answered ${answer.status}`);
+    return answer.body as Record<string, unknown>;
+  }
+  const siteId = String((await create("/sites", { name: "Bench" })).id);
+  for (const name of HOSTS) await create("/host-systems", { name, siteId, allowedAddresses: ["127.0.0.1"] });
+  const destination = "6000000";
+  const person = await create("/subscribers", { siteId, name: "Bench", destination });
+  const registrationCode = String(person.registrationCode);
+  await register({ url, ca }, { siteId, destination, registrationCode, gatewayType: "GCM", confirms: true });
+}
