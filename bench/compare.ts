@@ -77,6 +77,7 @@ async function oneRun({ size, redis, only }: Comparison, root: string, folder: s
     stdio: ["ignore", "ignore", "inherit"],
     timeout: RUN_MS,
   });
+  // Not at once: it has processes of its own to end.
   const end = () => child.kill("SIGTERM");
   process.on("exit", end);
   const code = await new Promise((resolve) => child.on("exit", (status, signal) => resolve(status ?? signal)));

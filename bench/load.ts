@@ -150,7 +150,7 @@ async function load(orders: Orders, began: () => void): Promise<Seen> {
     return {
       seconds,
       pages: pages + besideSent,
-      told: book.told(),
+      told: sumOf(book.told(), besideBook.told()),
       twice: book.twice() + besideBook.twice(),
       lost: pages - ended + besideSent - besideEnded,
       acceptMs: book.times("ACCEPTED", (page) => !isHigh(page)),
@@ -168,6 +168,10 @@ async function load(orders: Orders, began: () => void): Promise<Seen> {
   } finally {
     close();
   }
+}
+
+function sumOf(one: Seen["told"], other: Seen["told"]): Seen["told"] {
+  return Object.fromEntries(Object.entries(one).map(([status, count]) => [status, count + (other[status] ?? 0)]));
 }
 
 asProgram(load);

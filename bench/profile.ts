@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
 export type Hot = {
   /** `function file:line`, the file from the checkout or the package on. */
@@ -25,12 +26,12 @@ type Profile = {
 
 const MOST = 30;
 
-/** The hottest functions over all profiles in the folder, hottest first. */
-export function hottest(folder: string): readonly Hot[] {
+/** The hottest functions over all profiles in the folder, hottest first. @param root of the checkout that ran */
+export function hottest(folder: string, root: string): readonly Hot[] {
   const self = new Map<string, number>();
   for (const file of readdirSync(folder).filter((name) => name.endsWith(".cpuprofile"))) {
     const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(join(folder, file), "utf8")) as Profile;
-    const whereOf = new Map(nodes.map(({ id, callFrame }) => [id, placeOf(callFrame)]));
+    const whereOf = new Map(nodes.map(({ id, callFrame }) => [id, placeOf(callFrame, root)]));
     for (const [n, id] of samples.entries()) {
       const where = whereOf.get(id) ?? "(unknown)";
       // The time until the next sample was this one's.
@@ -46,9 +47,9 @@ export function hottest(folder: string): readonly Hot[] {
     .map(([where, micros]) => ({ where, seconds: micros / 1e6, share: micros / all }));
 }
 
-function placeOf({ functionName, url, lineNumber }: Profile["nodes"][number]["callFrame"]): string {
-  if (url === "") return functionName;
-  const file = url.replace(/^.*\/node_modules\//, "").replace(/^file:\/\/.*\/(?=[\w-]+\/[\w./-]+$)/, "");
+function placeOf({ functionName, url, lineNumber }: Profile["nodes"][number]["callFrame"], root: string): string {
+  if (url === "") return functionName === "" ? "(native)" : functionName;
+  const file = url.replace(/^.*\/node_modules\//, "").replace(`${pathToFileURL(root).href}/`, "");
   return `${functionName === "" ? "(anonymous)" : functionName} ${file}:${lineNumber + 1}`;
 }
 
@@ -65,5 +66,5 @@ if (import.meta.main) {
     console.error("node bench/profile.ts DIR    (a folder with .cpuprofile files)");
     process.exit(2);
   }
-  for (const line of hottestLines(hottest(folder))) console.log(line);
+  for (const line of hottestLines(hottest(folder, join(import.meta.dirname, "..")))) console.log(line);
 }

@@ -72,15 +72,20 @@ function readArguments() {
 }
 
 const chosen = readArguments();
-if (chosen.help) {
-  console.log(USAGE);
-} else if (chosen.compare !== undefined) {
-  const { compare: commit, rounds, size, redis, json } = chosen;
+try {
+  if (chosen.help) console.log(USAGE);
+  else if (chosen.compare !== undefined) await hold(chosen.compare);
+  else await measure();
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+}
+
+async function hold(commit: string): Promise<void> {
+  const { rounds, size, redis, json } = chosen;
   const result = await compare({ commit, rounds, size, redis, only: chosen.only ?? ["burst", "spread", "accept"] });
   for (const line of result.lines) console.log(line);
   if (json !== undefined) writeJson(json, result.found);
-} else {
-  await measure();
 }
 
 async function measure(): Promise<void> {
@@ -107,7 +112,7 @@ async function measure(): Promise<void> {
     const profileDir = chosen["cpu-prof"] === undefined ? null : resolve(chosen["cpu-prof"], scenario.name);
     const result = await play(scenario, { ...slice, profileDir });
     for (const line of scenarioLines(result, ceilings)) console.log(line);
-    if (profileDir !== null) for (const line of hottestLines(hottest(profileDir))) console.log(line);
+    if (profileDir !== null) for (const line of hottestLines(hottest(profileDir, slice.root))) console.log(line);
     results.push(result);
   }
 

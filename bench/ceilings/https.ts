@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { benchPhone } from "../load/phones.ts";
 import { openVisitor } from "../load/visitor.ts";
+import { endsWithUs } from "../stage/ends-with-us.ts";
 import { type CeilingOrders, type CeilingSeen, check, inParallel, measured } from "./ceiling.ts";
 
 const REQUESTS = { tiny: 100, quick: 10_000, full: 50_000 } as const;
@@ -28,7 +29,9 @@ export async function httpsCeiling(
   kind: "https" | "fastify",
 ): Promise<CeilingSeen> {
   const count = REQUESTS[orders.size];
-  const server = fork(join(import.meta.dirname, "../bare-https.ts"), { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  const server = endsWithUs(
+    fork(join(import.meta.dirname, "../bare-https.ts"), { stdio: ["ignore", "ignore", "inherit", "ipc"] }),
+  );
   try {
     const { certFile, keyFile, ca } = orders.tls;
     server.send({ kind, certFile, keyFile } satisfies BareServerOrders);

@@ -21,11 +21,10 @@ export async function rowsCeiling(orders: CeilingOrders, began: () => void, batc
   });
   const mark = `ceiling-${batch}-`;
   try {
-    await sql`drop table if exists bench_page, bench_history, bench_outbox`;
+    await sql`drop table if exists bench_page, bench_history`;
     await sql`create table bench_page as select * from premise_core.messages order by accepted_at limit 1`;
     await sql`create table bench_history as
       select history.* from premise_core.message_history as history join bench_page using (unique_id) order by seq desc limit 1`;
-    await sql`create table bench_outbox as select * from premise_core.host_outbox join bench_page using (unique_id, host_system_id) limit 0`;
     const columns = await columnsOf("bench_page", ["unique_id", "tracking_id"]);
     const history = await columnsOf("bench_history", ["unique_id", "seq", "event"]);
     const insert = `

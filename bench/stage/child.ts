@@ -5,16 +5,13 @@
  *   forked ─ orders ─► preparing ─ began ─► measured part ─ result ─► exit 0
  *      └── deadline, or an exit without a result ──► the caller's error
  */
-import { type ChildProcess, fork } from "node:child_process";
+import { fork } from "node:child_process";
 import { join } from "node:path";
+import { endsWithUs } from "./ends-with-us.ts";
 
 type Report<Result> = { readonly kind: "began" } | { readonly kind: "result"; readonly result: Result };
 
 const BENCH = join(import.meta.dirname, "..");
-const running = new Set<ChildProcess>();
-process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
-});
 
 /**
  * @param program a file of bench/, as `load.ts`
@@ -28,8 +25,9 @@ export function runProgram<Orders extends object, Result>(
   { deadlineMs, began = () => {} }: { readonly deadlineMs: number; readonly began?: () => void },
 ): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const child = fork(join(BENCH, program), { stdio: ["ignore", "ignore", "inherit", "ipc"], execArgv: [] });
-    running.add(child);
+    const child = endsWithUs(
+      fork(join(BENCH, program), { stdio: ["ignore", "ignore", "inherit", "ipc"], execArgv: [] }),
+    );
     const timer = setTimeout(() => {
       child.kill("SIGKILL");
       reject(new Error(`${program} was not done within ${deadlineMs} ms`));
@@ -41,7 +39,6 @@ export function runProgram<Orders extends object, Result>(
     child.on("error", reject);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
-      running.delete(child);
       reject(new Error(`${program} ended with ${code ?? signal} and no result`));
     });
     child.send(orders);

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Emulator } from "../../gateways/emulator/emulator.ts";
+import { endsWithUs } from "./ends-with-us.ts";
 
 export type EmulatorProcess = Pick<Emulator, "address" | "credentials"> & {
   readonly pid: number;
@@ -16,8 +17,7 @@ const ROOT = join(import.meta.dirname, "../..");
 
 export async function openEmulatorProcess(dataDir: string): Promise<EmulatorProcess> {
   const args = ["cli/tocsin.ts", "emulator", "--json", "--port", "0", "--data-dir", dataDir];
-  const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
-  process.on("exit", () => child.kill("SIGKILL"));
+  const child = endsWithUs(spawn(process.execPath, args, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] }));
   const ended = new Promise<void>((resolve) => child.on("exit", () => resolve()));
   const timer = setTimeout(() => child.kill("SIGKILL"), START_MS);
   let first: string | null = null;

@@ -4,6 +4,7 @@ import { request } from "node:https";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../../persistence/embedded-server.ts";
+import { endsWithUs } from "./ends-with-us.ts";
 
 export type Server = {
   readonly mxppPort: number;
@@ -12,6 +13,8 @@ export type Server = {
   readonly ca: string;
   readonly adminKey: string;
   runs(): boolean;
+  /** The last of what it wrote since its latest start. */
+  said(): string;
   /** @throws Error when it does not run */
   pid(): number;
   /** Returns at once; see `ready`. */
@@ -44,29 +47,30 @@ export async function openServer({ root, nodeFlags, dataDir, ca, settings }: Ser
   let ended: Promise<void> = Promise.resolve();
   let startedAt = 0;
   let said = "";
-  process.on("exit", () => child?.kill("SIGKILL"));
-
   function starts(): void {
     if (child !== null) throw new Error("the server runs already");
     const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(TOCSIN_|NODE_)/.test(key)));
     startedAt = performance.now();
-    const started = spawn(process.execPath, [...nodeFlags, join(root, "main.ts")], {
-      cwd: dataDir, // no .env of the checkout
-      stdio: ["ignore", "pipe", "pipe"],
-      env: {
-        ...clean,
-        TOCSIN_NODE: "bench",
-        TOCSIN_DATA_DIR: dataDir,
-        TOCSIN_MXPP_PORT: String(ports.mxpp),
-        TOCSIN_MXPP_TLS_PORT: "-1",
-        TOCSIN_HTTP_PORT: String(ports.https),
-        TOCSIN_METRICS_PORT: "0",
-        TOCSIN_ADMIN_KEY: ADMIN_KEY,
-        TOCSIN_SEED: "none",
-        TOCSIN_LOG_LEVEL: "warn",
-        ...settings,
-      },
-    });
+    said = "";
+    const started = endsWithUs(
+      spawn(process.execPath, [...nodeFlags, join(root, "main.ts")], {
+        cwd: dataDir, // no .env of the checkout
+        stdio: ["ignore", "pipe", "pipe"],
+        env: {
+          ...clean,
+          TOCSIN_NODE: "bench",
+          TOCSIN_DATA_DIR: dataDir,
+          TOCSIN_MXPP_PORT: String(ports.mxpp),
+          TOCSIN_MXPP_TLS_PORT: "-1",
+          TOCSIN_HTTP_PORT: String(ports.https),
+          TOCSIN_METRICS_PORT: "0",
+          TOCSIN_ADMIN_KEY: ADMIN_KEY,
+          TOCSIN_SEED: "none",
+          TOCSIN_LOG_LEVEL: "warn",
+          ...settings,
+        },
+      }),
+    );
     child = started;
     for (const stream of [started.stdout, started.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
@@ -103,6 +107,7 @@ export async function openServer({ root, nodeFlags, dataDir, ca, settings }: Ser
     ca,
     adminKey: ADMIN_KEY,
     runs: () => child !== null,
+    said: () => said,
     pid() {
       if (child?.pid === undefined) throw new Error(`the server ended by itself:\n${said}`);
       return child.pid;

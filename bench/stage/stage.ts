@@ -11,6 +11,7 @@ import { issueCertificate, makeAuthority } from "../../gateways/emulator/certifi
 import { startPostgres } from "../../test/helpers/database.ts";
 import { startRedis } from "../../test/helpers/redis.ts";
 import { type EmulatorProcess, openEmulatorProcess } from "./emulator.ts";
+import { INSPECTABLE } from "./heap.ts";
 import { cpuSeconds, cpuSecondsOfTree } from "./measure.ts";
 import { openRows, type Rows } from "./rows.ts";
 import { openServer, type Server } from "./server.ts";
@@ -75,7 +76,7 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
     writeFileSync(files.key, identity.key, { mode: 0o600 });
     const server = await openServer({
       root,
-      nodeFlags: profileDir === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`],
+      nodeFlags: [...INSPECTABLE, ...(profileDir === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`])],
       dataDir: folder,
       ca: authority.certificate,
       settings: {
