@@ -45,10 +45,14 @@ export async function compare(
     process.on("exit", remove);
     if (!existsSync(join(there, "node_modules"))) symlinkSync(join(ROOT, "node_modules"), join(there, "node_modules"));
     const runs: { readonly here: Result[][]; readonly there: Result[][] } = { here: [], there: [] };
+    // All later runs go by the first one's clock: latencies at two rates are not to be compared.
+    let rates = "";
     for (let round = 0; round < slice.rounds; round++) {
       for (const side of ["here", "there"] as const) {
         console.log(`round ${round + 1} of ${slice.rounds}, ${side === "here" ? "this checkout" : slice.commit}`);
-        runs[side].push(await oneRun(slice, side === "here" ? ROOT : there, folder));
+        const results = await oneRun(slice, side === "here" ? ROOT : there, folder, rates);
+        runs[side].push(results);
+        if (rates === "") rates = ratesOf(results);
       }
     }
     const found = comparedFigures(runs.here, runs.there);
@@ -59,20 +63,23 @@ export async function compare(
   }
 }
 
-async function oneRun({ size, redis, only }: Comparison, root: string, folder: string): Promise<Result[]> {
+function ratesOf(results: readonly Result[]): string {
+  return results
+    .flatMap(({ scenario, figures: { clockRate } }) => (clockRate === undefined ? [] : `${scenario}=${clockRate}`))
+    .join(",");
+}
+
+async function oneRun(
+  { size, redis, only }: Comparison,
+  root: string,
+  folder: string,
+  rates: string,
+): Promise<Result[]> {
   mkdirSync(folder, { recursive: true });
   const file = join(folder, "run.json");
-  const args = [
-    "--root",
-    root,
-    "--size",
-    size,
-    "--only",
-    only.join(","),
-    "--json",
-    file,
-    ...(redis ? ["--redis"] : []),
-  ];
+  const args = ["--root", root, "--size", size, "--only", only.join(","), "--json", file];
+  if (redis) args.push("--redis");
+  if (rates !== "") args.push("--rates", rates);
   const child = spawn(process.execPath, [join(import.meta.dirname, "run.ts"), ...args], {
     stdio: ["ignore", "ignore", "inherit"],
     timeout: RUN_MS,

@@ -30,6 +30,7 @@ const USAGE = `npm run bench -- [option …]
   --cpu-prof DIR      the server runs under Node's profiler; prints the functions that took most, leaves the profiles in DIR
   --compare [COMMIT]  this checkout against that commit (HEAD~1), in turn; prints the ratios of the medians
   --rounds N          how often each is run then (${ROUNDS})
+  --rates NAME=N,…    pages a second of a scenario's part by the clock, instead of half of what was found
   --root DIR          measures the server of another checkout
   --size SIZE         tiny, quick or full; the figures of tiny say nothing
 `;
@@ -42,6 +43,7 @@ const options = {
   "cpu-prof": { type: "string" },
   compare: { type: "string" },
   rounds: { type: "string", default: String(ROUNDS) },
+  rates: { type: "string", default: "" },
   root: { type: "string" },
   size: { type: "string" },
   help: { type: "boolean", default: false },
@@ -65,10 +67,21 @@ function readArguments() {
     const only = values.only?.split(",") ?? null;
     for (const name of only ?? []) if (![...NAMES, "ceilings"].includes(name)) usage(`there is no scenario ${name}`);
     if (!/^[1-9]\d?$/.test(values.rounds)) usage("--rounds takes a number from 1 to 99");
-    return { ...values, size: size as Size, only, rounds: Number(values.rounds) };
+    const rates = readRates(values.rates);
+    return { ...values, rates, size: size as Size, only, rounds: Number(values.rounds) };
   } catch (error) {
     usage((error as Error).message);
   }
+}
+
+function readRates(text: string): ReadonlyMap<string, number> {
+  if (text === "") return new Map();
+  return new Map(
+    text.split(",").map((entry) => {
+      const [, name, rate] = /^(\w+)=(\d+(?:\.\d+)?)$/.exec(entry) ?? usage("--rates takes NAME=N,…");
+      return [name!, Number(rate)];
+    }),
+  );
 }
 
 const chosen = readArguments();
@@ -117,7 +130,7 @@ async function measure(): Promise<void> {
   }
 
   async function play(scenario: Scenario, on: StageSlice): Promise<Result> {
-    const played = await scenario.play(on, size);
+    const played = await scenario.play(on, size, chosen.rates.get(scenario.name) ?? null);
     postgres = played.postgresSettings;
     const figures = Object.entries(played.figures).map(([name, value]) => [
       name,

@@ -10,12 +10,14 @@ import { comparedFigures } from "../bench/compare.ts";
 import { openBook } from "../bench/load/book.ts";
 import { benchPage, documentOf } from "../bench/load/document.ts";
 import { openHostLink } from "../bench/load/host-link.ts";
+import type { Orders } from "../bench/load/orders.ts";
 import { numbered } from "../bench/load/phones.ts";
 import { openSender } from "../bench/load/sender.ts";
 import { spreadOf } from "../bench/load/spread.ts";
 import { hottest } from "../bench/profile.ts";
 import type { Figures } from "../bench/report/figures.ts";
 import type { Result } from "../bench/report/table.ts";
+import { runProgram } from "../bench/stage/child.ts";
 import { cpuSeconds, cpuSecondsOfTree } from "../bench/stage/measure.ts";
 import { readDocument } from "../gateways/mxpp/document.ts";
 import { renderNotification } from "../gateways/mxpp/notification.ts";
@@ -54,7 +56,7 @@ test("the smallest burst loses nothing, tells nothing twice and gives every figu
   const figures = burst!.figures;
   assert.equal([burst!.scenario, figures.pages, figures.lost, figures.twice], ["burst", 200, 0, 0]);
   const positive = "lifecyclesPerSecond cpuPer1000 serverCpuPer1000 postgresCpuPer1000 loadCpuPer1000".split(" ");
-  const latencies = "acceptP50Ms acceptP99Ms deliveredP50Ms halfRate halfAcceptP50Ms halfAcceptP99Ms halfLateP99Ms";
+  const latencies = "acceptP50Ms acceptP99Ms deliveredP50Ms clockRate clockAcceptP50Ms clockAcceptP99Ms clockLateP99Ms";
   for (const name of [...positive, ...latencies.split(" "), "serverMb", "serverPeakMb", "pushes", "visits"])
     assert.ok(figures[name]! > 0, name);
   assert.ok(figures.pushes! <= 200 && figures.requests! >= 2 * 10);
@@ -117,6 +119,38 @@ test("the book counts a status told again, and refuses FAILED and pages never se
   assert.throws(() => book.heard(0, "FAILED"), /FAILED/);
   assert.throws(() => book.heard(1, "ACCEPTED"), /not sent/);
   assert.throws(() => book.heard(0, "LOST"), /nobody knows/);
+});
+
+test("a load whose pages do not come to their end says which, and how far they came", async () => {
+  const server = createServer((socket) => void socket.on("error", () => {}).resume());
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const orders: Orders = {
+    mxppPort: port,
+    hosts: ["lab"],
+    https: { port, ca: "" },
+    wakeUps: null,
+    visitors: 0,
+    prefix: "mute-",
+    phones: 1,
+    pages: 3,
+    inARow: 1,
+    highEvery: 0,
+    pace: { window: 2 },
+    beside: null,
+    until: "ACCEPTED",
+    deadlineMs: 300,
+  };
+  let began = false;
+  const outcome = await runProgram("load.ts", orders, {
+    deadlineMs: 20_000,
+    began: () => {
+      began = true;
+    },
+  }).catch((error: Error) => error.message);
+  server.close();
+  assert.ok(began);
+  assert.match(String(outcome), /after 300 ms 3 pages are not ACCEPTED, the first mute-00000000, .*0 ACCEPTED/);
 });
 
 test("percentiles are of what was measured", () => {

@@ -9,7 +9,8 @@ import { type Cpu, HOSTS, type Stage, type StageSlice } from "../stage/stage.ts"
 export type Size = "tiny" | "quick" | "full";
 export type Scenario = {
   readonly name: string;
-  play(slice: StageSlice, size: Size): Promise<Played>;
+  /** @param clockRate pages a second of the part by the clock; null: half of what was found. Not every scenario has one */
+  play(slice: StageSlice, size: Size, clockRate: number | null): Promise<Played>;
 };
 export type Played = {
   /** In a sentence, with the numbers of this size. */

@@ -9,7 +9,10 @@ import { fork } from "node:child_process";
 import { join } from "node:path";
 import { endsWithUs } from "./ends-with-us.ts";
 
-type Report<Result> = { readonly kind: "began" } | { readonly kind: "result"; readonly result: Result };
+type Report<Result> =
+  | { readonly kind: "began" }
+  | { readonly kind: "result"; readonly result: Result }
+  | { readonly kind: "failed"; readonly reason: string };
 
 const BENCH = join(import.meta.dirname, "..");
 
@@ -17,7 +20,7 @@ const BENCH = join(import.meta.dirname, "..");
  * @param program a file of bench/, as `load.ts`
  * @param began called when its measured part begins
  * @param deadlineMs after which it is killed
- * @throws Error when it ends without a result; what it said of that is on standard error
+ * @throws Error with its reason, when it ends without a result
  */
 export function runProgram<Orders extends object, Result>(
   program: string,
@@ -34,7 +37,8 @@ export function runProgram<Orders extends object, Result>(
     }, deadlineMs);
     child.on("message", (report: Report<Result>) => {
       if (report.kind === "began") began();
-      else resolve(report.result);
+      else if (report.kind === "result") resolve(report.result);
+      else reject(new Error(report.reason));
     });
     child.on("error", reject);
     child.on("exit", (code, signal) => {
@@ -47,17 +51,23 @@ export function runProgram<Orders extends object, Result>(
 
 /** The other side: runs `work` with the orders and reports. Without orders for 10 s, or with an error, it exits 1. */
 export function asProgram<Orders, Result>(work: (orders: Orders, began: () => void) => Promise<Result>): void {
-  const report = (message: Report<Result>) => void process.send?.(message);
+  const report = (message: Report<Result>, then = () => {}) => void process.send?.(message, undefined, {}, then);
   const timer = setTimeout(() => fail(new Error("this program is started by the bench")), 10_000);
   process.once("disconnect", () => process.exit(1));
   process.once("message", (orders: Orders) => {
     clearTimeout(timer);
-    work(orders, () => report({ kind: "began" })).then((result) => {
-      process.send?.({ kind: "result", result }, undefined, {}, () => process.exit(0));
-    }, fail);
+    work(orders, () => report({ kind: "began" })).then(
+      (result) => report({ kind: "result", result }, () => process.exit(0)),
+      fail,
+    );
   });
   function fail(error: unknown): void {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(1);
+    const reason = error instanceof Error ? error.message : String(error);
+    if (process.connected) {
+      report({ kind: "failed", reason }, () => process.exit(1));
+    } else {
+      process.stderr.write(`${reason}\n`);
+      process.exit(1);
+    }
   }
 }
