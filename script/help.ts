@@ -10,7 +10,7 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   check: "lint, types, unused code, architecture",
   format: "puts the code into the house's form",
   soak: "kills a node under load 1,000 times (half an hour); SEED=… KILLS=… to choose",
-  bench: "runs the benchmarks",
+  bench: "measures what a page costs beside the machine's ceilings; -- --quick, -- --help",
   settings: "prints every setting as .env.example; -- --table as a Markdown table",
   sbom: "prints the bill of materials as CycloneDX; -- FILE writes it there",
   licences: "prints docs/licences.md; fails at a licence that may not be shipped",

@@ -1,6 +1,5 @@
 /** Measures the machine's ceilings, one after the other, each in a process of its own. */
-import { setTimeout as sleep } from "node:timers/promises";
-import { playLoad, type Size } from "../scenarios/scenario.ts";
+import { playOriginal, type Size } from "../scenarios/scenario.ts";
 import { runProgram } from "../stage/child.ts";
 import { openStage, type StageSlice } from "../stage/stage.ts";
 import { CEILINGS, type CeilingName, type CeilingOrders, type CeilingSeen } from "./ceiling.ts";
@@ -18,8 +17,7 @@ export async function playCeilings(slice: StageSlice, size: Size): Promise<reado
   const stage = await openStage(slice, 1);
   try {
     // The page whose rows are copied has gone as far as it does by itself.
-    await playLoad(stage, size, { phones: 1, pages: 1, pace: { window: 1 }, wakeUps: null, until: "ACCEPTED" });
-    await sleep(500);
+    await playOriginal(stage, size);
     await stage.server.stops();
     const { databaseUrl, tls, emulator } = stage;
     const { address, credentials } = emulator;

@@ -1,10 +1,9 @@
 /**
- * A host system's connection at the least cost: pages go out as bytes made before, and of what comes back only the page's
- * number and the status are looked for. Every thousandth document is read whole, so that it is known to be what it should.
+ * A host system's connection at the least cost: pages go out as bytes made before, and of what comes back only the
+ * trackingId and the status are looked for. Every thousandth document is read whole, so that it is known to be what it should.
  */
 import { connect } from "node:net";
 import { readNotification } from "../../gateways/mxpp/notification.ts";
-import { DIGITS } from "./phones.ts";
 
 export type HostLink = {
   send(documents: readonly Buffer[]): void;
@@ -12,8 +11,7 @@ export type HostLink = {
 };
 
 export type HostLinkPorts = {
-  /** A status of the page with this number. */
-  readonly heard: (page: number, status: string) => void;
+  readonly heard: (trackingId: string, status: string) => void;
   readonly failed: (error: Error) => void;
 };
 
@@ -22,8 +20,7 @@ const REST_CHARACTERS = 1_000_000;
 const READ_WHOLE_EVERY = 1_000;
 const END = "</amcomMessage>";
 
-/** @param prefix of the trackingIds; pages of others are passed over */
-export function openHostLink(port: number, prefix: string, ports: HostLinkPorts): Promise<HostLink> {
+export function openHostLink(port: number, ports: HostLinkPorts): Promise<HostLink> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: "127.0.0.1", noDelay: true });
     const timer = setTimeout(() => socket.destroy(new Error("the server took no host connection")), CONNECT_MS);
@@ -65,7 +62,7 @@ export function openHostLink(port: number, prefix: string, ports: HostLinkPorts)
           if (whole?.trackingId !== trackingId || whole.status !== status)
             return void socket.destroy(new Error("what the server tells is no messageNotification"));
         }
-        if (trackingId.startsWith(prefix)) ports.heard(Number(trackingId.slice(-DIGITS)), status);
+        ports.heard(trackingId, status);
         start = next;
       }
       rest = text.slice(start);

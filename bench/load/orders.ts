@@ -1,18 +1,26 @@
 /** What the load is told to do, and what it saw. */
 
-export type Orders = {
+/** What stays over all orders to one load: host systems and phones do not come and go with a measurement. */
+export type Ground = {
   readonly mxppPort: number;
-  /** Names of the host systems, each a connection of its own; pages go to them in turn, a phone's all to one. */
+  /** Names of the host systems, each a connection of its own. */
   readonly hosts: readonly string[];
   readonly https: { readonly port: number; readonly ca: string };
-  /** The emulator's stream of pushes, by which phones are woken; null: the phones stay away. */
+  /** The emulator, by whose stream of pushes phones are woken; null: the phones stay away. */
   readonly wakeUps: string | null;
   /** Connections of phones, kept open, each with one request at a time. */
   readonly visitors: number;
-  /** Of the pages' trackingIds; no other load on the same database may have had it. */
-  readonly prefix: string;
   /** Phones 0 to this - 1. */
   readonly phones: number;
+};
+
+export type Orders = {
+  /** Of the first orders; later ones change nothing of it. */
+  readonly ground: Ground;
+  /** The host systems that send, in turn, a phone's pages all by one. */
+  readonly senders: readonly string[];
+  /** Of the pages' trackingIds; no other load on the same database may have had it. */
+  readonly prefix: string;
   readonly pages: number;
   /** So many pages to one phone are sent one after the other. */
   readonly inARow: number;
@@ -23,7 +31,7 @@ export type Orders = {
    * clock, and their times count from when they were to be sent (open loop).
    */
   readonly pace: { readonly window: number } | { readonly perSecond: number };
-  /** High-priority pages by the clock, beside the others, over a connection of their own, for as long as those last. */
+  /** High-priority pages by the clock, beside the others, by a host system of their own, for as long as those last. */
   readonly beside: { readonly host: string; readonly perSecond: number } | null;
   /** The status that ends a page's way here. */
   readonly until: "ACCEPTED" | "DELIVERED";

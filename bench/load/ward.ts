@@ -5,7 +5,7 @@
  *   away ── woken ──► queued ── a connection is free ──► visiting ── an empty answer ──► away
  *                                                           └ woken ─► queued, after this visit
  */
-import type { Orders } from "./orders.ts";
+import type { Ground } from "./orders.ts";
 import { type BenchPhone, benchPhone } from "./phones.ts";
 import { openVisitor, type Visitor } from "./visitor.ts";
 
@@ -23,7 +23,7 @@ export type Ward = {
 const PATH = "/ClientMessaging/V2/GetMessages";
 
 export async function openWard(
-  { https, visitors: count, phones: phoneCount }: Pick<Orders, "https" | "visitors" | "phones">,
+  { https, visitors: count, phones: phoneCount }: Pick<Ground, "https" | "visitors" | "phones">,
   failed: (error: Error) => void,
 ): Promise<Ward> {
   const phones: readonly BenchPhone[] = Array.from({ length: phoneCount }, (_, n) => benchPhone(n));

@@ -9,7 +9,7 @@ import { benchPhone, numbered } from "../load/phones.ts";
 import { memoryOf } from "../stage/measure.ts";
 import type { Server } from "../stage/server.ts";
 import { openStage } from "../stage/stage.ts";
-import { LINKS, playLoad, type Scenario, type Size } from "./scenario.ts";
+import { playOriginal, type Scenario, SENDERS, type Size } from "./scenario.ts";
 
 const KILL_PAGES: Readonly<Record<Size, number>> = { tiny: 100, quick: 2_000, full: 20_000 };
 const START_PAGES: Readonly<Record<Size, number>> = { tiny: 200, quick: 10_000, full: 100_000 };
@@ -28,8 +28,7 @@ export const BACKLOG: Scenario = {
     const { server, rows } = stage;
     try {
       // The one of which the others are copies, and its way as far as it goes while its phone stays away.
-      await playLoad(stage, size, { phones, pages: 1, pace: { window: 1 }, wakeUps: null, until: "ACCEPTED" });
-      await sleep(500);
+      await playOriginal(stage, size);
       await server.stops();
       await rows.backlog(KILL_PAGES[size], phones);
       server.starts();
@@ -79,7 +78,7 @@ export const BACKLOG: Scenario = {
 async function nextAccept(server: Server, prefix: string): Promise<void> {
   const until = performance.now() + ACCEPT_MS;
   const trackingId = numbered(prefix, 0);
-  const origin = LINKS[0]!;
+  const origin = SENDERS[0]!;
   const page = documentOf(
     benchPage({ origin, trackingId, destination: benchPhone(0).destination, priority: "medium" }),
   );

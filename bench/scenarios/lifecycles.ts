@@ -4,13 +4,14 @@
  * fast as it goes, then at half the rate found, by the clock.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { openStage, type Stage } from "../stage/stage.ts";
+import type { Stage } from "../stage/stage.ts";
 import {
   type Cost,
   countFigures,
   cpuFigures,
+  type Load,
+  onStage,
   type Played,
-  playLoad,
   type Scenario,
   type Size,
   WINDOW,
@@ -43,38 +44,26 @@ const spread: Lifecycles = {
 };
 export const LIFECYCLES: readonly Scenario[] = [burst, spread].map((one) => ({
   name: one.name,
-  async play(slice, size, clockRate) {
+  play(slice, size, clockRate) {
     const phones = one.pages[size] / one.pagesPerPhone;
-    const stage = await openStage(slice, phones);
-    try {
-      return await play(stage, size, one, phones, clockRate);
-    } finally {
-      await stage.close();
-    }
+    return onStage(slice, size, { phones, visitors: one.visitors }, (stage, load) =>
+      play(stage, load, size, one, clockRate),
+    );
   },
 }));
 
-async function play(
-  stage: Stage,
-  size: Size,
-  one: Lifecycles,
-  phones: number,
-  clockRate: number | null,
-): Promise<Played> {
-  const common = { phones, inARow: one.pagesPerPhone, visitors: one.visitors };
-  await playLoad(stage, size, { ...common, pages: WARM_UP[size], pace: { window: WINDOW } });
-  const full = await playLoad(stage, size, { ...common, pages: one.pages[size], pace: { window: WINDOW } });
+async function play(stage: Stage, load: Load, size: Size, one: Lifecycles, clockRate: number | null): Promise<Played> {
+  const inARow = one.pagesPerPhone;
+  await load.play({ inARow, pages: WARM_UP[size], pace: { window: WINDOW } });
+  const full = await load.play({ inARow, pages: one.pages[size], pace: { window: WINDOW } });
   const afterwards = size === "full" ? await cpuUntilForgotten(stage) : null;
   const { seen } = full;
   const rate = seen.pages / seen.seconds;
   const perSecond = clockRate ?? rate / 2;
-  const clocked = await playLoad(stage, size, {
-    ...common,
-    pages: Math.ceil(perSecond * CLOCK_SECONDS[size]),
-    pace: { perSecond },
-  });
+  const pages = Math.ceil(perSecond * CLOCK_SECONDS[size]);
+  const clocked = await load.play({ inARow, pages, pace: { perSecond } });
   return {
-    what: `${seen.pages} pages to ${phones} phones, ${one.pagesPerPhone} each`,
+    what: `${seen.pages} pages to ${seen.pages / inARow} phones, ${inARow} each`,
     postgresSettings: stage.postgresSettings,
     figures: {
       pages: seen.pages,

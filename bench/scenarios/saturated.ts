@@ -3,33 +3,31 @@
  * the pages' wake-ups go out beside it. `priority`: whole lifecycles, and of the pages 1 % of high priority, once among the
  * others on their connections, and once by the clock on a connection of their own.
  */
-import { HOSTS, openStage } from "../stage/stage.ts";
-import { countFigures, cpuFigures, LINKS, playLoad, type Scenario, type Size, WINDOW } from "./scenario.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { HOSTS } from "../stage/stage.ts";
+import { countFigures, cpuFigures, onStage, type Scenario, SENDERS, type Size, WINDOW } from "./scenario.ts";
 
-const ACCEPT_PAGES: Readonly<Record<Size, number>> = { tiny: 200, quick: 6_000, full: 20_000 };
-const PRIORITY_PAGES: Readonly<Record<Size, number>> = { tiny: 400, quick: 6_000, full: 20_000 };
+const PAGES: Readonly<Record<Size, number>> = { tiny: 400, quick: 6_000, full: 20_000 };
 const WARM_UP: Readonly<Record<Size, number>> = { tiny: 20, quick: 1_000, full: 2_000 };
 const PAGES_PER_PHONE = 20;
+const VISITORS = 32;
 const HIGH_EVERY = 100;
 /** Enough of them to see a p99, and about 1 % of what a node takes. */
 const BESIDE_PER_SECOND: Readonly<Record<Size, number>> = { tiny: 20, quick: 50, full: 50 };
+/** The wake-ups of the first pages are out by then. */
+const WARM_UP_MS = 1_500;
+
+const common = { inARow: PAGES_PER_PHONE, pace: { window: WINDOW } };
 
 export const ACCEPT: Scenario = {
   name: "accept",
-  async play(slice, size) {
-    const pages = ACCEPT_PAGES[size];
+  play(slice, size) {
+    const pages = PAGES[size];
     const phones = pages / PAGES_PER_PHONE;
-    const stage = await openStage(slice, phones);
-    try {
-      const away = {
-        phones,
-        inARow: PAGES_PER_PHONE,
-        pace: { window: WINDOW },
-        wakeUps: null,
-        until: "ACCEPTED",
-      } as const;
-      await playLoad(stage, size, { ...away, pages: WARM_UP[size] });
-      const cost = await playLoad(stage, size, { ...away, pages });
+    return onStage(slice, size, { phones, visitors: 0 }, async (stage, load) => {
+      await load.play({ ...common, pages: WARM_UP[size] });
+      await sleep(WARM_UP_MS);
+      const cost = await load.play({ ...common, pages });
       const { seen } = cost;
       return {
         what: `${pages} pages to ${phones} phones that stay away`,
@@ -46,24 +44,19 @@ export const ACCEPT: Scenario = {
           lost: seen.lost,
         },
       };
-    } finally {
-      await stage.close();
-    }
+    });
   },
 };
 
 export const PRIORITY: Scenario = {
   name: "priority",
-  async play(slice, size) {
-    const pages = PRIORITY_PAGES[size];
+  play(slice, size) {
+    const pages = PAGES[size];
     const phones = pages / PAGES_PER_PHONE;
-    const stage = await openStage(slice, phones);
-    try {
-      const common = { phones, inARow: PAGES_PER_PHONE, pace: { window: WINDOW } };
-      await playLoad(stage, size, { ...common, pages: WARM_UP[size] });
-      const host = HOSTS[LINKS.length]!;
-      const beside = { host, perSecond: BESIDE_PER_SECOND[size] };
-      const cost = await playLoad(stage, size, { ...common, pages, highEvery: HIGH_EVERY, beside });
+    return onStage(slice, size, { phones, visitors: VISITORS }, async (stage, load) => {
+      await load.play({ ...common, pages: WARM_UP[size] });
+      const beside = { host: HOSTS[SENDERS.length]!, perSecond: BESIDE_PER_SECOND[size] };
+      const cost = await load.play({ ...common, pages, highEvery: HIGH_EVERY, beside });
       const { seen } = cost;
       return {
         what: `1 % of ${pages} pages with high priority, and ${beside.perSecond} such a second on a connection of their own`,
@@ -83,8 +76,6 @@ export const PRIORITY: Scenario = {
           ...countFigures(cost),
         },
       };
-    } finally {
-      await stage.close();
-    }
+    });
   },
 };

@@ -1,9 +1,10 @@
 /** What all scenarios share: how they are told what to do, and a load played on a stage with what it cost. */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Orders, Seen } from "../load/orders.ts";
 import type { Figures } from "../report/figures.ts";
-import { runProgram } from "../stage/child.ts";
+import { openProgram } from "../stage/child.ts";
 import { forgetPeak, memoryOf } from "../stage/measure.ts";
-import { type Cpu, HOSTS, type Stage, type StageSlice } from "../stage/stage.ts";
+import { type Cpu, HOSTS, openStage, type Stage, type StageSlice } from "../stage/stage.ts";
 
 /** `tiny` is for trying the bench itself; its figures say nothing. */
 export type Size = "tiny" | "quick" | "full";
@@ -19,64 +20,108 @@ export type Played = {
   readonly postgresSettings: Readonly<Record<string, string>>;
 };
 
-/** Host connections of every load. */
-export const LINKS = HOSTS.slice(0, 4);
+/** The host systems that send; the last one has other things to send, or is silent. */
+export const SENDERS = HOSTS.slice(0, 4);
 /** Pages on their way at once in a closed loop. */
 export const WINDOW = 4_000;
 const LOAD_DEADLINE_MS = { tiny: 20_000, quick: 60_000, full: 300_000 } as const;
 const PREPARING_MS = 60_000;
-const DEFAULTS = { hosts: LINKS, visitors: 32, inARow: 1, highEvery: 0, beside: null, until: "DELIVERED" } as const;
+const ORIGINAL_MS = 500;
 
 export type Cost = { readonly seen: Seen; readonly cpu: Cpu; readonly nowMb: number; readonly peakMb: number };
+export type Load = {
+  /** @throws Error when pages were lost, or the database says otherwise than the load */
+  play(orders: Pick<Orders, "pages" | "pace"> & Partial<Orders>): Promise<Cost>;
+  close(): Promise<void>;
+};
 
-let loads = 0;
-
-/** @throws Error when pages were lost, or the database says otherwise than the load */
-export async function playLoad(
+/** Host systems and phones, connected until it is closed. Without `visitors` the phones stay away. */
+function openLoad(
   stage: Stage,
   size: Size,
-  orders: Pick<Orders, "phones" | "pages" | "pace"> & Partial<Orders>,
-): Promise<Cost> {
+  { phones, visitors }: { readonly phones: number; readonly visitors: number },
+): Load {
+  const program = openProgram<Orders, Seen>("load.ts");
   const { server } = stage;
-  const pid = server.pid();
-  const earlier = await stage.rows.pages();
-  const deadlineMs = LOAD_DEADLINE_MS[size];
-  let before = stage.cpu();
-  loads += 1;
-  const seen = await runProgram<Orders, Seen>(
-    "load.ts",
-    {
-      ...DEFAULTS,
+  let loads = 0;
+  const common = {
+    ground: {
       mxppPort: server.mxppPort,
+      hosts: HOSTS,
       https: { port: server.httpsPort, ca: server.ca },
-      wakeUps: stage.emulator.address.url,
-      prefix: `bench-${loads}-`,
-      deadlineMs,
-      ...orders,
+      wakeUps: visitors === 0 ? null : stage.emulator.address.url,
+      visitors,
+      phones,
     },
-    {
-      deadlineMs: deadlineMs + PREPARING_MS,
+    senders: SENDERS,
+    inARow: 1,
+    highEvery: 0,
+    beside: null,
+    until: visitors === 0 ? "ACCEPTED" : "DELIVERED",
+    deadlineMs: LOAD_DEADLINE_MS[size],
+  } as const;
+
+  async function play(change: Pick<Orders, "pages" | "pace"> & Partial<Orders>): Promise<Cost> {
+    const pid = server.pid();
+    const earlier = await stage.rows.pages();
+    loads += 1;
+    const orders = { ...common, prefix: `bench-${loads}-`, ...change };
+    let before = stage.cpu();
+    const seen = await program.run(orders, {
+      deadlineMs: orders.deadlineMs + PREPARING_MS,
       began() {
         forgetPeak(pid);
         before = stage.cpu();
       },
-    },
-  );
-  const after = stage.cpu();
-  const { nowMb, peakMb } = memoryOf(pid);
-  const { all, delivered, deliveredTwice } = await stage.rows.pages();
-  if (all - earlier.all !== seen.pages)
-    throw new Error(`${seen.pages} pages were sent, ${all - earlier.all} are stored`);
-  if ((orders.until ?? DEFAULTS.until) === "DELIVERED" && delivered - earlier.delivered !== seen.pages)
-    throw new Error(`${seen.pages} pages were told DELIVERED, ${delivered - earlier.delivered} are`);
-  if (deliveredTwice > 0) throw new Error(`${deliveredTwice} pages were delivered twice`);
-  const cpu = {
-    server: after.server - before.server,
-    postgres: after.postgres - before.postgres,
-    redis: after.redis - before.redis,
-    emulator: after.emulator - before.emulator,
-  };
-  return { seen, cpu, nowMb, peakMb };
+    });
+    const after = stage.cpu();
+    const { nowMb, peakMb } = memoryOf(pid);
+    const { all, delivered, deliveredTwice } = await stage.rows.pages();
+    if (all - earlier.all !== seen.pages)
+      throw new Error(`${seen.pages} pages were sent, ${all - earlier.all} are stored`);
+    if (orders.until === "DELIVERED" && delivered - earlier.delivered !== seen.pages)
+      throw new Error(`${seen.pages} pages were told DELIVERED, ${delivered - earlier.delivered} are`);
+    if (deliveredTwice > 0) throw new Error(`${deliveredTwice} pages were delivered twice`);
+    const cpu = {
+      server: after.server - before.server,
+      postgres: after.postgres - before.postgres,
+      redis: after.redis - before.redis,
+      emulator: after.emulator - before.emulator,
+    };
+    return { seen, cpu, nowMb, peakMb };
+  }
+  return { play, close: () => program.close() };
+}
+
+/** A stage and a load for one scenario, closed after it however it ends. */
+export async function onStage(
+  slice: StageSlice,
+  size: Size,
+  ground: { readonly phones: number; readonly visitors: number },
+  scenario: (stage: Stage, load: Load) => Promise<Played>,
+): Promise<Played> {
+  const stage = await openStage(slice, ground.phones);
+  try {
+    const load = openLoad(stage, size, ground);
+    try {
+      return await scenario(stage, load);
+    } finally {
+      await load.close();
+    }
+  } finally {
+    await stage.close();
+  }
+}
+
+/** One page to a phone that stays away, to be copied, and what of its way is gone without it. */
+export async function playOriginal(stage: Stage, size: Size): Promise<void> {
+  const load = openLoad(stage, size, { phones: 1, visitors: 0 });
+  try {
+    await load.play({ pages: 1, pace: { window: 1 } });
+    await sleep(ORIGINAL_MS);
+  } finally {
+    await load.close();
+  }
 }
 
 export function cpuFigures({ seen, cpu }: Cost): Figures {
