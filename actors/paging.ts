@@ -9,6 +9,7 @@
 
 import type { ActorSystem, Parent } from "../cluster/actor-system.ts";
 import type { Bus } from "../cluster/bus.ts";
+import { heapBytes } from "../cluster/heap.ts";
 import type { Membership } from "../cluster/membership.ts";
 import { openLeaves } from "../cluster/routing.ts";
 import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
@@ -43,8 +44,12 @@ export type PagingSlice = {
 
 const ENTRIES_MAX = 250;
 const WAITING_MAX = 10_000;
-const MESSAGES_MAX = 20_000;
-const DEVICES_MAX = 20_000;
+/** Of text in one statement: what is longer takes the more of its deadline, and is held three times over while it flies. */
+const CHARACTERS_MAX = 1_000_000;
+/** An actor with what it holds takes up to 8 KiB, and all of them no more than a quarter of the heap this process was given. */
+const LEAVES_MAX = Math.min(20_000, Math.floor(heapBytes() / 4 / (2 * 8 * 1024)));
+const MESSAGES_MAX = LEAVES_MAX;
+const DEVICES_MAX = LEAVES_MAX;
 const WAKES_WAITING_MAX = 2_000;
 const TURN_MS = 15_000;
 /** Nobody answers a message actor any more once its row has come due again twice over; a device's may take longer. */
@@ -89,6 +94,7 @@ export function openPaging(
     ...limits,
     key: (page) => page.uniqueId,
     urgent: (page) => page.priority === "high",
+    length: { of: (page) => page.text.length, max: CHARACTERS_MAX },
     write: (pages) => acceptPages(database, node, pages),
   });
   type UrgentChange = { readonly change: Change; readonly urgent: boolean };

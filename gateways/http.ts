@@ -14,6 +14,8 @@ import swaggerUi from "@fastify/swagger-ui";
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from "fastify";
 import { faultFields, type Log } from "../log.ts";
+import { BatchFull } from "../persistence/batch.ts";
+import { budgetBytes, openBudget } from "./budget.ts";
 import type { Certificates } from "./certificates.ts";
 import { connectionsMax } from "./connections.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
@@ -118,6 +120,15 @@ export async function openHttp(
     if (problem.code === "internal")
       log.error({ ...faultFields(error), method: request.method, route: request.routeOptions.url }, "request failed");
     return sendProblem(reply, problem);
+  });
+  const budget = openBudget(budgetBytes());
+  app.addHook("onRequest", async ({ headers }, { raw }) => {
+    const bytes = "transfer-encoding" in headers ? BODY_LIMIT_BYTES : Number(headers["content-length"] ?? 0);
+    // A probe has no body, and is answered however much is under way. One over the limit is refused unread.
+    if (!(bytes > 0 && bytes <= BODY_LIMIT_BYTES)) return;
+    const done = budget.admit(bytes);
+    if (done === null) throw new BatchFull();
+    raw.once("close", done);
   });
   app.addHook("onSend", async (_request, reply) => {
     reply.header("x-content-type-options", "nosniff");

@@ -3,6 +3,7 @@
  * sentence for a person and repeats nothing of what was sent but the names of fields.
  */
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { BatchFull } from "../persistence/batch.ts";
 import { BadData, Conflict, DatabaseDown } from "../persistence/database.ts";
 
 const CATALOGUE = {
@@ -62,6 +63,8 @@ export function problemOf(error: unknown): Problem {
     return new Problem("unavailable", "The database cannot be reached; try again shortly.", { retryAfterSeconds: 1 });
   if (error instanceof Conflict)
     return new Problem("unavailable", "The database was busy with the same rows; try again.", { retryAfterSeconds: 1 });
+  if (error instanceof BatchFull)
+    return new Problem("unavailable", "This node has enough to do; try again shortly.", { retryAfterSeconds: 1 });
   if (error instanceof BadData) return new Problem("invalid-field", "The database refused one of the values.");
   const { validation, validationContext, statusCode } = error as Partial<FastifyError>;
   if (validation !== undefined) {

@@ -6,7 +6,8 @@
  *
  * No two entries of one key are in flight in a lane at once: a set-based update that names a row twice loses one of
  * them. Entries go sorted by key, so that two batches lock rows in the same order. A batch refused for bad data is
- * split until the poison is alone and fails by itself.
+ * split until the poison is alone and fails by itself. What is long goes in fewer to a statement, so that the longest
+ * batch takes neither much memory nor more of the statement's deadline than any.
  */
 import { BadData, Conflict, DatabaseDown } from "./database.ts";
 
@@ -33,6 +34,8 @@ export type BatchOptions<In, Out> = {
   readonly write: (entries: readonly In[]) => Promise<readonly Out[]>;
   readonly entriesMax: number;
   readonly waitingMax: number;
+  /** How long an entry is, in characters, and how long those of one statement may be together; a single one may always go. */
+  readonly length?: { readonly of: (entry: In) => number; readonly max: number };
 };
 
 type Pending<In, Out> = { key: string; entry: In; resolve(out: Out): void; reject(error: unknown): void };
@@ -65,9 +68,19 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
   function take(lane: Lane<In, Out>): Pending<In, Out>[] {
     const batch = new Map<string, Pending<In, Out>>();
     const left: Pending<In, Out>[] = [];
+    let room = options.length?.max ?? 0;
+    let full = false;
     for (const pending of lane.waiting) {
-      if (batch.size < options.entriesMax && !batch.has(pending.key)) batch.set(pending.key, pending);
-      else left.push(pending);
+      if (!full && !batch.has(pending.key)) {
+        room -= options.length?.of(pending.entry) ?? 0;
+        // In the order they came: a long one does not wait for ever behind short ones.
+        full = batch.size >= options.entriesMax || (batch.size > 0 && room < 0);
+        if (!full) {
+          batch.set(pending.key, pending);
+          continue;
+        }
+      }
+      left.push(pending);
     }
     lane.waiting = left;
     return [...batch.values()].sort((a, b) => (a.key < b.key ? -1 : 1));

@@ -71,6 +71,9 @@ export async function makeLink(
     write,
     later: (message) => actor.tell(message),
   };
+  const behaviour = hostBehaviour(actorPorts);
+  /** Hints that wait in the mailbox, by `unclaimed`. A flood of them must leave room for what only this link can tell. */
+  const hinted = new Set<boolean>();
   const actor: Address<Message> = ports.system.spawn<Message>(
     ports.parent,
     `link-${id}`,
@@ -82,17 +85,21 @@ export async function makeLink(
         socket.destroy();
       },
     },
-    hostBehaviour(actorPorts),
+    (message) => {
+      if (message.kind === "news") hinted.delete(message.unclaimed);
+      return behaviour(message);
+    },
   );
 
-  // A full mailbox holds a hint already; another would say nothing more.
-  const unsubscribe = bus.subscribe((hint) => {
-    if (hint.lane === id) actor.tell({ kind: "news", unclaimed: false });
-    else if (hint.hostSystemId === hostSystemId && hint.lane === hostSystemId)
-      actor.tell({ kind: "news", unclaimed: true });
+  function hint(unclaimed: boolean): void {
+    if (!hinted.has(unclaimed) && actor.tell({ kind: "news", unclaimed }) === "queued") hinted.add(unclaimed);
+  }
+  const unsubscribe = bus.subscribe(({ hostSystemId: whose, lane }) => {
+    if (lane === id) hint(false);
+    else if (whose === hostSystemId && lane === hostSystemId) hint(true);
   });
 
-  actor.tell({ kind: "news", unclaimed: true });
+  hint(true);
 
   return {
     id,

@@ -9,6 +9,7 @@ import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts"
 import { closeLinks } from "../../persistence/outbox.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
 import { openAllowance } from "../allowance.ts";
+import { budgetBytes, openBudget } from "../budget.ts";
 import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
@@ -45,7 +46,7 @@ const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
 
 export async function openMxpp(
   slice: MxppSlice,
-  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed" | "note"> & {
+  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed" | "note" | "budget"> & {
     readonly certificates: Certificates | null;
   },
 ): Promise<Mxpp> {
@@ -82,6 +83,7 @@ export async function openMxpp(
   const sessionPorts: SessionPorts = {
     ...ports,
     hosts,
+    budget: openBudget(budgetBytes()),
     unclosed: (link) => void unclosed.add(link),
     note(address, fields, event) {
       if (lines.waitMs(address) > 0) return;

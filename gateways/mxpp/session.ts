@@ -22,6 +22,7 @@ import { BadData, DatabaseDown } from "../../persistence/database.ts";
 import type { HostSystem } from "../../persistence/host-systems.ts";
 import type { News } from "../../persistence/outbox.ts";
 import type { Refusal } from "../../persistence/refusals.ts";
+import type { Budget } from "../budget.ts";
 import type { Peers } from "../unacknowledged.ts";
 import { type Correlation, type MxppDocument, readDocument, refuseOversize } from "./document.ts";
 import { type FramerEvent, makeFramer } from "./framing.ts";
@@ -42,6 +43,7 @@ export type SessionPorts = LinkPorts & {
   readonly refused: (refusal: Omit<Refusal, "hostSystemId"> & { readonly host: HostSystem | null }) => void;
   readonly meter: Meter;
   readonly peers: Peers;
+  readonly budget: Budget;
   /** What a peer did wrong, for the log; of one address only so much of it is written. */
   readonly note: (address: string, fields: LogFields, event: string) => void;
 };
@@ -51,11 +53,9 @@ export type Session = {
   close(deadlineMs: number): Promise<void>;
 };
 
-/** Documents of one connection on their way to the database, and their bytes: a large one is held several times over. */
+/** Documents of one connection on their way to the database; their bytes are bounded by `budget`. */
 const FLYING_MAX = 256;
 const FLYING_RESUME = 128;
-const FLYING_MAX_BYTES = 1024 * 1024;
-const FLYING_RESUME_BYTES = 512 * 1024;
 /** A document that has begun must end within this, not counting the time it was not read. */
 const DOCUMENT_STALL_MS = 60_000;
 /** Documents without a page, or of an unknown origin, after which the peer is read slowly. */
@@ -73,7 +73,6 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   const { log, meter, clock } = ports;
   const framer = makeFramer();
   const flying = new Set<Promise<void>>();
-  let flyingBytes = 0;
   const untold = new Set<UniqueId>();
   let link: Promise<Link> | null = null;
   let linked: Link | null = null;
@@ -88,7 +87,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   socket.setKeepAlive(true, 15_000);
 
   let begun: number | null = null;
-  const full = () => flying.size >= FLYING_MAX || flyingBytes >= FLYING_MAX_BYTES;
+  const share = ports.budget.share(resumeIfRoom);
+  const full = () => flying.size >= FLYING_MAX || share.full();
   const intake = makeIntake(framer, {
     receive,
     full,
@@ -120,6 +120,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     ending = true;
     intake.stop();
     watch.stop();
+    share.leave();
     void link?.then((made) => made.close()).catch(() => {});
   });
 
@@ -172,11 +173,11 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       })
       .finally(() => {
         flying.delete(settled);
-        flyingBytes -= bytes;
+        share.give(bytes);
         resumeIfRoom();
       });
     flying.add(settled);
-    flyingBytes += bytes;
+    share.take(bytes);
   }
 
   function hold(): void {
@@ -187,8 +188,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
 
   function resumeIfRoom(): void {
     if (gone || ending || !socket.isPaused()) return;
-    if (flying.size > FLYING_RESUME || flyingBytes > FLYING_RESUME_BYTES) return;
-    if (socket.writableLength >= ANSWERS_MAX_BYTES) return;
+    if (flying.size > FLYING_RESUME || socket.writableLength >= ANSWERS_MAX_BYTES || share.full()) return;
     if (intake.waiting()) intake.goOn();
     else socket.resume();
   }
