@@ -6,12 +6,13 @@
 import { openPaging } from "./actors/paging.ts";
 import { startActorSystem } from "./cluster/actor-system.ts";
 import { openBus } from "./cluster/bus.ts";
+import { openDatabaseClock } from "./cluster/clock.ts";
 import { openLoad } from "./cluster/load.ts";
 import { joinCluster } from "./cluster/membership.ts";
 import { openRetention } from "./cluster/retention.ts";
 import { openBranches, openSweep } from "./cluster/shards.ts";
 import type { Config } from "./config.ts";
-import { systemClock as clock } from "./domain.ts";
+import { systemClock } from "./domain.ts";
 import { addressAllowed } from "./gateways/address.ts";
 import { prepareAccess } from "./gateways/admin/access.ts";
 import { adminRoutes } from "./gateways/admin/routes.ts";
@@ -53,9 +54,13 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const { premise, meta, core } = stores;
     const messageKey = await readMessageKey(premise);
     const load = openLoad();
+    const clock = openDatabaseClock(systemClock, { log });
     const membership = opened(
       "membership",
-      joinCluster({ node, address: config.bind }, { lease: stores.lease, database: premise, log, clock, load }),
+      joinCluster(
+        { node, address: config.bind },
+        { lease: stores.lease, database: premise, log, clock, load, heard: clock.heard },
+      ),
     );
     const { boot } = membership;
     const system = opened("system", startActorSystem(node));

@@ -73,6 +73,8 @@ export function joinCluster(
     readonly log: Log;
     readonly clock: Clock;
     readonly load: () => number;
+    /** What the primary's clock said, and the monotonic ms at which it was asked. */
+    readonly heard: (now: number, asked: number) => void;
   },
 ): Membership {
   const boot = randomUUID() as BootId;
@@ -93,6 +95,7 @@ export function joinCluster(
     const { node: name, address } = slice;
     const state = draining ? "DRAINING" : "LIVE";
     const rows = await renewLease(lease, { boot, name, address, state, load: ports.load(), lockKey }, LEASE_MS);
+    if (rows[0] !== undefined) ports.heard(rows[0].now, asked);
     const known = rows.some((row) => row.boot === boot);
     if (clock.monotonic() >= leaseUntil || !known) {
       tenure += 1;

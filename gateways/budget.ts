@@ -27,9 +27,9 @@ export type Share = {
   leave(): void;
 };
 
-/** Of the heap; a document is held some five times over on its way to the database. */
-const HEAP_PART = 1 / 16;
-const MIN_BYTES = 2 * 1024 * 1024;
+/** Of the heap: a page is held some five times over on its way to the database, a phone's report eight times. */
+const HEAP_PART = 1 / 32;
+const MIN_BYTES = 1024 * 1024;
 /** Several seconds of what a database writes; more would only wait longer. */
 const MAX_BYTES = 64 * 1024 * 1024;
 /** What the shortest takes: its promises, its place in a batch. */

@@ -19,6 +19,8 @@ export type NodeRow = {
   readonly locked: boolean;
   /** How long it has been up, ms. */
   readonly age: number;
+  /** When the primary answered, on its clock: ms since 1970. */
+  readonly now: number;
 };
 
 export type Self = {
@@ -52,7 +54,8 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
       exists (
         select from pg_locks where locktype = 'advisory' and granted and (classid::bigint << 32 | objid::bigint) = nodes.lock_key
       ) as locked,
-      extract(epoch from clock_timestamp() - started_at)::double precision * 1000 as age
+      extract(epoch from clock_timestamp() - started_at)::double precision * 1000 as age,
+      extract(epoch from clock_timestamp())::double precision * 1000 as now
     from premise_core.nodes where state <> 'DEAD'`,
     1_500,
   );

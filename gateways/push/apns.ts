@@ -1,6 +1,6 @@
 /**
  * Apple's push service over one HTTP/2 connection, by the package `apn` (the maintained @parse/node-apn). The library
- * connects, signs the provider token and renews it; the answer is read off the stream here, because the library never
+ * connects and renews the provider token (signed by provider-token.ts); the answer is read off the stream here, because the library never
  * sees `Retry-After` (it looks for it in capitals), drops the status of some answers, and leaves a send unsettled when its
  * connection is cut after the request was written. Its own retries are off: the queue decides.
  *
@@ -22,6 +22,7 @@ import type { Log } from "../../log.ts";
 import { type ApnsAnswer, apnsOutcome, CLOSED, CONNECTION_BROKEN, NO_ANSWER, retryAfterMs } from "./outcome.ts";
 import { appleNotification } from "./payload.ts";
 import type { Push, PushOutcome, PushProvider } from "./provider.ts";
+import { signByClock } from "./provider-token.ts";
 
 export type ApnsSlice = {
   /** The `.p8` signing key. */
@@ -63,6 +64,7 @@ export function openApns(slice: ApnsSlice, ports: Ports, limits: Partial<typeof 
     ...(slice.caFile === null ? {} : { ca: [readFileSync(slice.caFile)] }),
     ...(slice.url === null ? {} : addressOf(slice.url)),
   });
+  signByClock(provider, slice, clock);
   /** Monotonic ms at which each open session was last heard of. */
   const heard = new Map<Http2Session, number>();
   const attempts = new AsyncLocalStorage<Attempt>();

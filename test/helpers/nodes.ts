@@ -85,7 +85,14 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
   });
   const membership = joinCluster(
     { node: name, address: "127.0.0.1" },
-    { lease: flaky(lease), database: flaky(pool), log: silentLog, clock: systemClock, load: () => 0.5 },
+    {
+      lease: flaky(lease),
+      database: flaky(pool),
+      log: silentLog,
+      clock: systemClock,
+      load: () => 0.5,
+      heard: () => {},
+    },
   );
   const gained: Shard[][] = [];
   membership.onGain((shards) => gained.push([...shards]));

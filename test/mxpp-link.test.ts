@@ -1,0 +1,80 @@
+/** A link among bursts of hints: what only it can tell its actor, that its socket has drained, is never lost to them. */
+import { Socket } from "node:net";
+import { test } from "uvu";
+import { startActorSystem } from "../cluster/actor-system.ts";
+import { openBus } from "../cluster/bus.ts";
+import type { BootId, HostSystemId } from "../domain.ts";
+import { systemClock } from "../domain.ts";
+import { makeLink } from "../gateways/mxpp/link.ts";
+import { silentLog } from "../log.ts";
+import type { Database } from "../persistence/database.ts";
+import { eventually } from "./helpers/eventually.ts";
+
+const HOST = "7e5d7c4e-0000-4000-8000-000000000001" as HostSystemId;
+const HINTS = 1_000;
+
+test("a socket that drains while hints pour in is written to again at once, not at the next tick", async () => {
+  const system = startActorSystem("link-test");
+  const bus = openBus();
+  let looks = 0;
+  let held: (() => void) | null = null;
+  let holding = false;
+  const database = {
+    async run(build: (sql: unknown) => unknown) {
+      const text = String(build((parts: readonly string[]) => parts.join("?")));
+      if (text.includes("insert into premise_core.host_links")) return [];
+      if (text.includes("exists (select from links")) return [{ open: true }];
+      if (text.includes("pg_current_snapshot")) {
+        looks += 1;
+        if (holding) {
+          await new Promise<void>((resolve) => {
+            held = resolve;
+          });
+        }
+        const row = { unique_id: "u", status: "QUEUED", at: new Date(), reason: null, origin: "o" };
+        const more = { destination: "d", tracking_id: "t", system_id: "s", written: "1", id: String(looks) };
+        return [{ snapshot: "1:1:", oldest_running: "1", ...row, ...more }];
+      }
+      return [];
+    },
+  } as unknown as Database;
+  const written: number[] = [];
+  // Each write fills the socket.
+  const write = (news: readonly unknown[]) => {
+    written.push(news.length);
+    return false;
+  };
+  const link = await makeLink(HOST, new Socket(), write, {
+    database,
+    system,
+    parent: system.root,
+    bus,
+    boot: "7e5d7c4e-0000-4000-8000-000000000002" as BootId,
+    log: silentLog,
+    clock: systemClock,
+    unclosed: () => {},
+  });
+  try {
+    await eventually("its first news is written", () => written.length === 1);
+    holding = true;
+    link.drained();
+    await eventually("it looks", () => held !== null);
+    // It is in the middle of a turn: all of this waits in its mailbox.
+    for (let hint = 0; hint < HINTS; hint += 1) {
+      bus.publish({ hostSystemId: HOST, lane: link.id });
+      bus.publish({ hostSystemId: HOST, lane: HOST });
+    }
+    holding = false;
+    held!();
+    await eventually("that is written", () => written.length === 2);
+    for (let hint = 0; hint < HINTS; hint += 1) bus.publish({ hostSystemId: HOST, lane: link.id });
+    link.drained();
+    // No tick comes in this test.
+    await eventually("and so is what came next", () => written.length === 3, 2_000);
+  } finally {
+    await link.close();
+    await system.close();
+  }
+});
+
+test.run();
