@@ -178,7 +178,7 @@ test("what comes due while a node stands still is done by another, once, and tol
 });
 
 test("after all of it every page accepted was shown once and told in order", async () => {
-  await ordeal.heals(60_000);
+  await ordeal.heals(40_000);
   assert.equal(history.faults().slice(0, 10), []);
   assert.is(node.pid(), pid);
   console.log(`  ${history.pages.size} pages`);
