@@ -23,7 +23,7 @@ test("a socket that drains while hints pour in is written to again at once, not 
     async run(build: (sql: unknown) => unknown) {
       const text = String(build((parts: readonly string[]) => parts.join("?")));
       if (text.includes("insert into premise_core.host_links")) return [];
-      if (text.includes("exists (select from links")) return [{ open: true }];
+      if (text.includes("exists (select from links")) return [{ open: true, moved: 0 }];
       if (text.includes("pg_current_snapshot")) {
         looks += 1;
         if (holding) {
@@ -42,7 +42,7 @@ test("a socket that drains while hints pour in is written to again at once, not 
   // Each write fills the socket.
   const write = (news: readonly unknown[]) => {
     written.push(news.length);
-    return false;
+    return { end: written.length, more: false };
   };
   const link = await makeLink(HOST, new Socket(), write, {
     database,
