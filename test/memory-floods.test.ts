@@ -14,10 +14,10 @@ import { metric } from "./helpers/process-facts.ts";
 import { openRawHost } from "./helpers/raw-host.ts";
 
 const HEAP_MIB = 96;
-const HOSTS = 24;
+const HOSTS = 16;
 const PAGES = 30;
 const LONGEST = 49_990;
-const CALLERS = 300;
+const CALLERS = 100;
 
 const server = await startPostgres();
 const hospital = await openHospital(

@@ -13,7 +13,11 @@ import { startNode } from "./helpers/node.ts";
 const server = await startPostgres();
 const sql = postgres(server.url, { max: 2, onnotice: () => {} });
 const hospital = await openHospital({ TOCSIN_NODE: "leaving" }, { databaseUrl: server.url });
-const other = await startNode({ TOCSIN_NODE: "staying", TOCSIN_PREMISE_DATABASE_URL: server.url });
+const other = await startNode({
+  TOCSIN_NODE: "staying",
+  TOCSIN_PREMISE_DATABASE_URL: server.url,
+  TOCSIN_ADMIN_KEY: hospital.node.adminKey,
+});
 test.after(async () => {
   await hospital.close();
   await other.close();
