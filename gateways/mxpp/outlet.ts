@@ -7,6 +7,10 @@ import { type Notification, renderNotification } from "./notification.ts";
 export type Outlet = {
   /** Writes all of them together, in order. */
   write(news: readonly Notification[]): Wrote;
+  /** Writes one that waits nowhere else; `owed` counts it until the kernel has taken it. */
+  answer(notification: Notification): void;
+  /** Bytes of answers. */
+  owed(): number;
   /** Of the bytes given to `write`, how many the kernel has taken from us. */
   handed(): number;
 };
@@ -20,25 +24,36 @@ export function makeOutlet(
 ): Outlet {
   let given = 0;
   let handed = 0;
+  let owed = 0;
+
+  function write(news: readonly Notification[], taken: () => void): Wrote & { readonly bytes: number } {
+    // What is not written is never acknowledged.
+    if (!socket.writable) return { bytes: 0, end: Number.POSITIVE_INFINITY, more: false };
+    const host = ports.host();
+    const all = news.map((item) => {
+      ports.meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
+      const reason = host?.strict === true ? null : item.reason;
+      return renderNotification({ ...item, reason }, host?.encoding ?? "utf-8");
+    });
+    const chunk = all.length === 1 ? all[0]! : Buffer.concat(all);
+    const end = given + chunk.length;
+    given = end;
+    const more = socket.write(chunk, (error) => {
+      if (error == null) handed = end;
+      taken();
+    });
+    return { bytes: chunk.length, end, more };
+  }
 
   return {
-    write(news) {
-      // What is not written is never acknowledged.
-      if (!socket.writable) return { end: Number.POSITIVE_INFINITY, more: false };
-      const host = ports.host();
-      const bytes = news.map((item) => {
-        ports.meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
-        const reason = host?.strict === true ? null : item.reason;
-        return renderNotification({ ...item, reason }, host?.encoding ?? "utf-8");
+    write: (news) => write(news, () => {}),
+    answer(notification) {
+      const { bytes } = write([notification], () => {
+        owed -= bytes;
       });
-      const chunk = bytes.length === 1 ? bytes[0]! : Buffer.concat(bytes);
-      const end = given + chunk.length;
-      given = end;
-      const more = socket.write(chunk, (error) => {
-        if (error == null) handed = end;
-      });
-      return { end, more };
+      owed += bytes;
     },
+    owed: () => owed,
     handed: () => handed,
   };
 }

@@ -62,7 +62,7 @@ const DOCUMENT_STALL_MS = 60_000;
 const STRANGE_MAX = 16;
 /** Pages of which it is remembered that their ACCEPTED has not been written yet. */
 const UNTOLD_MAX = 4_096;
-/** Answers the peer has not taken: past this nothing more is read from it. */
+/** Refusals the peer has not taken: past this nothing more is read from it. Statuses wait in the database. */
 const ANSWERS_MAX_BYTES = 256 * 1024;
 const ENDING_MS = 5_000;
 const ENDING_LOOK_MS = 20;
@@ -188,7 +188,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
 
   function resumeIfRoom(): void {
     if (gone || ending || !socket.isPaused()) return;
-    if (flying.size > FLYING_RESUME || socket.writableLength >= ANSWERS_MAX_BYTES || share.full()) return;
+    if (flying.size > FLYING_RESUME || outlet.owed() >= ANSWERS_MAX_BYTES || share.full()) return;
     if (intake.waiting()) intake.goOn();
     else socket.resume();
   }
@@ -283,8 +283,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     meter.count("refusals", { host: host?.name ?? "", reason: kind });
     note({ reason }, "page refused");
     ports.refused({ host, origin: to.origin, trackingId: to.trackingId, destination: to.destination, reason });
-    outlet.write([{ ...to, source: to.destination, at: ports.clock.wall(), status: "FAILED", reason }]);
-    if (socket.writableLength >= ANSWERS_MAX_BYTES) hold();
+    outlet.answer({ ...to, source: to.destination, at: ports.clock.wall(), status: "FAILED", reason });
+    if (outlet.owed() >= ANSWERS_MAX_BYTES) hold();
   }
 
   function tell(news: readonly News[]): Wrote {
