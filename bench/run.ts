@@ -66,7 +66,7 @@ function readArguments() {
     if (!["tiny", "quick", "full"].includes(size)) usage(`there is no size ${size}`);
     const only = values.only?.split(",") ?? null;
     for (const name of only ?? []) if (![...NAMES, "ceilings"].includes(name)) usage(`there is no scenario ${name}`);
-    if (!/^[1-9]\d?$/.test(values.rounds)) usage("--rounds takes a number from 1 to 99");
+    if (!/^([3-9]|[1-9]\d)$/.test(values.rounds)) usage("--rounds takes a number from 3 to 99: fewer say nothing");
     const rates = readRates(values.rates);
     return { ...values, rates, size: size as Size, only, rounds: Number(values.rounds) };
   } catch (error) {

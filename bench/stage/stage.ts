@@ -58,7 +58,12 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
   };
   try {
     const folder = mkdtempSync(join(tmpdir(), "tocsin-bench-"));
-    closers.push(() => rmSync(folder, { recursive: true, force: true }));
+    const remove = () => rmSync(folder, { recursive: true, force: true });
+    process.on("exit", remove);
+    closers.push(() => {
+      process.off("exit", remove);
+      remove();
+    });
     const postgres = await startPostgres(AS_DEFAULT);
     closers.push(() => postgres.close());
     const rows = openRows(postgres.url);
