@@ -11,7 +11,7 @@
 declare const brand: unique symbol;
 type Brand<T, Name extends string> = T & { readonly [brand]: Name };
 
-/** The server's own id of a message (seed: UniqueId); a UUID derived by `persistence/messages.ts`. */
+/** The server's own id of a message (seed: UniqueId); a UUID derived by `persistence/unique-id.ts`. */
 export type UniqueId = Brand<string, "UniqueId">;
 /** A device's id, given to the phone as VendorId; a UUID. */
 export type DeviceId = Brand<string, "DeviceId">;

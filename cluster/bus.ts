@@ -4,7 +4,7 @@
  * travel over Redis.
  */
 import type { HostSystemId } from "../domain.ts";
-import type { Lane } from "../persistence/messages.ts";
+import type { Lane } from "../persistence/outbox.ts";
 
 /** There is news for a host in this lane. */
 export type NewsHint = { readonly hostSystemId: HostSystemId; readonly lane: Lane };

@@ -9,8 +9,8 @@
  *               one answers and is writable
  *
  * postgres.js is held to what it does safely: one pool for one host (its multi-host list spins when all are down), no
- * `begin` and no `reserve` (both end the process when the server dies inside), no look-up of types at connecting (the same), and a pool that has seen a connection
- * die is replaced, since its next statement would be given the dead one's error.
+ * `begin` and no `reserve` (both end the process when the server dies inside), no look-up of types at connecting (the same), and
+ * a pool that has seen a connection die is replaced, since its next statement would be given the dead one's error.
  */
 import postgres from "postgres";
 import { faultFields, type Log } from "../log.ts";
@@ -21,6 +21,8 @@ import { openStatementLine, type StatementLine } from "./statement-line.ts";
 export { BadData, Conflict, DatabaseDown } from "./database-faults.ts";
 
 export type Sql = postgres.Sql;
+/** A part of a statement. */
+export type Fragment = ReturnType<Sql>;
 type Statement<Row> = postgres.PendingQuery<Row[] & readonly postgres.MaybeRow[]>;
 
 export type DatabaseSlice = {

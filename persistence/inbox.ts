@@ -2,6 +2,7 @@
 import { type Answer, type Outcome, PRIORITIES, type Priority, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 import type { Device } from "./devices.ts";
+import { isFor } from "./page-devices.ts";
 
 export type WaitingPage = {
   readonly uniqueId: UniqueId;
@@ -32,9 +33,8 @@ export async function waitingPages(premise: Database, device: Device, limit: num
       answer, outcome, host_site_id as "hostSiteId", conversation_id as "conversationId", priority, message_type as "messageType",
       from_id as "fromId", from_name as "fromName", response_choices as "responseChoices"
     from premise_core.messages
-    where subscriber_id = ${device.subscriberId} and open and expires_at > now()
-      and (device_id is null or device_id = ${device.id}
-        or not exists (select from premise_core.devices as named where named.id = messages.device_id and named.state = 'ACTIVE')) and not ${device.id} = any (fetched_by)
+    where subscriber_id = ${device.subscriberId} and open and expires_at > now() and not ${device.id} = any (fetched_by)
+      and ${isFor(sql, "messages", sql`${device.id}::uuid`)}
     order by priority, accepted_at, sent_at, unique_id
     limit ${limit}`,
   );

@@ -13,7 +13,7 @@
  * late ends neither a later claim nor what was asked for meanwhile.
  */
 import { type DeviceId, type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
-import type { Database, Sql } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
 
 /** One request's way into the queue. */
 export type QueueEntry = {
@@ -61,8 +61,6 @@ export async function enqueue(
     where ${fresh}::integer = 1 or entry.due_at > excluded.due_at`,
   );
 }
-
-type Fragment = ReturnType<Sql>;
 
 async function claim(core: Database, free: (sql: Sql) => Fragment): Promise<ClaimedPush[]> {
   const rows = await core.run<ClaimedPush>(

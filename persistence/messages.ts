@@ -2,10 +2,12 @@
  * What a driving node does to a message: finds those that are due, and changes each by compare-and-set on its version,
  * in one statement with its history and what the host is to be told.
  */
-import type { Answer, HostSystemId, LinkId, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
+import type { Answer, HostSystemId, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
 import { PRIORITIES, rankOf, type StatusText, type Transport, transportOf } from "../domain.ts";
 import type { WakeTarget } from "./acceptance.ts";
 import type { Database } from "./database.ts";
+import { type Lane, laneOf } from "./outbox.ts";
+import { isFor } from "./page-devices.ts";
 
 /** All that is needed to decide what is to happen to a message next. Times in ms since 1970, on the database's clock. */
 export type DueMessage = {
@@ -60,8 +62,7 @@ export async function dueMessages(
             'tenantId', tenant_id, 'siteId', site_id))
        from premise_core.devices
        where devices.subscriber_id = messages.subscriber_id and state = 'ACTIVE' and notification_address is not null
-         and (messages.device_id is null or id = messages.device_id
-           or not exists (select from premise_core.devices as named where named.id = messages.device_id and named.state = 'ACTIVE'))) as targets
+         and ${isFor(sql, "messages", sql`devices.id`)}) as targets
     from premise_core.messages
     where shard = any (${[...shards]}::smallint[]) and due_at <= now()
       and (${after === null} or (priority, due_at, unique_id) >
@@ -111,8 +112,6 @@ export type Change = {
   readonly due: number | "expiry" | "never";
 };
 
-/** Where news for a host waits: a link's id, or the host system's own id where no link has it. */
-export type Lane = LinkId | HostSystemId;
 /** `news`: a row for the host was written, to this lane. */
 export type Written = {
   readonly version: number;
@@ -164,8 +163,7 @@ export async function changeMessages(
       insert into premise_core.message_history (unique_id, seq, event, at, node, detail)
       select unique_id, version, event, clock_timestamp(), ${node}, detail from changed
     ), lanes as (
-      select changed.*, coalesce(link.id, changed.host_system_id) as lane
-      from changed left join premise_core.host_links as link on link.id = changed.link_id and link.closed_at is null
+      select changed.*, ${laneOf(sql, "changed")} as lane from changed
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
       select lane, host_system_id, unique_id, tell, clock_timestamp(), case when tell = 'FAILED' then detail end

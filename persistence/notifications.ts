@@ -12,11 +12,19 @@
  *      │    └─► SUPERSEDED                         a later request for the device was stored: it speaks for these pages
  *      └── to be tried again
  */
-
-import type { SiteId, TenantId, UniqueId } from "../domain.ts";
-import { type DeviceId, type GatewayType, type NotificationId, PRIORITIES, type Priority } from "../domain.ts";
+import {
+  type DeviceId,
+  type GatewayType,
+  type NotificationId,
+  PRIORITIES,
+  type Priority,
+  type SiteId,
+  type TenantId,
+  type UniqueId,
+} from "../domain.ts";
 import type { Database } from "./database.ts";
 import type { QueueEntry } from "./message-queue.ts";
+import { isFor } from "./page-devices.ts";
 
 /** The NotificationRequest of seed 2.4, as stored. */
 export type Notification = {
@@ -155,9 +163,7 @@ export async function openNotifications(premise: Database, devices: readonly Dev
           where subscriber_id = device.subscriber_id and status >= 4 and answer is null and due_at is not null
             and user_deadline - timeout_user <= newest.created_at
         ) as page
-        where page.expires_at > clock_timestamp()
-          and (page.device_id is null or page.device_id = device.id or not exists (
-            select from premise_core.devices as named where named.id = page.device_id and named.state = 'ACTIVE'))
+        where page.expires_at > clock_timestamp() and ${isFor(sql, "page", sql`device.id`)}
       ) as wanted
     from newest
     left join premise_core.devices as device on device.id = newest.device_id`,

@@ -7,7 +7,16 @@
  * link that breaks leaves it to the next.
  */
 import type { BootId, HostSystemId, LinkId, StatusText, UniqueId } from "../domain.ts";
-import type { Database } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
+
+/** Where news for a host waits: a link's id, or the host system's own where no link has it. */
+export type Lane = LinkId | HostSystemId;
+
+/** The lane for news of a page just written. `page`: a row with its `link_id` and `host_system_id`. */
+export function laneOf(sql: Sql, page: string): Fragment {
+  return sql`coalesce(
+    (select id from premise_core.host_links where id = ${sql(page)}.link_id and closed_at is null), ${sql(page)}.host_system_id)`;
+}
 
 /** One status as the host is to hear it (messageNotification). `at`, in ms since 1970: when it came about, by its author. */
 export type News = {

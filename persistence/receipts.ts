@@ -9,7 +9,8 @@
  */
 import { type DeviceId, type HostSystemId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
-import type { Lane } from "./messages.ts";
+import { type Lane, laneOf } from "./outbox.ts";
+import { isFor } from "./page-devices.ts";
 
 export type ReceiptEntry = {
   readonly uniqueId: UniqueId;
@@ -76,13 +77,12 @@ export async function recordReceipts(
         message.open and exists (
           select from premise_core.devices as other
           where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
-            and not other.id = any (message.fetched_by) and (message.device_id is null or other.id = message.device_id)) as stays_open
+            and not other.id = any (message.fetched_by) and ${isFor(sql, "message", sql`other.id`)}) as stays_open
       from input
       join premise_core.messages as message on message.unique_id = input.unique_id
       join premise_core.devices as device on device.id = input.device_id
         and device.subscriber_id = message.subscriber_id and device.state = 'ACTIVE'
-      where message.device_id is null or message.device_id = input.device_id
-        or not exists (select from premise_core.devices as named where named.id = message.device_id and named.state = 'ACTIVE')
+      where ${isFor(sql, "message", sql`input.device_id`)}
       order by message.unique_id
       for update of message
     ), changed as (
@@ -107,8 +107,7 @@ export async function recordReceipts(
       insert into premise_core.message_history (unique_id, seq, event, at, said_at, node, detail)
       select unique_id, version, case when tells then receipt else 'FETCHED' end, clock_timestamp(), said_at, ${node}, by_device::text from changed
     ), lanes as (
-      select changed.*, coalesce(link.id, changed.host_system_id) as lane
-      from changed left join premise_core.host_links as link on link.id = changed.link_id and link.closed_at is null
+      select changed.*, ${laneOf(sql, "changed")} as lane from changed
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
       select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells

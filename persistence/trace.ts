@@ -6,6 +6,7 @@ import type { Answer, Outcome, StatusText, UniqueId } from "../domain.ts";
 import { transportOf } from "../domain.ts";
 import type { Database } from "./database.ts";
 import { listMessages, messagesUnder } from "./message-list.ts";
+import { isFor } from "./page-devices.ts";
 import { type PushFacts, type TraceFacts, whyOf } from "./trace-reason.ts";
 
 export type TraceEvent = {
@@ -172,7 +173,7 @@ async function readPage(premise: Database, uniqueId: UniqueId): Promise<Page | n
       select count(*)::integer as active, (count(*) filter (where notification_address is not null))::integer as reachable,
         max(last_seen_at) as last_seen_at
       from premise_core.devices
-      where subscriber_id = message.subscriber_id and state = 'ACTIVE' and (message.device_id is null or id = message.device_id)
+      where subscriber_id = message.subscriber_id and state = 'ACTIVE' and ${isFor(sql, "message", sql`devices.id`)}
     ) as devices
     where message.unique_id = ${uniqueId}`,
   );

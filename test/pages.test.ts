@@ -1,8 +1,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { Receipt } from "../domain.ts";
+import type { DeviceId, Receipt } from "../domain.ts";
 import { shardOf } from "../domain.ts";
 import { BadData } from "../persistence/database.ts";
+import type { Device } from "../persistence/devices.ts";
+import { waitingPages } from "../persistence/inbox.ts";
 import { changeMessages, dueMessages } from "../persistence/messages.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
@@ -140,6 +142,29 @@ test("each of a recipient's devices gets the page, the host hears DELIVERED once
   assert.is(await open(), false);
   assert.equal(await history(page.uniqueId), ["ACCEPTED", "QUEUED", "DELIVERED", "FETCHED"]);
   assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED", "DELIVERED"]);
+});
+
+test("a page for one device goes to every other once that one is no more, and waits for each of them", async () => {
+  const destination = `557${Math.floor(Math.random() * 1e9)}`;
+  const subscriber = await ward.subscriber(destination);
+  const named = await ward.device(subscriber);
+  const [one, two] = [await ward.device(subscriber), await ward.device(subscriber)];
+  const page = pageFor(ward, lab, destination, { deviceId: named });
+  const [verdict] = await accept(page);
+  assert.equal(verdict?.kind === "accepted" && verdict.targets.map((target) => target.deviceId), [named]);
+  assert.is(await receipt(page.uniqueId, one, "DELIVERED"), "unknown");
+  await sql`update premise_core.devices set state = 'REMOVED' where id = ${named}`;
+  await sql`update premise_core.messages set due_at = now() where unique_id = ${page.uniqueId}`;
+  const due = (await dueMessages(database, [shardOf(subscriber)], 10)).find((row) => row.uniqueId === page.uniqueId);
+  assert.equal(due!.targets.map((target) => target.deviceId).sort(), [one, two].sort());
+  assert.is(await receipt(page.uniqueId, one, "DELIVERED"), "recorded");
+  const waiting = async (id: DeviceId) => {
+    const device = { id, subscriberId: subscriber } as Device;
+    return (await waitingPages(database, device, 10)).map(({ uniqueId }) => uniqueId);
+  };
+  assert.equal([await waiting(one), await waiting(two)], [[], [page.uniqueId]]);
+  assert.is(await receipt(page.uniqueId, two, "DELIVERED"), "repeated");
+  assert.equal(await waiting(two), []);
 });
 
 test("FAILED does not hide a delivery or an answer that comes later", async () => {

@@ -147,6 +147,18 @@ test("a page for one phone is told of by that phone's state, whatever other phon
   );
 });
 
+test("a page whose named phone is gone waits for the recipient's others", async () => {
+  const { page, device } = await ward.accepted();
+  const [row] = await ward.sql<{ id: SubscriberId }[]>`
+    select subscriber_id as id from premise_core.messages where unique_id = ${page.uniqueId}`;
+  await ward.sql`update premise_core.messages set device_id = ${device} where unique_id = ${page.uniqueId}`;
+  await ward.sql`update premise_core.devices set state = 'REMOVED' where id = ${device}`;
+  const why = async () => (await trace(ward.database, page.uniqueId))!.why;
+  assert.match(await why(), /^Waiting: the recipient has no registered phone any more/);
+  await ward.device(row!.id);
+  assert.match(await why(), /^Waiting for the first wake-up/);
+});
+
 test("a failed page says why, and how long it can still be fetched", async () => {
   const { page } = await ward.accepted();
   await change(page, 2, "FAILED", {

@@ -1,0 +1,11 @@
+/**
+ * Which of the recipient's devices a page is for: the one its host named, and every one where it named none or where that one
+ * is no more. Asked when a page is woken for, sent for, fetched, answered and traced, and the answer must be the same each time.
+ */
+import type { Fragment, Sql } from "./database.ts";
+
+/** Whether the page is for that device of its recipient. `page`: the statement's name for the message's row. */
+export function isFor(sql: Sql, page: string, device: Fragment): Fragment {
+  return sql`(${sql(page)}.device_id is null or ${sql(page)}.device_id = ${device} or not exists (
+    select from premise_core.devices as named where named.id = ${sql(page)}.device_id and named.state = 'ACTIVE'))`;
+}
