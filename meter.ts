@@ -10,15 +10,15 @@ export type Counters = {
   /** What a host system's page met: verdict `accepted | repeated | refused`. */
   pages: "host" | "verdict";
   /** Statuses pages reached; reason is a class of ours for FAILED, else "". */
-  statuses: "host" | "status" | "reason";
+  statuses: "status" | "reason";
   /** Pages refused before they became messages, by class of reason. */
   refusals: "host" | "reason";
   /** messageNotification documents written to a host system's connection, repeats after a break included. */
   host_notifications: "host" | "status";
-  /** Repeats that were recognised and had no second effect: kind `page | receipt | reply | registration | envelope`. */
+  /** Repeats that were recognised and had no second effect: kind `page | receipt`. */
   duplicates: "kind";
   push_outcomes: "provider" | "outcome" | "code";
-  /** Documents from a stream of XML that were refused: gateway `mxpp | core2core | wctp`. */
+  /** Documents from a stream of XML that were refused: gateway `mxpp`, until others speak XML. */
   xml_faults: "gateway" | "class";
   /** Parts of valid documents that were ignored: unknown elements, an output gateway nobody configured. */
   ignored_parts: "gateway" | "part";

@@ -1,6 +1,6 @@
 /** `tocsin page`: behaves as a host system that sends one page and hears what becomes of it. */
 import type { Command } from "commander";
-import { ANSWERS, PRIORITIES, type Priority, type StatusText, TRANSPORTS } from "../domain.ts";
+import { PRIORITIES, type Priority, STATUS_TEXTS, type StatusText } from "../domain.ts";
 import type { Notification } from "../gateways/mxpp/notification.ts";
 import { CommandFault, EXIT, type ExitCode } from "./exit.ts";
 import { encodePage, freshTrackingId, HOST_ENCODINGS, type HostEncoding, type HostTls } from "./host-client.ts";
@@ -10,7 +10,6 @@ import { clockText, type Output, printable, type Style, spanText } from "./outpu
 import { type JourneyEnd, runJourney } from "./page-journey.ts";
 import { CA_HINT, findMxpp, isCertificateFault, openApi, readFile, type ServerOptions } from "./server.ts";
 
-const STATUS_TEXTS: readonly StatusText[] = [...TRANSPORTS, ...ANSWERS, "FAILED"];
 const WAIT_SECONDS = 120;
 /** Without --wait: for ACCEPTED or FAILED alone. */
 const BRIEF_MS = 10_000;

@@ -27,8 +27,6 @@ export function openBranches(system: ActorSystem, node: string): (shard: Shard) 
 /** Most rows taken in one look; a takeover of many comes in at this rate and no faster. */
 const LOOK_MAX = 500;
 
-export type Sweep = Loop;
-
 export function openSweep(
   slice: { readonly intervalMs: number },
   ports: {
@@ -43,7 +41,7 @@ export function openSweep(
     /** Called each round, for leaves that nobody will answer any more. */
     readonly reap: () => void;
   },
-): Sweep {
+): Loop {
   let after: DuePlace | null = null;
   let full = false;
   async function round(): Promise<void> {

@@ -30,7 +30,7 @@ const CALL_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 3
 
 const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   pages: { help: "Pages handed in, by what became of them.", labels: ["host", "verdict"] },
-  statuses: { help: "Statuses that pages reached.", labels: ["host", "status", "reason"] },
+  statuses: { help: "Statuses that pages reached.", labels: ["status", "reason"] },
   refusals: { help: "Pages refused before acceptance.", labels: ["host", "reason"] },
   host_notifications: { help: "messageNotification documents written to host systems.", labels: ["host", "status"] },
   duplicates: { help: "Repeats that were recognised and had no second effect.", labels: ["kind"] },

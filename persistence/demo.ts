@@ -6,6 +6,7 @@
 import type { HostSystemId, SiteId, SubscriberId } from "../domain.ts";
 import type { Database } from "./database.ts";
 import { createHostSystem, hostSystems } from "./host-systems.ts";
+import { readMessageKey } from "./install.ts";
 import { deriveRegistrationCode, hashRegistrationCode } from "./registration-codes.ts";
 import { createSite, DEFAULT_TENANT, findSiteByName } from "./sites.ts";
 import { createSubscriber } from "./subscribers.ts";
@@ -44,12 +45,10 @@ export async function seedDemo(premise: Database, meta: Database): Promise<Demo>
     (await findSiteByName(meta, SITE));
   if (site === null) throw new Error("the demo site went away while it was being made");
   const owner = { tenantId: site.tenantId, siteId: site.id };
-  const [install] = await premise.run<{ key: string }>(
-    (sql) => sql`select message_key as key from premise_core.install`,
-  );
+  const key = await readMessageKey(premise);
 
   for (const person of PEOPLE) {
-    const registrationCodeHash = hashRegistrationCode(codeOf(install!.key, person.destination));
+    const registrationCodeHash = hashRegistrationCode(codeOf(key, person.destination));
     // A conflict is the same subscriber, sown before.
     await createSubscriber(premise, { ...owner, ...person, registrationCodeHash });
   }
@@ -58,7 +57,7 @@ export async function seedDemo(premise: Database, meta: Database): Promise<Demo>
     siteName: SITE,
     hostSystemId: await demoHost(premise, owner),
     hostName: HOST,
-    subscribers: await presentPeople(premise, site.id, install!.key),
+    subscribers: await presentPeople(premise, site.id, key),
   };
 }
 

@@ -1,10 +1,11 @@
 /**
- * Devices: registering, proving who calls, changing and losing an address. A registration is written to `meta` first and
- * to `premise_core` by the same id after; a phone that heard nothing registers again and both halves meet.
+ * Devices: registering, proving who calls, changing and losing an address, listing. A registration is written to `meta`
+ * first and to `premise_core` by the same id after; a phone that heard nothing registers again and both halves meet.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import type { DeviceId, GatewayType, SiteId, SubscriberId, TenantId } from "../domain.ts";
 import { BadData, Conflict, type Database } from "./database.ts";
+import { hashSecret } from "./secrets.ts";
 
 export type DeviceType = "ANDROID" | "IOS" | "WEB" | "SIMULATOR";
 
@@ -35,11 +36,6 @@ export type Registration = {
   readonly confirms: boolean;
   readonly token: string;
 };
-
-/** Only this is stored of a device token or registration code; both are random enough for a plain digest. */
-export function hashSecret(secret: string): Buffer {
-  return createHash("sha256").update(secret).digest();
-}
 
 export async function findRegistrant(premise: Database, siteId: string, address: string): Promise<Registrant | null> {
   const [row] = await premise.run<{
@@ -229,4 +225,37 @@ export async function clearDeadAddresses(premise: Database, reports: readonly De
     returning device.id`,
   );
   return rows.length;
+}
+
+/** A subscriber's phone as an operator may see it: never its address or token. */
+export type RegisteredDevice = {
+  readonly id: string;
+  readonly subscriberId: SubscriberId;
+  readonly siteId: SiteId;
+  readonly deviceType: string;
+  readonly deviceOS: string;
+  readonly clientVersion: string;
+  readonly gatewayType: string;
+  /** It has a notification address that was not reported dead. */
+  readonly reachable: boolean;
+  readonly confirms: boolean;
+  readonly registeredAt: Date;
+  readonly lastSeenAt: Date | null;
+};
+
+/** Registered devices in order of id, those after `after`; of one subscriber where named. */
+export async function listDevices(
+  premise: Database,
+  filter: { readonly subscriberId: string | null; readonly after: string | null; readonly limit: number },
+): Promise<RegisteredDevice[]> {
+  return premise.run<RegisteredDevice>(
+    (sql) => sql`
+    select id, subscriber_id as "subscriberId", site_id as "siteId", device_type as "deviceType", device_os as "deviceOS",
+      client_version as "clientVersion", gateway_type as "gatewayType", notification_address is not null as reachable, confirms,
+      registered_at as "registeredAt", last_seen_at as "lastSeenAt"
+    from premise_core.devices
+    where state = 'ACTIVE' and (${filter.subscriberId}::uuid is null or subscriber_id = ${filter.subscriberId}::uuid)
+      and (${filter.after}::uuid is null or id > ${filter.after}::uuid)
+    order by id limit ${filter.limit}`,
+  );
 }

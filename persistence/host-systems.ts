@@ -3,7 +3,11 @@ import type { HostSystemId, Priority, SiteId, TenantId } from "../domain.ts";
 import { BadData, type Database } from "./database.ts";
 
 export type HostKind = "MXPP" | "WCTP";
-export type HostEncoding = "utf-8" | "utf-16" | "utf-16-label";
+/**
+ * How its notifications are written. `utf-16`: declared and real, little-endian with its byte-order mark. `utf-16-label`:
+ * declared UTF-16 as in the seed, the bytes UTF-8, for hosts that read them so.
+ */
+export type NotificationEncoding = "utf-8" | "utf-16" | "utf-16-label";
 
 export type HostSystem = {
   readonly id: HostSystemId;
@@ -20,7 +24,7 @@ export type HostSystem = {
   readonly port: number | null;
   /** No status/statusReason in its notifications. */
   readonly strict: boolean;
-  readonly encoding: HostEncoding;
+  readonly encoding: NotificationEncoding;
   /** Its own scale, by the number as text; null: words and 1 to 3. */
   readonly priorities: Readonly<Record<string, Priority>> | null;
   readonly hasSecurityCode: boolean;
@@ -35,7 +39,7 @@ export type HostSettings = {
   readonly certificateFingerprint: string | null;
   readonly port: number | null;
   readonly strict: boolean;
-  readonly encoding: HostEncoding;
+  readonly encoding: NotificationEncoding;
   readonly priorities: Readonly<Record<string, Priority>> | null;
   readonly securityCodeHash: Buffer | null;
 };

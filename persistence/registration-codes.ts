@@ -3,7 +3,7 @@
  * aloud. Only its digest is stored. Letters and digits that are taken for one another are one.
  */
 import { createHmac, randomBytes } from "node:crypto";
-import { hashSecret } from "./devices.ts";
+import { hashSecret } from "./secrets.ts";
 
 const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CODE_LENGTH = 16;

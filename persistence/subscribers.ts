@@ -137,36 +137,3 @@ export async function replaceRegistrationCode(premise: Database, id: string, has
   );
   return rows.length > 0;
 }
-
-/** A subscriber's phone as an operator may see it: never its address or token. */
-export type RegisteredDevice = {
-  readonly id: string;
-  readonly subscriberId: SubscriberId;
-  readonly siteId: SiteId;
-  readonly deviceType: string;
-  readonly deviceOS: string;
-  readonly clientVersion: string;
-  readonly gatewayType: string;
-  /** It has a notification address that was not reported dead. */
-  readonly reachable: boolean;
-  readonly confirms: boolean;
-  readonly registeredAt: Date;
-  readonly lastSeenAt: Date | null;
-};
-
-/** Registered devices in order of id, those after `after`; of one subscriber where named. */
-export async function listDevices(
-  premise: Database,
-  filter: { readonly subscriberId: string | null; readonly after: string | null; readonly limit: number },
-): Promise<RegisteredDevice[]> {
-  return premise.run<RegisteredDevice>(
-    (sql) => sql`
-    select id, subscriber_id as "subscriberId", site_id as "siteId", device_type as "deviceType", device_os as "deviceOS",
-      client_version as "clientVersion", gateway_type as "gatewayType", notification_address is not null as reachable, confirms,
-      registered_at as "registeredAt", last_seen_at as "lastSeenAt"
-    from premise_core.devices
-    where state = 'ACTIVE' and (${filter.subscriberId}::uuid is null or subscriber_id = ${filter.subscriberId}::uuid)
-      and (${filter.after}::uuid is null or id > ${filter.after}::uuid)
-    order by id limit ${filter.limit}`,
-  );
-}

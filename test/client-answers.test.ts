@@ -8,7 +8,7 @@ import { openPeers } from "../gateways/unacknowledged.ts";
 import { silentMeter } from "../meter.ts";
 import { BatchFull } from "../persistence/batch.ts";
 import { BadData, Conflict, type Database, DatabaseDown } from "../persistence/database.ts";
-import { hashSecret } from "../persistence/devices.ts";
+import { hashSecret } from "../persistence/secrets.ts";
 import { makeListeners, noting } from "./helpers/http.ts";
 
 const listeners = makeListeners();

@@ -8,13 +8,13 @@ import {
   authenticate,
   clearDeadAddresses,
   findRegistrant,
-  hashSecret,
   type Registrant,
   type Registration,
   register,
   unregister,
   updateAddress,
 } from "../persistence/devices.ts";
+import { hashSecret } from "../persistence/secrets.ts";
 import { openWard } from "./helpers/ward.ts";
 
 const ward = await openWard();

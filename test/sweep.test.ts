@@ -2,7 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Membership } from "../cluster/membership.ts";
-import { openSweep, type Sweep } from "../cluster/shards.ts";
+import { openSweep } from "../cluster/shards.ts";
+import type { Loop } from "../cluster/supervision.ts";
 import { type Shard, type SubscriberId, shardOf, systemClock, type UniqueId } from "../domain.ts";
 import { silentLog } from "../log.ts";
 import { acceptPages, type PageToAccept } from "../persistence/acceptance.ts";
@@ -14,7 +15,7 @@ import { openWard, pageFor } from "./helpers/ward.ts";
 const ward = await openWard();
 const { database, sql } = ward;
 const lab = await ward.host("lab");
-const sweeps: Sweep[] = [];
+const sweeps: Loop[] = [];
 test.after.each(async () => {
   await Promise.all(sweeps.splice(0).map((sweep) => sweep.close()));
   await sql`update premise_core.messages set due_at = null, open = false`;
@@ -40,7 +41,7 @@ async function due(destination: string, count: number, more: Partial<PageToAccep
 }
 
 type Place = {
-  readonly sweep: Sweep;
+  readonly sweep: Loop;
   readonly driven: DueMessage[];
   shards: readonly Shard[];
   room: number;

@@ -2,8 +2,7 @@
 import { type Static, Type } from "@fastify/type-provider-typebox";
 import type { DeviceId } from "../../domain.ts";
 import type { Database } from "../../persistence/database.ts";
-import { unregister } from "../../persistence/devices.ts";
-import { listDevices, type RegisteredDevice } from "../../persistence/subscribers.ts";
+import { listDevices, type RegisteredDevice, unregister } from "../../persistence/devices.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
 import {

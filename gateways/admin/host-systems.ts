@@ -2,7 +2,6 @@
 import { type Static, Type } from "@fastify/type-provider-typebox";
 import { PRIORITIES } from "../../domain.ts";
 import type { Database } from "../../persistence/database.ts";
-import { hashSecret } from "../../persistence/devices.ts";
 import {
   changeHostSystem,
   createHostSystem,
@@ -12,6 +11,7 @@ import {
   hostSystems,
   removeHostSystem,
 } from "../../persistence/host-systems.ts";
+import { hashSecret } from "../../persistence/secrets.ts";
 import { isAddressRange } from "../address.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";

@@ -1,6 +1,6 @@
 /** `/api/v1/messages`: where pages stand and why. Never their text. */
 import { type Static, Type } from "@fastify/type-provider-typebox";
-import { ANSWERS, OUTCOMES, PRIORITIES, type StatusText, TRANSPORTS } from "../../domain.ts";
+import { OUTCOMES, PRIORITIES, STATUS_TEXTS } from "../../domain.ts";
 import type { Database } from "../../persistence/database.ts";
 import { type ListedMessage, listMessages, messagesUnder, stuckMessages } from "../../persistence/message-list.ts";
 import { type Trace, trace } from "../../persistence/trace.ts";
@@ -8,11 +8,10 @@ import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
 import { answers, DEFAULT_LIMIT, Id, Limit, nullable, oneOf, pageOf, strict, Time } from "./schemas.ts";
 
-const STATUSES: readonly StatusText[] = [...TRANSPORTS, ...ANSWERS, "FAILED"];
-const Status = oneOf(STATUSES);
+const Status = oneOf(STATUS_TEXTS);
 /** A filter left empty is no filter. */
 const Query = strict({
-  status: Type.Optional(oneOf(["", ...STATUSES])),
+  status: Type.Optional(oneOf(["", ...STATUS_TEXTS])),
   destination: Type.Optional(Type.String({ maxLength: 100 })),
   trackingId: Type.Optional(Type.String({ maxLength: 300 })),
   stuck: Type.Optional(Type.Boolean({ description: "Only pages something should have happened to, oldest first" })),

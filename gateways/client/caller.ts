@@ -10,8 +10,9 @@ import { timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
 import { type Clock, canonicalDestination } from "../../domain.ts";
 import type { Database } from "../../persistence/database.ts";
-import { authenticate, type Device, findRegistrant, hashSecret, type Registrant } from "../../persistence/devices.ts";
+import { authenticate, type Device, findRegistrant, type Registrant } from "../../persistence/devices.ts";
 import { hashRegistrationCode } from "../../persistence/registration-codes.ts";
+import { hashSecret } from "../../persistence/secrets.ts";
 import { type Allowance, addressKey, openAllowance } from "../allowance.ts";
 import { type RefusalKind, Refused } from "./answers.ts";
 

@@ -7,11 +7,11 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Paging } from "../../actors/paging.ts";
-import type { Clock, DeviceId, GatewayType, Receipt, UniqueId } from "../../domain.ts";
+import type { Clock, GatewayType, Receipt, UniqueId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import type { Database } from "../../persistence/database.ts";
-import { type Device, type DeviceType, register, unregister, updateAddress } from "../../persistence/devices.ts";
+import { type Device, register, unregister, updateAddress } from "../../persistence/devices.ts";
 import { type WaitingPage, waitingPages } from "../../persistence/inbox.ts";
 import type { ReceiptResult } from "../../persistence/receipts.ts";
 import type { RouteSet } from "../http.ts";
@@ -101,7 +101,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       const token = randomBytes(32).toString("base64url");
       const id = await register(premise, meta, {
         registrant,
-        deviceType: body.deviceType as DeviceType,
+        deviceType: body.deviceType,
         deviceOS: body.deviceOS,
         clientVersion: body.clientVersion,
         gatewayType: body.gatewayType,
@@ -189,7 +189,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
 
     app.post(`${PREFIX}Unregister`, { schema: { body: VendorBody } }, async (request) => {
       const device = await callers.device(request, request.body.vendorId);
-      await unregister(premise, meta, device.id as DeviceId);
+      await unregister(premise, meta, device.id);
       log.info({ device: device.id }, "device unregistered");
       return success("Unregister", {});
     });

@@ -1,5 +1,6 @@
 /** What Tocsin tells a host about a page (seed, steps 2.1, 2.3, 2.5 and 3.6), and how a host reads it. */
-import { ANSWERS, type StatusText, TRANSPORTS } from "../../domain.ts";
+import { STATUS_TEXTS, type StatusText } from "../../domain.ts";
+import type { NotificationEncoding } from "../../persistence/host-systems.ts";
 import { readDateTime } from "./date-time.ts";
 import { type Markup, renderMarkup } from "./markup.ts";
 import { childrenOf, type Element, readTree } from "./tree.ts";
@@ -17,12 +18,6 @@ export type Notification = {
   /** Written as `status/statusReason`; null leaves the element out, as strict hosts need it. */
   readonly reason: string | null;
 };
-
-/**
- * Per host system. `utf-16`: declared and real, little-endian with its byte-order mark. `utf-16-label`: declared
- * UTF-16 as in the seed, the bytes UTF-8, for hosts that read them so.
- */
-export type NotificationEncoding = "utf-8" | "utf-16" | "utf-16-label";
 
 /** One document, nothing before its declaration (or mark) and nothing after its root. */
 export function renderNotification(notification: Notification, encoding: NotificationEncoding): Buffer {
@@ -75,8 +70,6 @@ export function readNotification(xml: string): Notification | null {
     reason: only(status, "statusReason")?.text ?? null,
   };
 }
-
-const STATUS_TEXTS: readonly StatusText[] = [...TRANSPORTS, ...ANSWERS, "FAILED"];
 
 function only(element: Element | null, name: string): Element | null {
   const [first, ...more] = childrenOf(element, name);

@@ -5,7 +5,8 @@ import type { StatusText } from "../../domain.ts";
 import { readDocument } from "../../gateways/mxpp/document.ts";
 import { makeFramer } from "../../gateways/mxpp/framing.ts";
 import type { NewMessage } from "../../gateways/mxpp/new-message.ts";
-import { type NotificationEncoding, renderNotification } from "../../gateways/mxpp/notification.ts";
+import { renderNotification } from "../../gateways/mxpp/notification.ts";
+import type { NotificationEncoding } from "../../persistence/host-systems.ts";
 
 type Told = {
   readonly trackingId: string;

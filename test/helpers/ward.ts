@@ -5,8 +5,8 @@ import type { DeviceId, HostSystemId, LinkId, SiteId, SubscriberId, TenantId } f
 import { silentLog } from "../../log.ts";
 import type { PageToAccept } from "../../persistence/acceptance.ts";
 import { type Database, openDatabase } from "../../persistence/database.ts";
-import { hashSecret } from "../../persistence/devices.ts";
 import { migrate } from "../../persistence/migrate.ts";
+import { hashSecret } from "../../persistence/secrets.ts";
 import { digestOf } from "../../persistence/unique-id.ts";
 import { openTestDatabase } from "./database.ts";
 
