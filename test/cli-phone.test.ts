@@ -160,7 +160,7 @@ test("a phone that is on wakes at a push, fetches and confirms", () =>
     peer.waits("Code blue");
     const before = peer.calls.length;
     peer.pushes();
-    await eventually("the page is shown", () => seen.pages.includes("Code blue"), 2_000);
+    await eventually("the page is shown", () => seen.pages.includes("Code blue"), 4_000);
     await eventually("it is confirmed", () =>
       peer.calls.slice(before).some(({ fields }) => fields.confirm !== undefined),
     );
@@ -187,7 +187,7 @@ test("an emulator without a stream is polled", () =>
       await sleep(500);
       peer.waits("polled");
       peer.pushes();
-      await eventually("the page is shown", () => seen.pages.includes("polled"), 8_000);
+      await eventually("the page is shown", () => seen.pages.includes("polled"), 15_000);
       await off();
     },
     { streams: false },
@@ -198,7 +198,7 @@ test("without an emulator it looks by itself every few seconds", () =>
     const { seen, off } = await switchOn(peer, await registered(peer), false);
     await eventually("it is online", () => seen.states.includes("online"));
     peer.waits("looked for");
-    await eventually("the page is shown", () => seen.pages.includes("looked for"), 7_000);
+    await eventually("the page is shown", () => seen.pages.includes("looked for"), 15_000);
     await off();
   }));
 

@@ -59,7 +59,7 @@ test("a server that freezes holds no statement beyond its deadline, and is found
     });
     for (const [n, { unknown, late }] of (await Promise.all(flying)).entries()) {
       assert.is(unknown, n < 4, "one on each connection was sent, the others were not");
-      assert.ok(late < 700, `${Math.round(late)} ms after its deadline`);
+      assert.ok(late < 2_000, `${Math.round(late)} ms after its deadline`);
     }
     assert.is(database.isUp(), false);
     assert.is((await downOf(works(database))).unknown, false, "at once, while none is known");

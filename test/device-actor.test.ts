@@ -196,7 +196,6 @@ test("more pages than one request and the mailbox hold: every one that was taken
     await eventually(
       "the rest is asked for",
       () => device.requests.length > before || [...first, ...second].every((one) => one.answers.length === 1),
-      2_000,
     );
   }
   await eventually("all are answered", () => [...first, ...second].every((one) => one.answers.length === 1));

@@ -6,6 +6,7 @@ import { Type } from "@fastify/type-provider-typebox";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { RouteSet } from "../gateways/http.ts";
+import { eventually } from "./helpers/eventually.ts";
 import { makeListeners, noting, raw } from "./helpers/http.ts";
 
 const listeners = makeListeners();
@@ -80,8 +81,10 @@ test("a room's own error handler holds in its scope and nowhere else", async () 
   assert.is((await fetch(`${gateway.address.url}/other`)).status, 500);
 });
 
+let arrived = 0;
 const slow: RouteSet = (app) => {
   app.get("/slow", { schema: { querystring: Type.Object({ ms: Type.Integer() }) } }, async (request) => {
+    arrived += 1;
     await sleep(request.query.ms);
     return "done";
   });
@@ -90,8 +93,9 @@ const slow: RouteSet = (app) => {
 test("closing lets a request finish, and takes no new connection meanwhile", async () => {
   const gateway = await listeners.open([slow]);
   const { url, port } = gateway.address;
+  const before = arrived;
   const running = fetch(`${url}/slow?ms=400`);
-  await sleep(100);
+  await eventually("the request is there", () => arrived > before);
   const begun = performance.now();
   const closed = gateway.close(5_000);
   await sleep(50);
@@ -116,11 +120,12 @@ test("what has not finished at the deadline is destroyed, an idle or upgraded co
   upgraded.write("GET /stream HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n");
   await once(upgraded, "data");
   upgraded.on("error", () => {});
+  const before = arrived;
   const running = fetch(`${gateway.address.url}/slow?ms=5000`).then(
     () => "answered",
     () => "cut",
   );
-  await sleep(100);
+  await eventually("the request is there", () => arrived > before);
   const begun = performance.now();
   const ended = once(upgraded, "close");
   await gateway.close(300);

@@ -114,7 +114,7 @@ for (const [when, comes, table] of POINTS) {
       if (table !== null) await letsGo(table);
       await node.starts();
       const before = ordeal.history.accepted();
-      await eventually("pages are accepted again", () => ordeal.history.accepted() > before + 5, 10_000);
+      await eventually("pages are accepted again", () => ordeal.history.accepted() > before + 5, 30_000);
     }
     assert.equal(ordeal.history.disorders().slice(0, 10), []);
   });

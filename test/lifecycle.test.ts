@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { type Closer, closeInReverse } from "../lifecycle.ts";
 import { type LogFields, silentLog } from "../log.ts";
 
-const limits = { partMs: 60, partsMs: 150, allMs: 400 };
+const limits = { partMs: 300, partsMs: 750, allMs: 2_500 };
 
 async function close(parts: Readonly<Record<string, Closer["close"]>>) {
   const order: string[] = [];
@@ -63,7 +63,7 @@ test("parts that hang are left behind within their time, all are asked to close,
   let storesEnded = false;
   const { order, warned, ms } = await close({
     stores: async () => {
-      await sleep(120);
+      await sleep(600);
       storesEnded = true;
     },
     a: hangs,
@@ -78,7 +78,7 @@ test("parts that hang are left behind within their time, all are asked to close,
     ["e", "d", "c", "b", "a"],
   );
   assert.is(storesEnded, true);
-  assert.ok(ms < limits.allMs + 300);
+  assert.ok(ms < limits.allMs, `${ms} ms`);
 });
 
 test.run();

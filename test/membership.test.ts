@@ -225,7 +225,7 @@ test("a database that was away for a while finds every node driving again as soo
   await eventually(
     "every shard is driven by one node",
     () => SHARDS.every((shard) => nodes.filter((node) => node.drives(shard)).length === 1),
-    1_500,
+    2_500,
   );
 });
 

@@ -76,16 +76,19 @@ test("a reader that goes on from its cursor sees every row, those of slow transa
   const { destination } = await recipient();
   const held = pageFor(ward, host, destination, { linkId: lane });
   const seen = new Set<string>();
+  const [written, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const slow = sql.begin(async (transaction) => {
     await transaction`insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at)
       values (${lane}, ${host}, ${held.uniqueId}, 'ENROUTE', now())`;
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    written.resolve();
+    await released.promise;
   });
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await written.promise;
   await accept(held);
   let page = await readNews(database, lane, start, 100);
   for (const news of page.news) seen.add(news.status);
   assert.equal([...seen], ["ACCEPTED", "QUEUED"]);
+  released.resolve();
   await slow;
   page = await readNews(database, lane, { ...start, cursor: page.oldestRunning }, 100);
   for (const news of page.news) seen.add(news.status);

@@ -139,8 +139,8 @@ for (const [what, fault] of FAULTS) {
   test(`pages sent while ${what} arrive, none is doubled, and the node lives (SEED=${seed})`, async () => {
     const before = ordeal.history.accepted();
     await fault();
-    await eventually("the node accepts pages again", async () => ordeal.history.accepted() > before + 20, 15_000);
-    await eventually("the node is ready", async () => (await fetch(`${node.run().url}/readyz`)).status === 200, 15_000);
+    await eventually("the node accepts pages again", async () => ordeal.history.accepted() > before + 20, 30_000);
+    await eventually("the node is ready", async () => (await fetch(`${node.run().url}/readyz`)).status === 200, 30_000);
     assert.is(node.pid(), pid);
   });
 }

@@ -102,7 +102,7 @@ test("a GOAWAY with the push in flight is a retry, and the next push connects an
 });
 
 test("a slow push on a live Apple connection does not cost the others their connection", async () => {
-  const provider = apns({ deadlineMs: 400 });
+  const provider = apns({ deadlineMs: 2_000 });
   await script({ provider: "APNS", action: "silent", token: "slow" });
   const slow = provider.send(push({ notificationAddress: "slow" }));
   await sleep(100);
@@ -116,7 +116,7 @@ test("a slow push on a live Apple connection does not cost the others their conn
 
 test("an idle connection that died unnoticed is found before the deadline", async () => {
   const relay = await openRelay(Number(new URL(emulator.address.apnsUrl).port));
-  const provider = apns({ deadlineMs: 20_000, idleMs: 50, pingMs: 300 }, { url: relay.url });
+  const provider = apns({ deadlineMs: 20_000, idleMs: 50, pingMs: 1_000 }, { url: relay.url });
   assert.is((await provider.send(push())).kind, "accepted");
   await sleep(100);
   relay.freeze(true);
@@ -126,7 +126,7 @@ test("an idle connection that died unnoticed is found before the deadline", asyn
   await sleep(100);
   const count = await countingSockets(async () => {
     assert.is((await provider.send(push())).kind, "accepted");
-    await sleep(400);
+    await sleep(1_200);
     assert.is((await provider.send(push())).kind, "accepted");
   });
   assert.is(count, 0, "a live connection that answers the ping is kept");
@@ -134,7 +134,7 @@ test("an idle connection that died unnoticed is found before the deadline", asyn
 });
 
 test("a connection that answered the ping is kept though its push was not answered", async () => {
-  const provider = apns({ deadlineMs: 400, idleMs: 50 });
+  const provider = apns({ deadlineMs: 2_000, idleMs: 50 });
   assert.is((await provider.send(push())).kind, "accepted");
   await sleep(100);
   await script({ provider: "APNS", action: "silent" });

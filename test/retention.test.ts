@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -148,16 +147,14 @@ test("any number of pages that a host has yet to be told of keep none behind the
 
 test("pages that others hold or have just changed are passed over without a wait", async () => {
   const [held, free] = await leave([OVER, OVER]);
-  let release = () => {};
-  const released = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const [locked, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const holding = sql.begin(async (transaction) => {
     await transaction`update premise_core.messages set version = version + 1, status = 5 where unique_id = ${held!}`;
-    await released;
+    locked.resolve();
+    await released.promise;
   });
-  await sleep(50);
-  const deleting = deleteEndedPages(database, DAYS).finally(release);
+  await locked.promise;
+  const deleting = deleteEndedPages(database, DAYS).finally(released.resolve);
   assert.equal(await deleting, { pages: 1, next: null, unfinished: false });
   await holding;
   const present = await presentPages();

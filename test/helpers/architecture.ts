@@ -1,5 +1,5 @@
 /**
- * The house rules of DESIGN "Rooms" as functions over sources: each takes path → text and gives its violations, each a
+ * The house rules of ARCHITECTURE "Rooms" as functions over sources: each takes path → text and gives its violations, each a
  * sentence that begins with a path. So every rule can be shown to catch what it is there for.
  */
 import { posix } from "node:path";

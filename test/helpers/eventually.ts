@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+/** What is waited for unless a test says otherwise: it ends with the condition, so a busy machine is given time. */
+export const WITHIN_MS = 10_000;
+
 /**
  * Asks until the probe answers something, and gives that back.
  * @param what a sentence of what should come about; the failure says that it did not
@@ -8,7 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 export async function eventually<T>(
   what: string,
   probe: () => Promise<T | undefined | false> | T | undefined | false,
-  limitMs = 5_000,
+  limitMs = WITHIN_MS,
 ): Promise<T> {
   const until = performance.now() + limitMs;
   let last: unknown;

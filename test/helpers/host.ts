@@ -4,6 +4,7 @@ import { encodePage, freshTrackingId, type HostEncoding, type HostTls, openHostL
 import type { StatusText } from "../../domain.ts";
 import type { Draft, NewMessage } from "../../gateways/mxpp/new-message.ts";
 import type { Notification } from "../../gateways/mxpp/notification.ts";
+import { WITHIN_MS } from "./eventually.ts";
 import { TEXT_MARK } from "./secrets.ts";
 
 export type Host = {
@@ -13,7 +14,7 @@ export type Host = {
   sendsRaw(bytes: Uint8Array | string): Promise<void>;
   /**
    * Waits until so many statuses of this page were heard, and asserts that they are these, in this order. Fails at the first
-   * that is another, and after `within` ms (5,000). What comes after them is not looked at: see `statuses`.
+   * that is another, and after `within` ms (see `WITHIN_MS`). What comes after them is not looked at: see `statuses`.
    */
   expects(trackingId: string, ...expected: (StatusText | { readonly within: number })[]): Promise<Notification[]>;
   /** Waits for this status of this page, whatever came before it: for rungs that a fast phone may skip. */
@@ -32,8 +33,6 @@ export type Host = {
   /** Resolves when the connection is gone, with the error's code, or null after an orderly end. */
   readonly gone: Promise<string | null>;
 };
-
-const WITHIN_MS = 5_000;
 
 /** What a page says unless the test says it. */
 export const textOf = (trackingId: string) => `${TEXT_MARK} ${trackingId}`;

@@ -10,7 +10,7 @@ import {
 } from "../../cli/phone-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
 import type { Answer, Receipt } from "../../domain.ts";
-import { eventually } from "./eventually.ts";
+import { eventually, WITHIN_MS } from "./eventually.ts";
 
 export type Phone = {
   readonly registration: Registration;
@@ -28,7 +28,7 @@ export type Phone = {
    * what it got. Ended by `switchesOff`, which every test that calls this must call.
    */
   wakesOnPush(emulatorUrl: string | null): void;
-  /** Waits until a page with exactly this text is on the phone; within 5,000 ms unless said otherwise. */
+  /** Waits until a page with exactly this text is on the phone; within `WITHIN_MS` unless said otherwise. */
   expectsPage(text: string, limits?: { readonly within: number }): Promise<AmcMessage>;
   /** What it got while it was on, each page once. */
   pages(): readonly AmcMessage[];
@@ -95,7 +95,7 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
     },
     unregisters: () => client.unregister(),
     wakesOnPush: switchOn,
-    expectsPage: (text, { within } = { within: 5_000 }) =>
+    expectsPage: (text, { within } = { within: WITHIN_MS }) =>
       eventually(
         `the page is on phone ${registration.vendorId}`,
         () => pages.find((page) => page.Text === text),

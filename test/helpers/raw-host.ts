@@ -9,7 +9,7 @@ import type { StatusText } from "../../domain.ts";
 import { makeFramer } from "../../gateways/mxpp/framing.ts";
 import type { Draft } from "../../gateways/mxpp/new-message.ts";
 import { type Notification, readNotification } from "../../gateways/mxpp/notification.ts";
-import { eventually } from "./eventually.ts";
+import { eventually, WITHIN_MS } from "./eventually.ts";
 import { textOf } from "./host.ts";
 
 export type RawHost = {
@@ -76,7 +76,7 @@ export async function openRawHost(options: {
     writes: (bytes) => socket.write(bytes),
     statuses: (trackingId) => heard.filter((one) => one.trackingId === trackingId).map(({ status }) => status),
     hears: () => heard,
-    awaits: (trackingId, status, within = 5_000) =>
+    awaits: (trackingId, status, within = WITHIN_MS) =>
       eventually(
         `host ${name} heard ${status} of ${trackingId}`,
         () => heard.find((one) => one.trackingId === trackingId && one.status === status),
