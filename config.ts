@@ -23,7 +23,7 @@ export { SETTINGS } from "./settings.ts";
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
 export type Config = {
-  readonly node: { readonly name: string; readonly enterprise: true; readonly hosted: true };
+  readonly node: { readonly name: string };
   /** Absolute. */
   readonly dataDir: string;
   readonly bind: string;
@@ -127,7 +127,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
     emulator: port("TOCSIN_EMULATOR_PORT", 8092),
   };
   const config: Config = {
-    node: { name, enterprise: true, hosted: true },
+    node: { name },
     dataDir: resolve(text("TOCSIN_DATA_DIR") ?? ".tocsin"),
     bind,
     databases: {

@@ -55,9 +55,17 @@ export const SETTINGS = [
   row("TOCSIN_TLS_CLIENT_CA_FILE", "unset", "authority of host systems' client certificates (PEM)"),
   row("TOCSIN_TRUSTED_PROXIES", "none", "balancers whose X-Forwarded-For is believed; addresses or CIDR blocks"),
   row("TOCSIN_PROXY_PROTOCOL", "off", "PROXY protocol headers from those balancers; not in this version"),
-  row("TOCSIN_CORE2CORE_PORT", "2001", "the hosted role's listener for enterprises"),
-  row("TOCSIN_CORE2CORE_KEY_FILE", "unset", "this site's key, proven to the hosted role"),
-  row("TOCSIN_CORE2CORE_URLS", "unset: the hosted role of this node", "core2core://host:port,… in order of preference"),
+  row(
+    "TOCSIN_CORE2CORE_PORT",
+    "2001",
+    "the hosted role's listener for enterprises; nothing listens there in this version",
+  ),
+  row("TOCSIN_CORE2CORE_KEY_FILE", "unset", "this site's key, proven to the hosted role; not in this version"),
+  row(
+    "TOCSIN_CORE2CORE_URLS",
+    "unset: the hosted role of this node",
+    "core2core://host:port,… in order of preference; not in this version",
+  ),
   row(
     "TOCSIN_ENTERPRISE_URL",
     "http://TOCSIN_BIND:TOCSIN_HTTP_PORT; no default where TOCSIN_BIND is 0.0.0.0 or ::",

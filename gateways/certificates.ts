@@ -29,9 +29,7 @@ export type Certificate = {
 
 export type Certificates = {
   current(): Certificate;
-  /** When the current one runs out, ms since 1970. */
-  notAfter(): number;
-  onChange(listener: (certificate: Certificate) => void): void;
+  onChange(listener: () => void): void;
   close(): void;
 };
 
@@ -50,7 +48,7 @@ export function openCertificates(
 ): Certificates {
   const log = ports.log.child({ part: "certificates" });
   const files = [slice.certFile, slice.keyFile, ...(slice.clientCaFile === null ? [] : [slice.clientCaFile])];
-  const listeners: ((certificate: Certificate) => void)[] = [];
+  const listeners: (() => void)[] = [];
   // The marks are taken before the reading: a change in between is seen as one at the next look.
   let marks = files.map(markOf);
   let { certificate, notAfter } = check(slice, files.map(readNow));
@@ -77,7 +75,7 @@ export function openCertificates(
     }
     log.info({ until: new Date(notAfter).toISOString() }, "certificate changed");
     warnOfExpiry();
-    for (const listener of listeners) listener(certificate);
+    for (const listener of listeners) listener();
   }
 
   const timer = setInterval(() => {
@@ -91,7 +89,6 @@ export function openCertificates(
 
   return {
     current: () => certificate,
-    notAfter: () => notAfter,
     onChange: (listener) => {
       listeners.push(listener);
     },

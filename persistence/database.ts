@@ -35,8 +35,6 @@ export type DatabaseSlice = {
 };
 
 export type Database = {
-  readonly name: string;
-  readonly urls: readonly string[];
   /**
    * Runs one statement; rejects with DatabaseDown, BadData, Conflict, or the server's own error for a fault of ours. The
    * deadline counts from when it is sent; before that it waits up to 3 s in the line, where `urgent` ones go first.
@@ -136,8 +134,6 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
   void search();
 
   return {
-    name: slice.name,
-    urls: slice.urls,
     isUp: () => pool !== null,
     currentUrl: () => pool?.url ?? null,
     onChange: (listener) => {

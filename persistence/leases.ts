@@ -92,7 +92,7 @@ export async function shardOwners(database: Database): Promise<{ id: Shard; owne
 /** Moves shards to `to`, each only if its owner is still the one given. Those moved. */
 export async function moveShards(
   database: Database,
-  moves: readonly { readonly id: Shard; readonly from: BootId | null; readonly to: BootId | null }[],
+  moves: readonly { readonly id: Shard; readonly from: BootId | null; readonly to: BootId }[],
 ): Promise<Shard[]> {
   const rows = await database.run<{ id: Shard }>(
     (sql) => sql`

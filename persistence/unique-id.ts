@@ -1,8 +1,8 @@
 /**
- * The id of a message, derived from what makes it that message (DESIGN rule 9): host system and trackingId give the
- * first 8 bytes, destination, dateTime, text and choices the last 8. The same document again finds the same row by its
- * primary key, and all pages under one trackingId stand side by side in it. Keyed with the installation's own secret,
- * so that an id in a log or a push cannot be used to test a guess at the text.
+ * The id of a message, derived from what makes it that message: host system and trackingId give the first 8 bytes,
+ * destination, dateTime, text and choices the last 8. The same document again finds the same row by its primary key, and
+ * all pages under one trackingId stand side by side in it. Keyed with the installation's own secret, so that an id in a log
+ * or a push cannot be used to test a guess at the text.
  */
 import { createHmac } from "node:crypto";
 import type { HostSystemId, UniqueId } from "../domain.ts";

@@ -102,7 +102,7 @@ test("every setting reaches its place", () => {
   });
   const premise = ["postgres://u:p@h1:5432/db", "postgresql://u:p@h2:5433/db"];
   assert.equal(read, {
-    node: { name: "node-a", enterprise: true, hosted: true },
+    node: { name: "node-a" },
     dataDir: join(process.cwd(), "data"),
     bind: "::",
     databases: { premise, meta: premise, core: ["postgres://u@h3/core"] },
