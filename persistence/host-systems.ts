@@ -1,6 +1,6 @@
 /** Host systems: who may hand in pages, from where, and how it wants to be spoken to. */
 import type { HostSystemId, Priority, SiteId, TenantId } from "../domain.ts";
-import { BadData, type Database } from "./database.ts";
+import { BadData, type Database, type Fragment, type Sql } from "./database.ts";
 
 export type HostKind = "MXPP" | "WCTP";
 /**
@@ -47,6 +47,12 @@ export type HostSettings = {
 /** Which setting another host system has already. */
 export type HostConflict = { readonly conflict: "name" | "certificateFingerprint" };
 
+function columns(sql: Sql): Fragment {
+  return sql`id, tenant_id as "tenantId", site_id as "siteId", name, kind, allowed_addresses as "allowedAddresses",
+    certificate_fingerprint as "certificateFingerprint", port, strict, encoding, priorities,
+    security_code_hash is not null as "hasSecurityCode", created_at as "createdAt"`;
+}
+
 /** All of them, or from `after` on in order of id. */
 export async function hostSystems(
   premise: Database,
@@ -55,10 +61,7 @@ export async function hostSystems(
 ): Promise<HostSystem[]> {
   return premise.run<HostSystem>(
     (sql) => sql`
-    select id, tenant_id as "tenantId", site_id as "siteId", name, kind, allowed_addresses as "allowedAddresses",
-      certificate_fingerprint as "certificateFingerprint", port, strict, encoding, priorities,
-      security_code_hash is not null as "hasSecurityCode", created_at as "createdAt"
-    from premise_core.host_systems
+    select ${columns(sql)} from premise_core.host_systems
     where ${after}::uuid is null or id > ${after}::uuid
     order by id limit ${limit}`,
   );
@@ -67,10 +70,7 @@ export async function hostSystems(
 export async function findHostSystem(premise: Database, id: string): Promise<HostSystem | null> {
   const rows = await premise.run<HostSystem>(
     (sql) => sql`
-    select id, tenant_id as "tenantId", site_id as "siteId", name, kind, allowed_addresses as "allowedAddresses",
-      certificate_fingerprint as "certificateFingerprint", port, strict, encoding, priorities,
-      security_code_hash is not null as "hasSecurityCode", created_at as "createdAt"
-    from premise_core.host_systems where id = ${id}`,
+    select ${columns(sql)} from premise_core.host_systems where id = ${id}`,
   );
   return rows[0] ?? null;
 }

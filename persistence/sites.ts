@@ -1,6 +1,6 @@
 /** Sites, the places a subscriber and a host system belong to, each under a tenant. */
 import type { SiteId, TenantId } from "../domain.ts";
-import type { Database } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
 
 export type Site = {
   readonly id: SiteId;
@@ -12,29 +12,28 @@ export type Site = {
 /** Whose sites are where no tenant is named. */
 export const DEFAULT_TENANT = "default" as TenantId;
 
+function columns(sql: Sql): Fragment {
+  return sql`id, tenant_id as "tenantId", name, created_at as "createdAt"`;
+}
+
 /** null: the name is taken. */
 export async function createSite(meta: Database, site: { tenantId: TenantId; name: string }): Promise<Site | null> {
   const rows = await meta.run<Site>(
     (sql) => sql`
     insert into meta.sites (tenant_id, name) values (${site.tenantId}, ${site.name})
     on conflict (name) do nothing
-    returning id, tenant_id as "tenantId", name, created_at as "createdAt"`,
+    returning ${columns(sql)}`,
   );
   return rows[0] ?? null;
 }
 
 export async function findSite(meta: Database, id: string): Promise<Site | null> {
-  const rows = await meta.run<Site>(
-    (sql) => sql`select id, tenant_id as "tenantId", name, created_at as "createdAt" from meta.sites where id = ${id}`,
-  );
+  const rows = await meta.run<Site>((sql) => sql`select ${columns(sql)} from meta.sites where id = ${id}`);
   return rows[0] ?? null;
 }
 
 export async function findSiteByName(meta: Database, name: string): Promise<Site | null> {
-  const rows = await meta.run<Site>(
-    (sql) =>
-      sql`select id, tenant_id as "tenantId", name, created_at as "createdAt" from meta.sites where name = ${name}`,
-  );
+  const rows = await meta.run<Site>((sql) => sql`select ${columns(sql)} from meta.sites where name = ${name}`);
   return rows[0] ?? null;
 }
 
@@ -42,7 +41,7 @@ export async function findSiteByName(meta: Database, name: string): Promise<Site
 export async function listSites(meta: Database, after: string | null, limit: number): Promise<Site[]> {
   return meta.run<Site>(
     (sql) => sql`
-    select id, tenant_id as "tenantId", name, created_at as "createdAt" from meta.sites
+    select ${columns(sql)} from meta.sites
     where ${after}::uuid is null or id > ${after}::uuid
     order by id limit ${limit}`,
   );
