@@ -53,10 +53,12 @@ for (const [path, hospital] of [
         LADDER.filter((status) => told.includes(status)),
       );
       assert.equal([...told.slice(0, 3), told.at(-1)], ["ACCEPTED", "QUEUED", "ENROUTE", "READ"]);
-      // It looked by itself when it was switched on; what comes now it learns by its push alone.
-      const next = await host.sends({ destination: phone.person.destination });
-      await phone.expectsPage(textOf(next));
-      assert.ok(phone.wakeUps() > 0);
+      // It looks by itself when it is switched on and when it hears pushes; what comes later it learns by its push alone.
+      await eventually("a push has woken it", async () => {
+        const next = await host.sends({ destination: phone.person.destination });
+        await phone.expectsPage(textOf(next));
+        return phone.wakeUps() > 0;
+      });
     });
   }
 
