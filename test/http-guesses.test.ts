@@ -1,4 +1,4 @@
-// limit: 120 s
+// limit: 120 s, alone
 /** What a phone, or somebody who has none, gets by guessing, replaying and asking for what is another's: nothing. */
 import { randomBytes, randomUUID } from "node:crypto";
 import { test } from "uvu";

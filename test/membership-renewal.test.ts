@@ -1,3 +1,4 @@
+// limit: 120 s, alone
 /** What may not disturb a lease, and what becomes of a node's shards when it is to go. */
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";

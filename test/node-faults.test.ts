@@ -1,4 +1,4 @@
-// limit: 180 s
+// limit: 180 s, alone
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { startPostgres } from "./helpers/database.ts";

@@ -1,4 +1,4 @@
-// limit: 240 s
+// limit: 240 s, alone
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { eventually } from "./helpers/eventually.ts";

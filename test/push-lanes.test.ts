@@ -59,7 +59,7 @@ for (const [gatewayType, provider] of [
     test(`a slow ${provider} with 1,000 pushes waiting: an urgent one goes out at once (${path})`, async () => {
       const node = openNode({ url });
       await clients.script({ provider, token: "urgent", delayMs: 0, times: 100 });
-      await clients.script({ provider, delayMs: 9_000, times: 100_000 });
+      await clients.script({ provider, delayMs: 30_000, times: 100_000 });
       const ask = (priority: Priority, notificationAddress: string) =>
         node.request(notification({ gatewayType, priority, notificationAddress }), priority === "high");
       await Promise.all(Array.from({ length: 1_000 }, (_, n) => ask(n % 2 === 0 ? "medium" : "low", `normal-${n}`)));
@@ -83,7 +83,7 @@ for (const [gatewayType, provider] of [
 test("a request for a device whose push waits behind a slow service, now urgent, goes out at once", async () => {
   const node = openNode();
   await clients.script({ provider: "FCM", token: "d", delayMs: 0, times: 100 });
-  await clients.script({ provider: "FCM", delayMs: 9_000, times: 100_000 });
+  await clients.script({ provider: "FCM", delayMs: 30_000, times: 100_000 });
   await Promise.all(Array.from({ length: 80 }, () => node.request(notification({ priority: "low" }), false)));
   await eventually("its slots are taken", async () => {
     return (await sql`select from core.message_queue where claimed_until is not null`).length === 60;

@@ -1,4 +1,4 @@
-// limit: 300 s
+// limit: 300 s, alone
 
 import { readFileSync } from "node:fs";
 import { Redis } from "ioredis";

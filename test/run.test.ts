@@ -1,7 +1,7 @@
 /** The runner, on files of every kind that must not pass unseen. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -50,6 +50,19 @@ test("a failing test is exit code 1, and its file's output is shown", async () =
   assert.is(lines.at(-1), "1 passed, 1 failed");
   assert.is(code, 1);
   assert.ok(lines.some((line) => line.includes('"the pager rings"')));
+});
+
+test("files that are to run alone come one after the other, behind all others", async () => {
+  const told = join(folder, "told");
+  const says = (first: string) =>
+    `${first}${UVU}import { appendFileSync as say } from "node:fs"; import { basename } from "node:path";
+    const [at, name] = [${JSON.stringify(told)}, basename(process.argv[1]).split(".")[0]];
+    test("a", async () => { say(at, name + " begins "); await new Promise((ended) => setTimeout(ended, 300)); say(at, name + " ends "); });
+    test.run();`;
+  const alone = says("// limit: 20 s, alone\n");
+  const { lines } = await run({ "a.test.ts": alone, "b.test.ts": alone, "c.test.ts": says("") });
+  assert.is(lines.at(-1), "3 passed, 0 failed");
+  assert.is(readFileSync(told, "utf8"), "c begins c ends a begins a ends b begins b ends ");
 });
 
 test("a file that ends well without having run a test has failed", async () => {

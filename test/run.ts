@@ -4,7 +4,8 @@
  *
  *   node test/run.ts [--coverage] [file …]        all of test/ when no file is named
  *
- * A file has 120 s unless its first line says `// limit: 300 s`. Past that its whole process group is killed. It counts as
+ * A file has 120 s unless its first line says `// limit: 300 s`. Past that its whole process group is killed. Where that line ends
+ * in `, alone` the file runs by itself, behind the others: it holds the node to a promised time. It counts as
  * one failed test more when it exits otherwise than by its tests, prints no totals, has no tests, or leaves processes
  * behind. The last line is `N passed, N failed`; exit code 1 when anything failed.
  */
@@ -57,16 +58,21 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 
 const shared = await startSharedPostgres();
 const outcomes: Outcome[] = [];
-const waiting = [...files.entries()];
-await Promise.all(
-  Array.from({ length: AT_A_TIME }, async () => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const outcome = await runFile(next[1], join(runFolder, String(next[0])));
-      outcomes.push(outcome);
-      report(outcome);
-    }
-  }),
-);
+const all = [...files.entries()].map(([number, file]) => ({ number, file, ...termsOf(file) }));
+for (const [waiting, atATime] of [
+  [all.filter(({ alone }) => !alone), AT_A_TIME],
+  [all.filter(({ alone }) => alone), 1],
+] as const) {
+  await Promise.all(
+    Array.from({ length: atATime }, async () => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        const outcome = await runFile(next.file, next.limit_s, join(runFolder, String(next.number)));
+        outcomes.push(outcome);
+        report(outcome);
+      }
+    }),
+  );
+}
 await shared.close();
 rmSync(runFolder, { recursive: true, force: true });
 if (coverage) spawnSync("c8", ["report", "--temp-directory", coverageFolder], { cwd: ROOT, stdio: "inherit" });
@@ -79,7 +85,7 @@ const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0);
 process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;
 console.log(`${passed} passed, ${failed} failed`);
 
-async function runFile(file: string, folder: string): Promise<Outcome> {
+async function runFile(file: string, limit_s: number, folder: string): Promise<Outcome> {
   const started = performance.now();
   const faults: string[] = [];
   const id = randomUUID();
@@ -101,7 +107,6 @@ async function runFile(file: string, folder: string): Promise<Outcome> {
   });
   children.add(child);
   const output = collect(child);
-  const limit_s = limitOf(file);
   const limit = setTimeout(() => {
     faults.push(`was still running after ${limit_s} s and was killed`);
     killGroup(child);
@@ -172,11 +177,12 @@ function collect(child: ChildProcess): { text(): string } {
   };
 }
 
-function limitOf(file: string): number {
+/** What its first line says. */
+function termsOf(file: string): { limit_s: number; alone: boolean } {
   const path = resolve(ROOT, file);
-  if (!existsSync(path)) return LIMIT_S;
-  const stated = readFileSync(path, "utf8").match(/^\/\/ limit: (\d+) s\n/);
-  return stated === null ? LIMIT_S : Number(stated[1]);
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const stated = text.match(/^\/\/ limit: (\d+) s(, alone)?\n/);
+  return { limit_s: Number(stated?.[1] ?? LIMIT_S), alone: stated?.[2] !== undefined };
 }
 
 function killGroup(child: ChildProcess): void {

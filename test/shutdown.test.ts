@@ -1,3 +1,4 @@
+// limit: 120 s, alone
 /** A node is told to stop while others are there, and while nothing else is. */
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
