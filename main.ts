@@ -63,6 +63,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       ),
     );
     const { boot } = membership;
+    await membership.joined;
     const system = opened("system", startActorSystem(node));
     const bus = openBus();
 

@@ -56,6 +56,8 @@ export type Membership = {
   /** Whether its lease is good. */
   leased(): boolean;
   view(): ClusterView;
+  /** Resolves when the first renewal is over, well or not: from then on the database's time is known, where it is there. */
+  readonly joined: Promise<void>;
   /** Called when shards have come to this node. */
   onGain(listener: (shards: readonly Shard[]) => void): void;
   /** Gives every shard to the others and takes no more; the lease goes on. Rejects when that could not be written. */
@@ -152,6 +154,7 @@ export function joinCluster(
   const placement = superviseLoop("placement", () => PLACE_MS, place, tools);
   const housekeeping = superviseLoop("housekeeping", () => STRAYS_MS, keepHouse, tools);
   const renewal = superviseLoop("renewal", () => RENEW_MS, renew, tools);
+  const joined = renewal.run().catch(() => {});
   lease.onChange((up) => {
     if (up) renewal.wake();
   });
@@ -169,6 +172,7 @@ export function joinCluster(
 
   return {
     boot,
+    joined,
     drives: (shard) => mine.has(shard) && clock.monotonic() < leaseUntil,
     shards: () => (clock.monotonic() < leaseUntil ? [...mine] : []),
     leased: () => clock.monotonic() < leaseUntil,
