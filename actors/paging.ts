@@ -17,7 +17,7 @@ import type { Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
 import { acceptPages, type PageToAccept, type Verdict, type WakeTarget } from "../persistence/acceptance.ts";
 import { makeBatch } from "../persistence/batch.ts";
-import type { Database } from "../persistence/database.ts";
+import { type Database, urgently } from "../persistence/database.ts";
 import { type Change, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
@@ -104,7 +104,7 @@ export function openPaging(
     urgent: ({ urgent }) => urgent,
     write: (entries) =>
       changeMessages(
-        database,
+        entries[0]!.urgent ? urgently(database) : database,
         node,
         entries.map(({ change }) => change),
       ),
@@ -191,6 +191,7 @@ export function openPaging(
           break;
         }
         case "repeated":
+          if (verdict.unanswered !== undefined) throw verdict.unanswered;
           bus.publish({ hostSystemId: page.hostSystemId, lane: page.linkId ?? page.hostSystemId });
           meter.count("duplicates", { kind: "page" });
           break;

@@ -14,8 +14,8 @@ import type {
   UniqueId,
 } from "../domain.ts";
 import { PRIORITIES, type Priority } from "../domain.ts";
-import type { Database } from "./database.ts";
-import { answerRepeats } from "./repeats.ts";
+import { type Database, urgently } from "./database.ts";
+import { answerRepeats, type Repeat } from "./repeats.ts";
 
 export type PageToAccept = {
   readonly uniqueId: UniqueId;
@@ -25,6 +25,8 @@ export type PageToAccept = {
   readonly tenantId: TenantId;
   readonly siteId: SiteId;
   readonly linkId: LinkId | null;
+  /** When it came in, in ms on this node's monotonic clock: pages accepted together keep the order in which they came. */
+  readonly arrivedAt: number;
   /** A try of ours may have been carried out: a page that is there by this link is then taken for that, not for a repeat. */
   readonly retry: boolean;
   readonly origin: string;
@@ -73,8 +75,8 @@ export type Verdict =
       /** Other content came under this trackingId before. */
       readonly trackingIdReused: boolean;
     }
-  /** It was there already; see repeats.ts. */
-  | { readonly kind: "repeated" }
+  /** It was there already; see repeats.ts. `unanswered`: why its host could not be told so. */
+  | { readonly kind: "repeated"; readonly unanswered?: unknown }
   | { readonly kind: "refused"; readonly reason: "unknown destination" | "no registered device" | "digest collision" };
 
 /** Until when the accepting node has the first wake-up to itself: it is claimed with the insert. */
@@ -101,7 +103,8 @@ export async function acceptPages(
   const input = JSON.stringify(
     pages.map((page, n) => ({ ...page, n, priority: PRIORITIES.indexOf(page.priority), sentAt: iso(page.sentAt) })),
   );
-  const rows = await database.run<Row>(
+  const line = pages.some((page) => page.priority === "high") ? urgently(database) : database;
+  const rows = await line.run<Row>(
     (sql) => sql`
     with input as (
       select * from json_to_recordset(${input}::text::json) as page(
@@ -109,9 +112,9 @@ export async function acceptPages(
         "trackingId" text, "systemId" text, destination text, address text, "deviceId" uuid, "conversationId" text,
         "hostSiteId" text, "fromId" text, "fromName" text, "messageType" text, priority smallint, "sentAt" timestamptz,
         text text, "responseChoices" text[], controls jsonb, "timeoutDeviceSeconds" integer, "timeoutUserSeconds" integer,
-        "expirySeconds" integer)
+        "expirySeconds" integer, "arrivedAt" double precision)
     ), found as (
-      select input.*, address_row.subscriber_id, devices.has_device, only_device.id as only_device_id, devices.targets
+      select input.*, rank() over (order by input."arrivedAt") as place, address_row.subscriber_id, devices.has_device, only_device.id as only_device_id, devices.targets
       from input
       left join premise_core.subscriber_addresses as address_row
         on address_row.site_id = input."siteId" and address_row.address = input.address
@@ -133,7 +136,7 @@ export async function acceptPages(
       select "uniqueId", 2, 2, 'QUEUED', get_byte(uuid_send(subscriber_id), 0), now() + ${FIRST_WAKE_CLAIM}::text::interval, 1, true,
         "tenantId", "siteId", subscriber_id, only_device_id, "hostSystemId", "linkId", origin, "trackingId", "systemId", destination,
         decode(digest, 'hex'), "conversationId", "hostSiteId", "fromId", "fromName", "messageType", priority,
-        coalesce("sentAt", now()), text, "responseChoices", controls, now(),
+        coalesce("sentAt", now()), text, "responseChoices", controls, now() + (place - 1) * interval '1 microsecond',
         now() + make_interval(secs => "timeoutDeviceSeconds"), make_interval(secs => "timeoutUserSeconds"),
         now() + make_interval(secs => "expirySeconds")
       from found where has_device
@@ -165,20 +168,26 @@ export async function acceptPages(
     left join created on created.unique_id = found."uniqueId"
     left join premise_core.messages as known on known.unique_id = found."uniqueId"
     order by found.n`,
-    undefined,
-    pages.some((page) => page.priority === "high"),
   );
-  const repeats = rows.flatMap((row) => {
-    const { uniqueId, linkId, retry } = pages[row.n]!;
-    return row.same_digest !== true || (retry && row.known_link === linkId) ? [] : [{ uniqueId, linkId }];
-  });
-  if (repeats.length > 0) await answerRepeats(database, repeats);
+  const repeats = new Map<number, Repeat>();
+  for (const { n, same_digest, known_link } of rows) {
+    const { uniqueId, linkId, retry } = pages[n]!;
+    if (same_digest === true && !(retry && known_link === linkId)) repeats.set(n, { uniqueId, linkId });
+  }
+  // The pages beside them are accepted whatever becomes of this.
+  const fault = await answerRepeats(line, [...repeats.values()]).then(
+    () => null,
+    (error: unknown) => ({ error }),
+  );
   // A page whose twin was committed by another connection while this statement ran is neither created nor visible yet.
   const again = rows
     .filter((row) => !row.created && row.has_device && row.same_digest === null)
     .map((row) => pages[row.n]!);
   const later = again.length === 0 ? [] : await acceptPages(database, node, again);
-  return rows.map((row) => (again.includes(pages[row.n]!) ? later[again.indexOf(pages[row.n]!)]! : verdictOf(row)));
+  return rows.map((row) => {
+    if (fault !== null && repeats.has(row.n)) return { kind: "repeated", unanswered: fault.error };
+    return again.includes(pages[row.n]!) ? later[again.indexOf(pages[row.n]!)]! : verdictOf(row);
+  });
 }
 
 function verdictOf(row: Row): Verdict {

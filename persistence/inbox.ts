@@ -25,7 +25,7 @@ export type WaitingPage = {
 
 type Row = Omit<WaitingPage, "priority"> & { priority: number };
 
-/** Most urgent first, then oldest, of those accepted together by when their host sent them; at most `limit`. */
+/** Most urgent first, then in the order in which they came in, of those no one can tell by when their host sent them; at most `limit`. */
 export async function waitingPages(premise: Database, device: Device, limit: number): Promise<WaitingPage[]> {
   const rows = await premise.run<Row>(
     (sql) => sql`

@@ -1,4 +1,7 @@
-/** Answering a page that is there already: its host is told ACCEPTED and where it stands, in place of what still waits to be told. */
+/**
+ * Answering a page that is there already: its host is told ACCEPTED and where it stands, in place of what still waits to be told.
+ * A FAILED that waits is told before what came after it: the host must page somebody else, whoever has read this one since.
+ */
 import type { LinkId, UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
@@ -43,12 +46,19 @@ async function answerOnce(database: Database, repeats: readonly Repeat[]): Promi
         select host_system_id from page
         union
         select id from premise_core.host_links where host_system_id in (select host_system_id from page)))
+      returning row.unique_id, row.status, row.at, row.reason
+    ), steps as (
+      select unique_id, 1 as seq, 'ACCEPTED' as status, clock_timestamp() as at, null as reason from page
+      union all
+      select unique_id, 2, 'FAILED', min(overtaken.at), min(overtaken.reason) from page join overtaken using (unique_id)
+      where overtaken.status = 'FAILED' and page.told <> 'FAILED' group by unique_id
+      union all
+      select unique_id, 3, told, clock_timestamp(), reason from page
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
-      select coalesce(link.id, page.host_system_id), page.host_system_id, page.unique_id, step.status, clock_timestamp(), step.reason
-      from page
+      select coalesce(link.id, page.host_system_id), page.host_system_id, page.unique_id, step.status, step.at, step.reason
+      from page join steps as step using (unique_id)
       left join premise_core.host_links as link on link.id = page.link_id and link.closed_at is null
-      cross join lateral (values (1, 'ACCEPTED', null), (2, page.told, page.reason)) as step (seq, status, reason)
       order by page.unique_id, step.seq
     )
     select unique_id from page`,

@@ -1,6 +1,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { LinkId } from "../domain.ts";
+import { acceptPages } from "../persistence/acceptance.ts";
+import type { Database } from "../persistence/database.ts";
+import { DatabaseBusy } from "../persistence/database-faults.ts";
 import { changeMessages } from "../persistence/messages.ts";
 import { claimNews, closeLinks, forgetNews, readNews } from "../persistence/outbox.ts";
 import { change, openPages } from "./helpers/pages.ts";
@@ -126,6 +129,47 @@ test("a repeat tells FAILED with its reason while nothing came after it, and wha
   await changeMessages(database, "node-a", [change(second.uniqueId, 3, fails)]);
   await accept(second);
   assert.equal((await statusesTold(second.uniqueId)).slice(-2), ["ACCEPTED", "FAILED"], "unanswered in time");
+});
+
+test("a repeat tells a FAILED that still waits before what came after it", async () => {
+  const { destination, deviceId } = await recipient();
+  const page = pageFor(ward, lab, destination);
+  await accept(page);
+  await receipt(page.uniqueId, deviceId, "DELIVERED");
+  const unanswered = { event: "FAILED", outcome: "FAILED", tell: "FAILED", detail: "not answered" } as const;
+  await changeMessages(database, "node-a", [change(page.uniqueId, 3, unanswered)]);
+  await receipt(page.uniqueId, deviceId, "READ");
+  for (let round = 0; round < 2; round += 1) {
+    await accept(page);
+    const rows =
+      await sql`select status, reason from premise_core.host_outbox where unique_id = ${page.uniqueId} order by id`;
+    assert.equal(
+      rows.map((row) => [row.status, row.reason]),
+      [
+        ["ACCEPTED", null],
+        ["FAILED", "not answered"],
+        ["READ", null],
+      ],
+    );
+  }
+  await sql`delete from premise_core.host_outbox where unique_id = ${page.uniqueId}`;
+  await accept(page);
+  assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "READ"], "its host has heard of it");
+});
+
+test("a repeat that cannot be answered now takes nothing from the pages beside it", async () => {
+  const { destination } = await recipient();
+  const [known, fresh] = [pageFor(ward, lab, destination), pageFor(ward, lab, destination)];
+  await accept(known);
+  const busy = new DatabaseBusy();
+  let statements = 0;
+  const crowded: Database = {
+    ...database,
+    run: (...asked) => ((statements += 1) === 1 ? database.run(...asked) : Promise.reject(busy)),
+  };
+  const verdicts = await acceptPages(crowded, "node-a", [known, fresh]);
+  assert.equal(verdicts[0], { kind: "repeated", unanswered: busy });
+  assert.is(verdicts[1]?.kind, "accepted");
 });
 
 test("a repeat by another connection is answered there, and what waited for the first is told there too or not at all", async () => {

@@ -19,7 +19,9 @@ export function pageToAccept(
   host: HostSystem,
   linkId: LinkId,
   messageKey: string,
-): { readonly kind: "page"; readonly page: PageToAccept } | { readonly kind: "refused"; readonly reason: string } {
+):
+  | { readonly kind: "page"; readonly page: Omit<PageToAccept, "arrivedAt" | "retry"> }
+  | { readonly kind: "refused"; readonly reason: string } {
   const priority = canonicalPriority(message.priority, host.priorities);
   if (priority === null) return { kind: "refused", reason: "priority is not one of this host system's" };
   const identity = digestOf({ ...message, hostSystemId: host.id }, messageKey);
@@ -31,7 +33,6 @@ export function pageToAccept(
       tenantId: host.tenantId,
       siteId: host.siteId,
       linkId,
-      retry: false,
       origin: message.origin,
       trackingId: message.trackingId,
       systemId: message.systemId,

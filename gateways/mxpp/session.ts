@@ -78,7 +78,9 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   let linked: Link | null = null;
   let strange = 0;
   let host: HostSystem | null = null;
+  /** No more bytes are taken; what they hold that came before is. */
   let ending = false;
+  let faulty = false;
   let gone = false;
 
   const outlet = makeOutlet(socket, { host: () => host, meter });
@@ -150,7 +152,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   }
 
   function receive(event: FramerEvent): void {
-    if (ending) return;
+    if (faulty || gone) return;
     switch (event.kind) {
       case "document":
         track(handle(readDocument(event.xml)), event.bytes);
@@ -187,10 +189,10 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   }
 
   function resumeIfRoom(): void {
-    if (gone || ending || !socket.isPaused()) return;
+    if (gone || !socket.isPaused()) return;
     if (flying.size > FLYING_RESUME || outlet.owed() >= ANSWERS_MAX_BYTES || share.full()) return;
     if (intake.waiting()) intake.goOn();
-    else socket.resume();
+    else if (!ending) socket.resume();
   }
 
   function note(fields: LogFields, event: string): void {
@@ -200,6 +202,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   function fault(code: string): void {
     meter.count("xml_faults", { gateway: "mxpp", class: code });
     note({ class: code }, "host connection ended for a fault in what it sent");
+    faulty = true;
+    intake.stop();
     void finish(ENDING_MS);
   }
 
@@ -230,6 +234,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     admit(hosts, peer, origin, ports.addressAllowed, host);
 
   async function page(message: NewMessage): Promise<void> {
+    const arrivedAt = clock.monotonic();
     let admission = whose(await untilUp(() => ports.hosts(false)), message.origin);
     // It may have been made, or changed, this very second.
     if (admission.kind === "refused") admission = whose(await untilUp(() => ports.hosts(true)), message.origin);
@@ -246,7 +251,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     let verdict: Verdict;
     try {
       verdict = await untilUp(
-        () => ports.paging.accept({ ...made.page, retry }),
+        () => ports.paging.accept({ ...made.page, arrivedAt, retry }),
         (error) => {
           if (error instanceof DatabaseDown && error.unknown) retry = true;
         },
@@ -313,15 +318,19 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   let finishing: Promise<void> | null = null;
   function finish(deadlineMs: number): Promise<void> {
     ending = true;
-    intake.stop();
     socket.pause();
     finishing ??= end(clock.monotonic() + deadlineMs);
     return finishing;
   }
 
-  /** What has just been accepted is told before the connection goes, as far as the peer takes it in time. */
+  /**
+   * What was read is taken to its end, and what has just been accepted is told before the connection goes, as far as the peer
+   * takes it in time: a host may say its good-bye behind its last page, before that page has had its turn.
+   */
   async function end(deadline: number): Promise<void> {
-    while ((flying.size > 0 || untold.size > 0) && !gone && clock.monotonic() < deadline) await rest(ENDING_LOOK_MS);
+    const busy = () => intake.waiting() || flying.size > 0 || untold.size > 0;
+    while (busy() && !gone && clock.monotonic() < deadline) await rest(ENDING_LOOK_MS);
+    intake.stop();
     socket.end();
     setTimeout(() => socket.destroy(), 1_000).unref();
   }

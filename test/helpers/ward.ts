@@ -89,6 +89,7 @@ export function pageFor(
     tenantId: TENANT,
     siteId: ward.siteId,
     linkId: null as LinkId | null,
+    arrivedAt: 0,
     retry: false,
     origin: "lab",
     trackingId,
