@@ -4,7 +4,7 @@
  */
 import type { Clock, Shard } from "../domain.ts";
 import type { Log } from "../log.ts";
-import type { Database } from "../persistence/database.ts";
+import { type Database, urgently } from "../persistence/database.ts";
 import { type DueMessage, type DuePlace, dueMessages } from "../persistence/messages.ts";
 import type { ActorSystem, Parent } from "./actor-system.ts";
 import type { Membership } from "./membership.ts";
@@ -52,7 +52,8 @@ export function openSweep(
     after = null;
     full = false;
     if (shards.length === 0 || limit <= 0 || !ports.database.isUp()) return;
-    const due = await dueMessages(ports.database, shards, limit, begun);
+    // Behind everybody else it would be refused for as long as a crowd lasts, and what was lost with it would stay lost.
+    const due = await dueMessages(urgently(ports.database), shards, limit, begun);
     const taken = due.filter((message) => ports.drive(message)).length;
     // Only rows that are being driven or rest after a failure: the next look goes on behind them.
     after = due.length === limit && taken === 0 ? due.at(-1)!.place : null;

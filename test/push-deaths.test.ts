@@ -1,7 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { DeviceId, NotificationId } from "../domain.ts";
+import { type DeviceId, type NotificationId, systemClock } from "../domain.ts";
+import { openPushWorker } from "../gateways/push/worker.ts";
+import { silentLog } from "../log.ts";
+import { silentMeter } from "../meter.ts";
+import { type Database, DatabaseDown } from "../persistence/database.ts";
 import {
   type ClaimedPush,
   claimDuePushes,
@@ -19,6 +23,7 @@ import {
   recordOutcomes,
   storeNotifications,
 } from "../persistence/notifications.ts";
+import { eventually } from "./helpers/eventually.ts";
 import { randomFrom } from "./helpers/random.ts";
 import { entryOf, openWakeUps, outcome } from "./helpers/wake-ups.ts";
 
@@ -54,6 +59,38 @@ async function work(
 async function requeue(): Promise<void> {
   await enqueue(database, await overdueNotifications(database, 100), "overdue");
 }
+
+test("a push whose database went away for a moment before it was sent does not wait for its claim to run out", async () => {
+  const [push] = await owed();
+  let statements = 0;
+  const flickering: Database = {
+    ...database,
+    run: (...asked) => ((statements += 1) <= 2 ? Promise.reject(new DatabaseDown(true)) : database.run(...asked)),
+  };
+  const sent: NotificationId[] = [];
+  const worker = openPushWorker(
+    { lane: LANE, slots: 2 },
+    {
+      ...{ premise: flickering, core: database, log: silentLog, meter: silentMeter, clock: systemClock },
+      provider: {
+        name: "FCM",
+        async send({ id }) {
+          sent.push(id);
+          return { kind: "accepted", providerId: null };
+        },
+        async close() {},
+      },
+      redisUp: null,
+      again() {},
+      random: Math.random,
+    },
+  );
+  await eventually("it is settled", async () => (await queueRow(push!.deviceId)) === undefined);
+  await worker.close();
+  assert.equal(sent, [push!.id]);
+  assert.is((await row(push!.id)).state, "SENT");
+  assert.is(statements, 4, "two that failed, one that read, one that recorded");
+});
 
 const NAMES = ["stored", "queued", "claimed", "read", "sent", "recorded", "settled"];
 for (const [death, name] of NAMES.entries()) {

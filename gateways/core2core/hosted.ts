@@ -8,7 +8,7 @@ import { superviseLoop } from "../../cluster/supervision.ts";
 import type { Clock } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import { makeBatch } from "../../persistence/batch.ts";
-import type { Database } from "../../persistence/database.ts";
+import { type Database, urgently } from "../../persistence/database.ts";
 import { enqueue, type QueueEntry } from "../../persistence/message-queue.ts";
 import { type Notification, overdueNotifications, storeNotifications } from "../../persistence/notifications.ts";
 
@@ -36,7 +36,7 @@ export function openHosted(ports: {
     urgent: ({ urgent }) => urgent,
     write: (entries) =>
       storeNotifications(
-        ports.premise,
+        entries[0]!.urgent ? urgently(ports.premise) : ports.premise,
         entries.map(({ entry }) => entry),
       ),
   });
@@ -45,16 +45,16 @@ export function openHosted(ports: {
     key: (entry) => entry.deviceId,
     urgent: (entry) => entry.priority === "high",
     async write(entries) {
-      await enqueue(ports.core, entries);
+      await enqueue(entries[0]!.priority === "high" ? urgently(ports.core) : ports.core, entries);
       ports.queued(entries);
       return entries.map(() => true as const);
     },
   });
 
   async function requeue(): Promise<void> {
-    const overdue = await overdueNotifications(ports.premise, REQUEUE_ROWS);
+    const overdue = await overdueNotifications(urgently(ports.premise), REQUEUE_ROWS);
     if (overdue.length === 0) return;
-    await enqueue(ports.core, overdue, "overdue");
+    await enqueue(urgently(ports.core), overdue, "overdue");
     ports.queued(overdue);
   }
   const loop = superviseLoop("requeue", () => REQUEUE_MS, requeue, ports);

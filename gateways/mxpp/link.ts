@@ -6,7 +6,7 @@ import type { ActorSystem, Address, Parent } from "../../cluster/actor-system.ts
 import type { Bus } from "../../cluster/bus.ts";
 import type { BootId, Clock, HostSystemId, LinkId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
-import type { Database } from "../../persistence/database.ts";
+import { type Database, urgently } from "../../persistence/database.ts";
 import { claimNews, closeLinks, forgetNews, type News, openLink, readNews } from "../../persistence/outbox.ts";
 import type { Wrote } from "./outlet.ts";
 
@@ -47,7 +47,9 @@ export async function makeLink(
   write: (news: readonly News[]) => Wrote,
   ports: LinkPorts,
 ): Promise<Link> {
-  const { database, bus, clock, log } = ports;
+  const { bus, clock, log } = ports;
+  // Whatever a host is told goes in one order, so that of its pages of high priority cannot go by itself.
+  const database = urgently(ports.database);
   const id = randomUUID() as LinkId;
   try {
     await openLink(database, id, hostSystemId, ports.boot);

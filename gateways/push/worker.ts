@@ -15,8 +15,8 @@ import { type Loop, superviseLoop } from "../../cluster/supervision.ts";
 import { type Clock, type DeviceId, unreachable } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
-import { makeBatch } from "../../persistence/batch.ts";
-import type { Database } from "../../persistence/database.ts";
+import { isPassing, makeBatch } from "../../persistence/batch.ts";
+import { type Database, urgently } from "../../persistence/database.ts";
 import { clearDeadAddresses } from "../../persistence/devices.ts";
 import {
   type ClaimedPush,
@@ -49,6 +49,7 @@ const LOOK_MS = { withRedis: 1_000, alone: 250 };
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
 const CLOSE_DEADLINE_MS = 3_000;
+const RELEASE_DEADLINE_MS = 5_000;
 
 export function openPushWorker(
   slice: {
@@ -71,7 +72,8 @@ export function openPushWorker(
   },
 ): PushWorker {
   const { lane, slots } = slice;
-  const { premise, core, provider, log, meter, clock } = ports;
+  const { provider, log, meter, clock } = ports;
+  const [premise, core] = lane.urgent ? [urgently(ports.premise), urgently(ports.core)] : [ports.premise, ports.core];
   const flying = new Set<Promise<void>>();
   let closed = false;
   const limits = { entriesMax: 200, waitingMax: 5_000, urgent: () => false };
@@ -109,10 +111,20 @@ export function openPushWorker(
     },
   });
 
-  /** From a claimed push to its settled outcome. A fault on the way leaves the claim to run out. */
-  async function perform({ deviceId, claim, lateMs }: ClaimedPush): Promise<void> {
+  /** Nothing was sent: the row is for whoever looks next, and not the claimer's until his claim has run out. */
+  async function release({ deviceId, claim }: ClaimedPush): Promise<void> {
+    await Promise.all([premise, core].map((database) => database.untilUp(RELEASE_DEADLINE_MS)));
+    await settling.submit({ deviceId, claim, retryMs: 0 });
+  }
+
+  /** From a claimed push to its settled outcome. A fault after it was sent leaves the claim to run out. */
+  async function perform(push: ClaimedPush): Promise<void> {
+    const { deviceId, claim, lateMs } = push;
     const due = clock.monotonic() - lateMs;
-    const read = await reading.submit(deviceId);
+    const read = await reading.submit(deviceId).catch(async (error: unknown) => {
+      if (isPassing(error)) await release(push);
+      throw error;
+    });
     // A device that has moved to another push service is queued there: its address means nothing to this one.
     const notification = read?.gatewayType === lane.gatewayType ? read : null;
     const result = notification === null ? null : await resultOf(notification, due);
