@@ -156,10 +156,12 @@ function conclude(
     });
   }
   const detail = handed.join(" ");
+  // One that nobody woke may be the one its owner carries.
+  const due = reasons.length === 0 ? WAKE_REPEAT_MS : retryMs(row.wakeups);
   if (rankOf(row.status) < rankOf("ENROUTE")) {
-    return note({ ...base, event: "ENROUTE", detail, transport: "ENROUTE", tell: "ENROUTE", due: WAKE_REPEAT_MS });
+    return note({ ...base, event: "ENROUTE", detail, transport: "ENROUTE", tell: "ENROUTE", due });
   }
-  return note({ ...base, event: "PUSH", detail, transport: null, tell: null, due: WAKE_REPEAT_MS });
+  return note({ ...base, event: "PUSH", detail, transport: null, tell: null, due });
 }
 
 /** 2 s after the first try that came to nothing, doubling up to the ordinary distance between wake-ups. */

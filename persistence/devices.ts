@@ -114,7 +114,8 @@ async function bind(premise: Database, meta: Database, registration: Registratio
       ${registration.clientVersion}, ${gatewayType}, ${address}, ${registration.confirms}, ${hashSecret(registration.token)})
     on conflict (id) do update set
       subscriber_id = excluded.subscriber_id, device_type = excluded.device_type, device_os = excluded.device_os,
-      client_version = excluded.client_version, notification_address = excluded.notification_address, address_set_at = now(),
+      client_version = excluded.client_version, gateway_type = excluded.gateway_type,
+      notification_address = excluded.notification_address, address_set_at = now(),
       confirms = excluded.confirms, token_hash = excluded.token_hash, state = 'ACTIVE'`,
   );
   return id;

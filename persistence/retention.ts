@@ -32,7 +32,7 @@ export async function deleteEndedPages(
   const [row] = await premise.run<{ held: number; pages: number; last: string | null; done: boolean }>(
     (sql) => sql`
     with seen as materialized (
-      select ctid as place, unique_id, version from premise_core.messages
+      select ctid as place, unique_id, version, repeats from premise_core.messages
       where ctid > ${from}::text::tid and ctid < ${upTo}::text::tid
         and due_at is null and expires_at < now() - make_interval(days => ${days}::integer)
       order by ctid
@@ -40,7 +40,7 @@ export async function deleteEndedPages(
     ), untold as (
       select distinct unique_id from premise_core.host_outbox where unique_id in (select unique_id from seen)
     ), held as (
-      select message.unique_id from premise_core.messages as message join seen using (unique_id, version)
+      select message.unique_id from premise_core.messages as message join seen using (unique_id, version, repeats)
       where message.unique_id not in (select unique_id from untold)
       for update of message skip locked
     ), lines as (

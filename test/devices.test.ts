@@ -135,6 +135,18 @@ test("a registration cut off between its two halves is whole once the phone regi
   }
 });
 
+test("a phone that moved to another push network, cut off between the two halves, is pushed there once it registers again", async () => {
+  const { who } = await subscriber();
+  const [old, fresh] = [randomUUID(), randomUUID()];
+  const id = await enrol(registration(who, { notificationAddress: old }));
+  const away: Database = { ...database, run: () => Promise.reject(new DatabaseDown(false)) };
+  const cut = await updateAddress(away, database, id, "APNS", fresh).catch((error: unknown) => error);
+  assert.instance(cut, DatabaseDown);
+  assert.is(await enrol(registration(who, { gatewayType: "APNS", notificationAddress: fresh })), id);
+  const [device] = await sql`select gateway_type, notification_address from premise_core.devices where id = ${id}`;
+  assert.equal({ ...device }, { gateway_type: "APNS", notification_address: fresh });
+});
+
 test("a phone that registers twice at once is one device, and the answer it uses works", async () => {
   for (let round = 0; round < 15; round += 1) {
     const { id: owner, who } = await subscriber();

@@ -169,6 +169,7 @@ test("every device asked must answer, and one that could be woken is enough", ()
   const { effects } = step(first.state, handed(2));
   const { change } = effects[0] as Effect & { kind: "write" };
   assert.equal([change.event, change.tell, change.detail], ["ENROUTE", "ENROUTE", "n2"]);
+  assert.is(change.due, 2_000 * 2 ** (row.wakeups - 1), "the other is asked again as soon as if there were no second");
 });
 
 test("whatever comes in whatever order: one claim, one ENROUTE, one write a version, and an end once all devices answered", () => {
