@@ -127,6 +127,8 @@ export type OpenNotification = Notification & {
   readonly attempts: number;
   /** ms since 1970. */
   readonly createdAt: number;
+  /** ms until it expires, by the database's clock. */
+  readonly leftMs: number;
   /** Whether the device, or a person's answer on it, is still waited for; true where this database does not know the device. */
   readonly wanted: boolean;
 };
@@ -154,6 +156,7 @@ export async function openNotifications(premise: Database, devices: readonly Dev
       callback_data as "callbackData", callback_uri as "callbackUri", newest.gateway_type as "gatewayType",
       newest.notification_address as "notificationAddress", urls, message_count as "messageCount", priority,
       core_version as "coreVersion", expires_at as "expiresAt", attempts, created_at as "createdAt",
+      (extract(epoch from expires_at - clock_timestamp()) * 1000)::double precision as "leftMs",
       device.id is null or device.state = 'ACTIVE' and exists (
         select from (
           select expires_at, device_id from premise_core.messages

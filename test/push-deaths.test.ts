@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type DeviceId, type NotificationId, systemClock } from "../domain.ts";
+import { type Clock, type DeviceId, type NotificationId, systemClock } from "../domain.ts";
 import { openPushWorker } from "../gateways/push/worker.ts";
 import { silentLog } from "../log.ts";
 import { silentMeter } from "../meter.ts";
@@ -60,22 +60,17 @@ async function requeue(): Promise<void> {
   await enqueue(database, await overdueNotifications(database, 100), "overdue");
 }
 
-test("a push whose database went away for a moment before it was sent does not wait for its claim to run out", async () => {
+async function performs(premise: Database, clock: Clock): Promise<void> {
   const [push] = await owed();
-  let statements = 0;
-  const flickering: Database = {
-    ...database,
-    run: (...asked) => ((statements += 1) <= 2 ? Promise.reject(new DatabaseDown(true)) : database.run(...asked)),
-  };
-  const sent: NotificationId[] = [];
+  const sent: string[] = [];
   const worker = openPushWorker(
     { lane: LANE, slots: 2 },
     {
-      ...{ premise: flickering, core: database, log: silentLog, meter: silentMeter, clock: systemClock },
+      ...{ premise, core: database, log: silentLog, meter: silentMeter, clock },
       provider: {
         name: "FCM",
-        async send({ id }) {
-          sent.push(id);
+        async send({ id, expiresAt }) {
+          sent.push(`${id}, ${Math.round((expiresAt - clock.wall()) / 60_000)} minutes left`);
           return { kind: "accepted", providerId: null };
         },
         async close() {},
@@ -87,8 +82,21 @@ test("a push whose database went away for a moment before it was sent does not w
   );
   await eventually("it is settled", async () => (await queueRow(push!.deviceId)) === undefined);
   await worker.close();
-  assert.equal(sent, [push!.id]);
+  assert.equal(sent, [`${push!.id}, 60 minutes left`]);
   assert.is((await row(push!.id)).state, "SENT");
+}
+
+test("a node whose clock is wrong by days ends no push before its time", async () => {
+  for (const days of [4, -4]) await performs(database, { ...systemClock, wall: () => Date.now() + days * 86_400_000 });
+});
+
+test("a push whose database went away for a moment before it was sent does not wait for its claim to run out", async () => {
+  let statements = 0;
+  const flickering: Database = {
+    ...database,
+    run: (...asked) => ((statements += 1) <= 2 ? Promise.reject(new DatabaseDown(true)) : database.run(...asked)),
+  };
+  await performs(flickering, systemClock);
   assert.is(statements, 4, "two that failed, one that read, one that recorded");
 });
 

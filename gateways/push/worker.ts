@@ -135,11 +135,13 @@ export function openPushWorker(
   }
 
   async function resultOf(notification: OpenNotification, due: number): Promise<RecordedOutcome> {
-    const { id, attempts, expiresAt } = notification;
+    const { id, attempts } = notification;
+    // As this node's clock has it, which may be wrong: how much is left is the database's to say.
+    const expiresAt = clock.wall() + notification.leftMs;
     const base = { id, attempts, code: null, providerId: null, retryMs: 0 };
-    if (expiresAt <= clock.wall()) return { ...base, state: "EXPIRED", code: "EXPIRED" };
+    if (notification.leftMs <= 0) return { ...base, state: "EXPIRED", code: "EXPIRED" };
     if (!notification.wanted) return { ...base, state: "SETTLED" };
-    const outcome = await send(notification, due);
+    const outcome = await send({ ...notification, expiresAt }, due);
     switch (outcome.kind) {
       case "accepted":
         return { ...base, state: "SENT", providerId: outcome.providerId };
