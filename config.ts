@@ -22,6 +22,10 @@ export { SETTINGS } from "./settings.ts";
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
+/** Of more, requests are refused; of fewer, one can be guessed by who reaches the port. */
+const ADMIN_KEY_MAX = 200;
+const ADMIN_KEY_MIN = 16;
+
 export type Config = {
   readonly node: { readonly name: string };
   /** Absolute. */
@@ -61,7 +65,8 @@ export type Config = {
     } | null;
     readonly caFile: string | null;
   };
-  readonly emulator: { readonly port: number };
+  /** On loopback, wherever the other ports are: who reaches it reads and scripts pushes. */
+  readonly emulator: { readonly bind: string; readonly port: number };
   readonly adminKey: string | null;
   readonly seed: "demo" | "none";
   /** How long a page is kept after its expiry. */
@@ -117,6 +122,10 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
   const adminKey = text("TOCSIN_ADMIN_KEY");
   if (adminKey !== null && !/^[\x21-\x7e]+$/.test(adminKey))
     fault("TOCSIN_ADMIN_KEY", "must be visible ASCII without spaces");
+  if (adminKey !== null && adminKey.length > ADMIN_KEY_MAX)
+    fault("TOCSIN_ADMIN_KEY", `must be at most ${ADMIN_KEY_MAX} characters`);
+  if (adminKey !== null && adminKey.length < ADMIN_KEY_MIN && !isLoopback(bind))
+    fault("TOCSIN_ADMIN_KEY", `must be at least ${ADMIN_KEY_MIN} characters where TOCSIN_BIND is not loopback`);
 
   const ports = {
     mxpp: port("TOCSIN_MXPP_PORT", 20_000),
@@ -149,7 +158,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
     },
     enterpriseUrls: list("TOCSIN_ENTERPRISE_URL", baseUrlFault)?.map((entry) => entry.replace(/\/+$/, "")) ?? null,
     push: readPush(),
-    emulator: { port: ports.emulator },
+    emulator: { bind: isLoopback(bind) ? bind : "127.0.0.1", port: ports.emulator },
     adminKey,
     seed: oneOf("TOCSIN_SEED", ["demo", "none"]) ?? (premise === null ? "demo" : "none"),
     retentionDays: wholeNumber("TOCSIN_RETENTION_DAYS", 90, 1, 3_650),

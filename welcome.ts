@@ -29,7 +29,9 @@ export async function writeRunFile(
   const text = JSON.stringify({ pid: process.pid, ...rest, mxpp: mxpp.plain, mxppTls: mxpp.tls }, null, 2);
   await mkdir(dataDir, { recursive: true });
   const path = join(dataDir, "run.json");
-  await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600 });
+  // Never into a file that is there: its mode and its owner would be those of whoever made it.
+  await rm(`${path}.new`, { force: true });
+  await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600, flag: "wx" });
   await rename(`${path}.new`, path);
 }
 

@@ -57,7 +57,7 @@ test("an empty environment is a working closed loop on loopback", () => {
     core2core: { port: 2001, keyFile: null, urls: null },
     enterpriseUrls: null,
     push: { mode: "emulator", fcm: null, apns: null, caFile: null },
-    emulator: { port: 8092 },
+    emulator: { bind: "127.0.0.1", port: 8092 },
     adminKey: null,
     seed: "demo",
     retentionDays: 90,
@@ -66,7 +66,7 @@ test("an empty environment is a working closed loop on loopback", () => {
 });
 
 test("every setting reaches its place", () => {
-  const secretFile = fileOf("admin-key", "  from-a-file\n");
+  const secretFile = fileOf("admin-key", "  from-a-file-of-its-own\n");
   const read = config({
     TOCSIN_ROLES: "hosted, enterprise",
     TOCSIN_NODE: "node-a",
@@ -131,8 +131,8 @@ test("every setting reaches its place", () => {
       },
       caFile: certFile,
     },
-    emulator: { port: 0 },
-    adminKey: "from-a-file",
+    emulator: { bind: "127.0.0.1", port: 0 },
+    adminKey: "from-a-file-of-its-own",
     seed: "demo",
     retentionDays: 30,
     logLevel: "debug",
@@ -293,6 +293,22 @@ test("a reading cannot be changed, in no part of it", () => {
   assert.throws(() => Object.assign(read, { bind: "0.0.0.0" }), /read only|Cannot assign/);
   assert.throws(() => Object.assign(read.push, { mode: "services" }), /read only|Cannot assign/);
   assert.throws(() => (read.databases.premise as string[]).push("x"), /not extensible/);
+});
+
+test("the emulator stays on loopback, wherever the other ports are", () => {
+  const open = { TOCSIN_INSECURE: "true", TOCSIN_PUSH: "emulator", TOCSIN_ENTERPRISE_URL: "http://a.example" };
+  assert.is(config({ TOCSIN_BIND: "0.0.0.0", ...open }).emulator.bind, "127.0.0.1");
+  assert.is(config({ TOCSIN_BIND: "192.0.2.1", ...open }).emulator.bind, "127.0.0.1");
+  assert.is(config({ TOCSIN_BIND: "::1" }).emulator.bind, "::1");
+});
+
+test("a key short enough to be guessed is refused beyond loopback, one no request could carry anywhere", () => {
+  const open = { TOCSIN_BIND: "192.0.2.1", TOCSIN_INSECURE: "true", TOCSIN_PUSH: "emulator" };
+  assert.equal(faulty({ ...open, TOCSIN_ADMIN_KEY: "x".repeat(15) }), ["TOCSIN_ADMIN_KEY"]);
+  assert.equal(faulty({ ...open, TOCSIN_ADMIN_KEY: "x".repeat(16) }), []);
+  assert.equal(faulty({ TOCSIN_ADMIN_KEY: "x" }), []);
+  assert.equal(faulty({ TOCSIN_ADMIN_KEY: "x".repeat(200) }), []);
+  assert.equal(faulty({ TOCSIN_ADMIN_KEY: "x".repeat(201) }), ["TOCSIN_ADMIN_KEY"]);
 });
 
 test.run();

@@ -7,9 +7,8 @@ import { openFcm } from "./fcm.ts";
 import type { PushProvider } from "./provider.ts";
 
 export type ProvidersSlice = {
-  readonly bind: string;
   readonly dataDir: string;
-  readonly emulator: { readonly port: number };
+  readonly emulator: { readonly bind: string; readonly port: number };
   readonly push: {
     readonly mode: "emulator" | "services";
     readonly fcm: { readonly serviceAccountFile: string; readonly url: string | null } | null;
@@ -37,10 +36,7 @@ export async function openProviders(
 ): Promise<Providers> {
   const providers = new Map<GatewayType, PushProvider>();
   if (slice.push.mode === "emulator") {
-    const emulator = await ports.openEmulator(
-      { bind: slice.bind, port: slice.emulator.port, dataDir: slice.dataDir },
-      ports,
-    );
+    const emulator = await ports.openEmulator({ ...slice.emulator, dataDir: slice.dataDir }, ports);
     const { address, credentials } = emulator;
     const { caFile, serviceAccountFile } = credentials;
     providers.set("GCM", openFcm({ serviceAccountFile, url: address.fcmUrl, caFile }, ports));
