@@ -8,11 +8,13 @@ import { makeBatch } from "../../persistence/batch.ts";
 import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
 import { closeLinks } from "../../persistence/outbox.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
-import { openAllowance } from "../allowance.ts";
+import { addressKey, openAllowance } from "../allowance.ts";
 import { budgetBytes, openBudget } from "../budget.ts";
 import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
+import { openShares } from "./shares.ts";
+import { makeTurns } from "./turns.ts";
 
 export type MxppSlice = {
   readonly node: string;
@@ -43,10 +45,16 @@ const CLOSE_ROWS = 1_000;
 const ADDRESS_PART = 0.5;
 /** Of what one address does wrong. */
 const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
+/** Of what one address is refused that is no host system: a stranger must not fill the database. */
+const STRANGERS_REFUSALS = { burst: 500, perMinute: 60, callersMax: 50_000 };
+/** Documents handed on in one turn of the event loop. */
+const TURN_COST = 64;
+/** All peers whose documents say nothing are read no faster than such a turn in this time. */
+const SLOW_MS = 100;
 
 export async function openMxpp(
   slice: MxppSlice,
-  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed" | "note" | "budget"> & {
+  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed" | "note" | "budget" | "turns" | "shares"> & {
     readonly certificates: Certificates | null;
   },
 ): Promise<Mxpp> {
@@ -57,6 +65,7 @@ export async function openMxpp(
   const crowds = { plain: new Map<string, Set<Socket>>(), tls: new Map<string, Set<Socket>>() };
   const hosts = cachedHosts();
   const lines = openAllowance(LINES, ports);
+  const strangersRefusals = openAllowance(STRANGERS_REFUSALS, ports);
 
   const refusals = makeBatch<Refusal & { n: number }, true>({
     key: (refusal) => String(refusal.n),
@@ -85,14 +94,25 @@ export async function openMxpp(
     hosts,
     budget: openBudget(budgetBytes()),
     unclosed: (link) => void unclosed.add(link),
+    turns: {
+      usual: makeTurns({ costMax: TURN_COST, everyMs: 0 }),
+      slow: makeTurns({ costMax: TURN_COST, everyMs: SLOW_MS }),
+    },
+    shares: openShares(),
     note(address, fields, event) {
-      if (lines.waitMs(address) > 0) return;
+      const peer = addressKey(address);
+      if (lines.waitMs(peer) > 0) return;
       log.warn({ peer: address, ...fields }, event);
-      lines.charge(address);
-      if (lines.waitMs(address) > 0)
+      lines.charge(peer);
+      if (lines.waitMs(peer) > 0)
         log.warn({ peer: address }, "more of what this peer does wrong is counted, not logged, for a while");
     },
-    refused: ({ host, ...refusal }) => {
+    refused: ({ host, address, ...refusal }) => {
+      if (host === null) {
+        const stranger = addressKey(address);
+        if (strangersRefusals.waitMs(stranger) > 0) return;
+        strangersRefusals.charge(stranger);
+      }
       refusalCount += 1;
       const hostSystemId: HostSystemId | null = host?.id ?? null;
       // The host has its answer already; that the operator's record is complete is not worth a wait.
@@ -136,7 +156,7 @@ export async function openMxpp(
       sessions.delete(session);
       counts[kind] -= 1;
     });
-    crowd(socket, kind, address);
+    crowd(socket, kind, addressKey(address));
   }
 
   /** One that lost count of its connections goes on by the newest: the one that was silent longest is ended for it. */

@@ -32,6 +32,9 @@ import { type Link, type LinkPorts, makeLink } from "./link.ts";
 import type { NewMessage } from "./new-message.ts";
 import { makeOutlet, type Wrote } from "./outlet.ts";
 import { pageToAccept } from "./page.ts";
+import { untilUp as retrying } from "./retry.ts";
+import type { Shares } from "./shares.ts";
+import type { Turns } from "./turns.ts";
 import { watchPeer } from "./watch.ts";
 
 export type SessionPorts = LinkPorts & {
@@ -40,7 +43,13 @@ export type SessionPorts = LinkPorts & {
   readonly hosts: (fresh: boolean) => Promise<readonly HostSystem[]>;
   readonly addressAllowed: AddressTest;
   readonly messageKey: string;
-  readonly refused: (refusal: Omit<Refusal, "hostSystemId"> & { readonly host: HostSystem | null }) => void;
+  readonly refused: (
+    refusal: Omit<Refusal, "hostSystemId"> & { readonly host: HostSystem | null; readonly address: string },
+  ) => void;
+  /** Of the event loop: who sends pages, and those whose documents say nothing. */
+  readonly turns: { readonly usual: Turns; readonly slow: Turns };
+  /** What a host system, or who is none yet by its address, has on its way over all connections. */
+  readonly shares: Shares;
   readonly meter: Meter;
   readonly peers: Peers;
   readonly budget: Budget;
@@ -66,11 +75,10 @@ const UNTOLD_MAX = 4_096;
 const ANSWERS_MAX_BYTES = 256 * 1024;
 const ENDING_MS = 5_000;
 const ENDING_LOOK_MS = 20;
-const RETRY_MS = 100;
-const DATABASE_WAIT_MS = 5_000;
 
 export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts): Session {
   const { log, meter, clock } = ports;
+  const { usual, slow } = ports.turns;
   const framer = makeFramer();
   const flying = new Set<Promise<void>>();
   const untold = new Set<UniqueId>();
@@ -78,6 +86,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   let linked: Link | null = null;
   let strange = 0;
   let host: HostSystem | null = null;
+  /** Nothing more is taken until there is room. */
+  let held = false;
   /** No more bytes are taken; what they hold that came before is. */
   let ending = false;
   let faulty = false;
@@ -89,27 +99,27 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   socket.setKeepAlive(true, 15_000);
 
   let begun: number | null = null;
-  const share = ports.budget.share(resumeIfRoom);
-  const full = () => flying.size >= FLYING_MAX || share.full();
+  const sender = () => host?.id ?? peer.address;
+  const share = ports.shares(sender, () => resumeIfRoom());
+  const room = ports.budget.share(resumeIfRoom);
+  const full = () => flying.size >= FLYING_MAX || share.full() || room.full();
   const intake = makeIntake(framer, {
     receive,
     full,
-    slow() {
-      if (strange < STRANGE_MAX) return false;
-      strange = 0;
-      return true;
-    },
+    line: () => (strange < STRANGE_MAX ? { turns: usual, peer: sender() } : { turns: slow, peer: peer.address }),
     taken(documents) {
       if (framer.pending() === 0) begun = null;
       else if (documents > 0) begun = clock.monotonic();
       else begun ??= clock.monotonic();
-      if (!intake.waiting()) resumeIfRoom();
-      else if (full()) hold();
-      else socket.pause();
+      if (!intake.waiting()) {
+        if (!held && !ending) socket.resume();
+      } else if (full()) hold();
     },
   });
   socket.on("data", (chunk: Buffer) => {
-    if (!ending) intake.push(chunk);
+    if (ending) return;
+    intake.push(chunk);
+    socket.pause();
   });
   socket.on("drain", () => {
     resumeIfRoom();
@@ -123,6 +133,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     intake.stop();
     watch.stop();
     share.leave();
+    room.leave();
     void link?.then((made) => made.close()).catch(() => {});
   });
 
@@ -167,6 +178,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   }
 
   function track(work: Promise<void>, bytes: number): void {
+    const give = share.take(bytes);
+    room.take(bytes);
     const settled = work
       .catch((error) => {
         // The connection went before the database came back: the host has heard nothing and brings the page again.
@@ -175,22 +188,26 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       })
       .finally(() => {
         flying.delete(settled);
-        share.give(bytes);
+        give();
+        room.give(bytes);
         resumeIfRoom();
       });
     flying.add(settled);
-    share.take(bytes);
   }
 
   function hold(): void {
-    if (socket.isPaused()) return;
+    if (share.full()) share.wait();
+    if (held) return;
+    held = true;
     meter.count("back_pressure", { queue: "mxpp_connection" });
     socket.pause();
   }
 
   function resumeIfRoom(): void {
-    if (gone || !socket.isPaused()) return;
-    if (flying.size > FLYING_RESUME || outlet.owed() >= ANSWERS_MAX_BYTES || share.full()) return;
+    if (gone || !held) return;
+    if (flying.size > FLYING_RESUME || outlet.owed() >= ANSWERS_MAX_BYTES || room.full()) return;
+    if (share.full()) return void share.wait();
+    held = false;
     if (intake.waiting()) intake.goOn();
     else if (!ending) socket.resume();
   }
@@ -240,6 +257,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     if (admission.kind === "refused") admission = whose(await untilUp(() => ports.hosts(true)), message.origin);
     if (admission.kind === "refused") return refuse(message, admission.reason, "origin");
     const { host: sender } = admission;
+    strange = 0;
     const { id: linkId } = await untilUp(() => attach(sender));
     if (message.outputGateway !== null && message.outputGateway !== "")
       meter.count("ignored_parts", { gateway: "mxpp", part: "outputGateway" });
@@ -268,27 +286,18 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     refuse(message, verdict.reason, verdict.reason);
   }
 
-  /** Tries again while the database is away or full, for as long as the connection lasts. */
-  async function untilUp<T>(attempt: () => Promise<T>, failed: (error: unknown) => void = () => {}): Promise<T> {
-    for (;;) {
-      try {
-        return await attempt();
-      } catch (error) {
-        failed(error);
-        if (gone || !isPassing(error)) throw error;
-        hold();
-        if (error instanceof DatabaseDown) await ports.database.untilUp(DATABASE_WAIT_MS).catch(() => {});
-        await rest(RETRY_MS);
-      }
-    }
+  const wanted = () => !gone;
+  function untilUp<T>(attempt: () => Promise<T>, failed?: (error: unknown) => void): Promise<T> {
+    return retrying(attempt, { database: ports.database, wanted, waits: hold, ...(failed && { failed }) });
   }
 
   function refuse(to: Correlation, reason: string, kind: string): void {
     if (kind === "origin") strange += 1;
     meter.count("refusals", { host: host?.name ?? "", reason: kind });
     note({ reason }, "page refused");
-    ports.refused({ host, origin: to.origin, trackingId: to.trackingId, destination: to.destination, reason });
-    outlet.answer({ ...to, source: to.destination, at: ports.clock.wall(), status: "FAILED", reason });
+    const { origin, trackingId, destination } = to;
+    ports.refused({ host, address: peer.address, origin, trackingId, destination, reason });
+    outlet.answer({ ...to, source: destination, at: ports.clock.wall(), status: "FAILED", reason });
     if (outlet.owed() >= ANSWERS_MAX_BYTES) hold();
   }
 
