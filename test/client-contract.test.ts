@@ -1,6 +1,7 @@
 // limit: 180 s
 /** Each promise of client messaging (CONTRACT), kept by a running node. */
 import { randomUUID } from "node:crypto";
+import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { eventually } from "./helpers/eventually.ts";
@@ -265,6 +266,31 @@ test("a phone in a loop is told to wait, others are not, and it may go on when i
   assert.is((await ask("GetMessages", other, {})).status, 200);
   await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
   assert.is((await ask("GetMessages", looping, {})).status, 200);
+});
+
+test("a phone that says thousands of receipts at once is told to wait, and nobody else's wait for them", async () => {
+  const [flooding, other] = [await hospital.phone(), await hospital.phone()];
+  const statuses = () => Array.from({ length: 500 }, () => ({ uniqueId: randomUUID(), status: "READ" }));
+  // While receipts wait for the database, those of two calls are under way.
+  const sql = postgres(hospital.databaseUrl, { max: 1, onnotice: () => {} });
+  const calls = await sql.begin(async (transaction) => {
+    await transaction`lock table premise_core.messages in access exclusive mode`;
+    const sent = Array.from({ length: 20 }, () => ask("SetStatus", flooding, { statuses: statuses() }));
+    let refused = 0;
+    for (const call of sent) void call.then(({ status }) => (refused += status === 429 ? 1 : 0));
+    await eventually("all but two are refused", () => refused === sent.length - 2, 4_000);
+    return [...sent, ask("SetStatus", other, { statuses: [{ uniqueId: randomUUID(), status: "READ" }] })].map(
+      (call) => [call],
+    );
+  });
+  await sql.end({ timeout: 1 });
+  const statusesNow = await Promise.all(calls.map(async ([call]) => (await call!).status));
+  assert.equal([statusesNow.filter((status) => status === 200).length, statusesNow.at(-1)], [3, 200]);
+  assert.is(
+    (await ask("SetStatus", flooding, { statuses: statuses() })).status,
+    200,
+    "one call at a time always passes",
+  );
 });
 
 test("one person's code does not register phones without end", async () => {

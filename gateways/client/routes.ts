@@ -29,6 +29,7 @@ import {
 } from "./bodies.ts";
 import { openCallers } from "./caller.ts";
 import { answerTaken } from "./delivery.ts";
+import { openReceiptShare } from "./receipts.ts";
 
 export type ClientSlice = {
   /** Push networks this server has credentials for. */
@@ -57,6 +58,7 @@ const NOT_AVAILABLE = ["Reply", "SendMessage", "SearchContacts", "Stream"];
 export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const { premise, meta, paging, log, meter } = ports;
   const callers = openCallers(ports);
+  const sharing = openReceiptShare();
 
   function reachable(gatewayType: GatewayType): void {
     if (!slice.gatewayTypes.includes(gatewayType)) throw new Refused("no-such-push-network");
@@ -117,7 +119,9 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       const { vendorId, confirm, limit = PAGES_MAX, v = 2 } = request.body;
       const device = await callers.device(request, vendorId);
       const confirmed = new Set(confirm?.map((uniqueId) => uniqueId.toLowerCase()));
-      await Promise.all([...confirmed].map((uniqueId) => record(device, uniqueId, "DELIVERED")));
+      await sharing(device.id, confirmed.size, () =>
+        Promise.all([...confirmed].map((uniqueId) => record(device, uniqueId, "DELIVERED"))),
+      );
       const pages = await waitingPages(premise, device, limit + 1);
       const shown = fitting(pages.slice(0, limit));
       if (!device.confirms && shown.length > 0)
@@ -159,13 +163,15 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       const results: ReceiptResult["kind"][] = [];
       // Of one page in the order given: its READ after its DELIVERED.
       const byPage = Map.groupBy(statuses.keys(), (index) => statuses[index]!.uniqueId.toLowerCase());
-      await Promise.all(
-        [...byPage].map(async ([uniqueId, indices]) => {
-          for (const index of indices) {
-            const { status, at } = statuses[index]!;
-            results[index] = await record(device, uniqueId, status, readSaidAt(at));
-          }
-        }),
+      await sharing(device.id, statuses.length, () =>
+        Promise.all(
+          [...byPage].map(async ([uniqueId, indices]) => {
+            for (const index of indices) {
+              const { status, at } = statuses[index]!;
+              results[index] = await record(device, uniqueId, status, readSaidAt(at));
+            }
+          }),
+        ),
       );
       const Results = statuses.map(({ uniqueId }, index) => ({
         UniqueId: uniqueId.toLowerCase(),

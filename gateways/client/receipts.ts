@@ -1,0 +1,28 @@
+/**
+ * How many receipts of one device may be on their way to the database at once: all devices' wait in one line, and one that
+ * repeats itself must not fill it. A single call always passes, so that a phone that waits for its answers never notices.
+ */
+import type { DeviceId } from "../../domain.ts";
+import { Refused } from "./answers.ts";
+
+const UNDER_WAY_MAX = 1_000;
+
+/** @throws Refused too-many-calls */
+export type ReceiptShare = <T>(device: DeviceId, receipts: number, work: () => Promise<T>) => Promise<T>;
+
+export function openReceiptShare(): ReceiptShare {
+  const underWay = new Map<DeviceId, number>();
+
+  return async (device, receipts, work) => {
+    const before = underWay.get(device) ?? 0;
+    if (before > 0 && before + receipts > UNDER_WAY_MAX) throw new Refused("too-many-calls", 1);
+    underWay.set(device, before + receipts);
+    try {
+      return await work();
+    } finally {
+      const left = underWay.get(device)! - receipts;
+      if (left > 0) underWay.set(device, left);
+      else underWay.delete(device);
+    }
+  };
+}
