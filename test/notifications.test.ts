@@ -25,11 +25,12 @@ test("a request is stored as it was made, and storing it again changes nothing",
   const [one, two] = [notification({ priority: "low" }), notification()];
   assert.equal(await store(one), [entryOf(one)]);
   assert.equal(await store({ ...one, messageCount: 9 }, two), [null, entryOf(two)]);
-  const { attempts, createdAt, wanted, ...rest } = (await open(one.deviceId))!;
+  const { attempts, createdAt, leftMs, wanted, ...rest } = (await open(one.deviceId))!;
   assert.equal({ ...rest }, one);
   assert.is(attempts, 0);
   assert.is(wanted, true);
   assert.ok(Math.abs(createdAt - Date.now()) < 60_000);
+  assert.ok(Math.abs(leftMs - (one.expiresAt - Date.now())) < 60_000);
 });
 
 test("a new request ends those of its device that still wait, and speaks for them", async () => {
