@@ -158,9 +158,12 @@ test("phones that report in the largest bodies while hosts flood it too are told
     await Promise.all(callers);
     agent.destroy();
   }
-  assert.ok((answers.get("503 1") ?? 0) > CALLERS, JSON.stringify([...answers]));
+  // The node has no room for more, or this phone has its share under way.
+  const refusals = ["503 1", "429 1"];
+  const refused = refusals.reduce((sum, what) => sum + (answers.get(what) ?? 0), 0);
+  assert.ok(refused > CALLERS, JSON.stringify([...answers]));
   assert.equal(
-    [...answers.keys()].filter((what) => what !== "503 1" && what !== "200 -"),
+    [...answers.keys()].filter((what) => ![...refusals, "200 -"].includes(what)),
     [],
     "nothing but answers and refusals that say when to come again",
   );
