@@ -115,11 +115,22 @@ for (const [what, begin, end] of FAULTS) {
   });
 }
 
+/** The least of five seconds: what is left over between two collections. */
+async function leastMb(): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let look = 0; look < 20; look += 1) {
+    await rest(250);
+    least = Math.min(least, residentMb());
+  }
+  return least;
+}
+
 test("a quarter of a minute of pages without Redis costs no memory to speak of", async () => {
   await redis.kill();
-  const before = residentMb();
-  await rest(15_000);
-  const grown = residentMb() - before;
+  await rest(3_000);
+  const before = await leastMb();
+  await rest(10_000);
+  const grown = (await leastMb()) - before;
   await redis.start();
   assert.ok(grown < 60, `grew by ${Math.round(grown)} MB`);
 });
