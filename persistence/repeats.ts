@@ -4,6 +4,7 @@
  */
 import type { LinkId, UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { laneOf } from "./outbox.ts";
 
 export type Repeat = { readonly uniqueId: UniqueId; readonly linkId: LinkId | null };
 
@@ -56,9 +57,8 @@ async function answerOnce(database: Database, repeats: readonly Repeat[]): Promi
       select unique_id, 3, told, clock_timestamp(), reason from page
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
-      select coalesce(link.id, page.host_system_id), page.host_system_id, page.unique_id, step.status, step.at, step.reason
+      select ${laneOf(sql, "page")}, page.host_system_id, page.unique_id, step.status, step.at, step.reason
       from page join steps as step using (unique_id)
-      left join premise_core.host_links as link on link.id = page.link_id and link.closed_at is null
       order by page.unique_id, step.seq
     )
     select unique_id from page`,
