@@ -1,4 +1,4 @@
-// limit: 420 s
+// limit: 420 s, once
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { startPostgres } from "./helpers/database.ts";

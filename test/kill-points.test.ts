@@ -1,4 +1,4 @@
-// limit: 240 s
+// limit: 240 s, once
 import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

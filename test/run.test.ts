@@ -65,6 +65,31 @@ test("files that are to run alone come one after the other, behind all others", 
   assert.is(readFileSync(told, "utf8"), "c begins c ends a begins a ends b begins b ends ");
 });
 
+/** Fails the first time it is run. */
+const fails = (first: string, mark: string) =>
+  `${first}${UVU}import { existsSync, writeFileSync } from "node:fs";
+  const [mark, been] = [${JSON.stringify(join(folder, mark))}, existsSync(${JSON.stringify(join(folder, mark))})];
+  writeFileSync(mark, ""); test("a", () => assert.ok(been)); test.run();`;
+
+test("a file that failed is run once more by itself, and is called unsteady when it passes then", async () => {
+  const { lines, code } = await run({
+    "shaky.test.ts": fails("", "shaky"),
+    "bad.test.ts": `${UVU}test("b", () => assert.ok(0)); test.run();`,
+  });
+  assert.is(lines.at(-1), "1 passed, 1 failed");
+  assert.is(code, 1);
+  assert.ok(lines.some((line) => /^unsteady: .*shaky\.test\.ts failed, and passed when run by itself$/.test(line)));
+  assert.ok(lines.some((line) => /^failed: .*bad\.test\.ts$/.test(line)));
+});
+
+test("a file that says so has one try, and of many that failed none has a second", async () => {
+  const rare = await run({ "rare.test.ts": fails("// limit: 20 s, once\n", "rare") });
+  assert.is(rare.lines.at(-1), "0 passed, 1 failed");
+  const many = ["w", "x", "y", "z"].map((name) => [`${name}.test.ts`, fails("", name)] as const);
+  const { lines } = await run(Object.fromEntries(many));
+  assert.is(lines.at(-1), "0 passed, 4 failed");
+});
+
 test("a file that ends well without having run a test has failed", async () => {
   const { lines, code } = await run({
     "silent.test.ts": "process.exit(0);",

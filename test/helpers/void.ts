@@ -5,6 +5,8 @@
  */
 import { spawnSync } from "node:child_process";
 import type { Socket } from "node:net";
+import { eventually } from "./eventually.ts";
+import { connectionsAt } from "./process-facts.ts";
 
 /** SO_ATTACH_FILTER of asm-generic/socket.h, with the one instruction "return 0": of every packet keep nothing. */
 const SWALLOW = `
@@ -12,10 +14,14 @@ const SWALLOW = `
   setsockopt STDIN, 1, 26, pack("S x![P] P", 1, $filter) or die "$!\\n";`;
 
 /**
- * From now nothing reaches this plain TCP socket. It must have nothing more to send, or its kernel goes on trying. Whoever
- * destroys it afterwards lets its good-bye out.
+ * From now nothing reaches this plain TCP socket. What it has sent arrives first: of bytes for which the peer had no room yet, its
+ * kernel would never learn that there is some. Whoever destroys the socket afterwards lets its good-bye out.
  */
-export function vanishes(socket: Socket): void {
+export async function vanishes(socket: Socket): Promise<void> {
+  await eventually(
+    "the peer's kernel has all it was sent",
+    () => socket.writableLength === 0 && connectionsAt(socket.localPort!).every(({ owed }) => owed === 0),
+  );
   const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
   const { status, stderr, error } = spawnSync("perl", ["-e", SWALLOW], {
     stdio: [fd, "ignore", "pipe"],
