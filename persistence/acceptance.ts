@@ -15,6 +15,7 @@ import type {
 } from "../domain.ts";
 import { PRIORITIES, type Priority } from "../domain.ts";
 import { type Database, urgently } from "./database.ts";
+import { laneOf } from "./outbox.ts";
 import { answerRepeats, type Repeat } from "./repeats.ts";
 
 export type PageToAccept = {
@@ -82,14 +83,15 @@ export type Verdict =
 /** Until when the accepting node has the first wake-up to itself: it is claimed with the insert. */
 const FIRST_WAKE_CLAIM = "3 seconds";
 
+/** Of a page; or, where `n` is null, of a message made. */
 type Row = {
-  n: number;
+  n: number | null;
   subscriber_id: SubscriberId | null;
   has_device: boolean;
-  created: boolean;
+  targets: WakeTarget[] | null;
+  created: UniqueId | null;
   expires_at: Date | null;
   reused: boolean;
-  targets: WakeTarget[] | null;
   same_digest: boolean | null;
   known_link: LinkId | null;
 };
@@ -100,47 +102,60 @@ export async function acceptPages(
   node: string,
   pages: readonly PageToAccept[],
 ): Promise<Verdict[]> {
-  const input = JSON.stringify(
-    pages.map((page, n) => ({ ...page, n, priority: PRIORITIES.indexOf(page.priority), sentAt: iso(page.sentAt) })),
-  );
   const line = pages.some((page) => page.priority === "high") ? urgently(database) : database;
+  const all = <T>(of: (page: PageToAccept) => T) => pages.map(of);
   const rows = await line.run<Row>(
     (sql) => sql`
     with input as (
-      select * from json_to_recordset(${input}::text::json) as page(
-        n integer, "uniqueId" uuid, digest text, "hostSystemId" uuid, "tenantId" text, "siteId" uuid, "linkId" uuid, origin text,
-        "trackingId" text, "systemId" text, destination text, address text, "deviceId" uuid, "conversationId" text,
-        "hostSiteId" text, "fromId" text, "fromName" text, "messageType" text, priority smallint, "sentAt" timestamptz,
-        text text, "responseChoices" text[], controls jsonb, "timeoutDeviceSeconds" integer, "timeoutUserSeconds" integer,
-        "expirySeconds" integer, "arrivedAt" double precision)
+      select * from unnest(
+        ${all((p) => p.uniqueId)}::uuid[], ${all((p) => p.digest)}::text[], ${all((p) => p.hostSystemId)}::uuid[],
+        ${all((p) => p.tenantId)}::text[], ${all((p) => p.siteId)}::uuid[], ${all((p) => p.linkId)}::uuid[], ${all((p) => p.origin)}::text[],
+        ${all((p) => p.trackingId)}::text[], ${all((p) => p.systemId)}::text[], ${all((p) => p.destination)}::text[],
+        ${all((p) => p.address)}::text[], ${all((p) => p.deviceId)}::uuid[], ${all((p) => p.conversationId)}::text[],
+        ${all((p) => p.hostSiteId)}::text[], ${all((p) => p.fromId)}::text[], ${all((p) => p.fromName)}::text[],
+        ${all((p) => p.messageType)}::text[], ${all((p) => PRIORITIES.indexOf(p.priority))}::smallint[],
+        ${all((p) => iso(p.sentAt))}::timestamptz[], ${all((p) => p.text)}::text[],
+        ${all((p) => JSON.stringify(p.responseChoices))}::text[], ${all((p) => JSON.stringify(p.controls))}::text[],
+        ${all((p) => p.timeoutDeviceSeconds)}::integer[], ${all((p) => p.timeoutUserSeconds)}::integer[],
+        ${all((p) => p.expirySeconds)}::integer[], ${places(pages)}::integer[]
+      ) with ordinality as page (
+        unique_id, digest, host_system_id, tenant_id, site_id, link_id, origin, tracking_id, system_id, destination, address, device_id,
+        conversation_id, host_site_id, from_id, from_name, message_type, priority, sent_at, body, response_choices, controls,
+        timeout_device, timeout_user, expiry, place, n)
     ), found as (
-      select input.*, rank() over (order by input."arrivedAt") as place, address_row.subscriber_id, devices.has_device, only_device.id as only_device_id, devices.targets
+      select input.*, whose.subscriber_id, only_device.id as only_device_id, devices.targets,
+        devices.has_device is true as has_device
       from input
-      left join premise_core.subscriber_addresses as address_row
-        on address_row.site_id = input."siteId" and address_row.address = input.address
-      left join premise_core.devices as only_device
-        on only_device.id = input."deviceId" and only_device.subscriber_id = address_row.subscriber_id and only_device.state = 'ACTIVE'
-      cross join lateral (
-        select count(*) > 0 as has_device,
+      left join lateral (
+        select subscriber_id from premise_core.subscriber_addresses
+        where site_id = input.site_id and address = input.address limit 1
+      ) as whose on true
+      left join lateral (
+        select id from premise_core.devices
+        where id = input.device_id and subscriber_id = whose.subscriber_id and state = 'ACTIVE' limit 1
+      ) as only_device on input.device_id is not null
+      left join lateral (
+        select true as has_device,
           json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
             'tenantId', tenant_id, 'siteId', site_id))
             filter (where notification_address is not null and (only_device.id is null or id = only_device.id)) as targets
         from premise_core.devices
-        where subscriber_id = address_row.subscriber_id and state = 'ACTIVE'
-      ) as devices
+        where subscriber_id = whose.subscriber_id and state = 'ACTIVE'
+        having count(*) > 0
+      ) as devices on true
     ), created as (
       insert into premise_core.messages (
         unique_id, version, status, told, shard, due_at, wakeups, open, tenant_id, site_id, subscriber_id, device_id, host_system_id,
         link_id, origin, tracking_id, system_id, destination, digest, conversation_id, host_site_id, from_id, from_name,
         message_type, priority, sent_at, body, response_choices, controls, accepted_at, device_deadline, timeout_user, expires_at)
-      select "uniqueId", 2, 2, 'QUEUED', get_byte(uuid_send(subscriber_id), 0), now() + ${FIRST_WAKE_CLAIM}::text::interval, 1, true,
-        "tenantId", "siteId", subscriber_id, only_device_id, "hostSystemId", "linkId", origin, "trackingId", "systemId", destination,
-        decode(digest, 'hex'), "conversationId", "hostSiteId", "fromId", "fromName", "messageType", priority,
-        coalesce("sentAt", now()), text, "responseChoices", controls, now() + (place - 1) * interval '1 microsecond',
-        now() + make_interval(secs => "timeoutDeviceSeconds"), make_interval(secs => "timeoutUserSeconds"),
-        now() + make_interval(secs => "expirySeconds")
+      select unique_id, 2, 2, 'QUEUED', get_byte(uuid_send(subscriber_id), 0), now() + ${FIRST_WAKE_CLAIM}::text::interval, 1, true,
+        tenant_id, site_id, subscriber_id, only_device_id, host_system_id, link_id, origin, tracking_id, system_id, destination,
+        decode(digest, 'hex'), conversation_id, host_site_id, from_id, from_name, message_type, priority,
+        coalesce(sent_at, now()), body,
+        case when response_choices = '[]' then '{}' else array(select json_array_elements_text(response_choices::json)) end,
+        controls::jsonb, now() + place * interval '1 microsecond', now() + make_interval(secs => timeout_device),
+        make_interval(secs => timeout_user), now() + make_interval(secs => expiry)
       from found where has_device
-      order by "uniqueId"
       on conflict (unique_id) do nothing
       returning unique_id, host_system_id, link_id, expires_at
     ), history as (
@@ -149,48 +164,58 @@ export async function acceptPages(
       from created cross join (values (1, 'ACCEPTED'), (2, 'QUEUED')) as step (seq, event)
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at)
-      select coalesce(link.id, created.host_system_id), created.host_system_id, created.unique_id, step.event, now()
-      from created
-      left join premise_core.host_links as link on link.id = created.link_id and link.closed_at is null
-      cross join (values (1, 'ACCEPTED'), (2, 'QUEUED')) as step (seq, event)
-      order by created.unique_id, step.seq
+      select ${laneOf(sql, "created")}, created.host_system_id, created.unique_id, step.event, now()
+      from created cross join (values (1, 'ACCEPTED'), (2, 'QUEUED')) as step (seq, event)
     )
-    select found.n, found.subscriber_id, found.has_device, created.unique_id is not null as created, created.expires_at, found.targets,
+    select n::integer as n, subscriber_id, has_device, targets, null::uuid as created, null::timestamptz as expires_at,
       exists (
         select from premise_core.messages as other
-        where other.unique_id >= (left(found."uniqueId"::text, 19) || '0000-000000000000')::uuid
-          and other.unique_id <= (left(found."uniqueId"::text, 19) || 'ffff-ffffffffffff')::uuid
-          and other.unique_id <> found."uniqueId"
+        where other.unique_id >= (left(found.unique_id::text, 19) || '0000-000000000000')::uuid
+          and other.unique_id <= (left(found.unique_id::text, 19) || 'ffff-ffffffffffff')::uuid
+          and other.unique_id <> found.unique_id
       ) as reused,
-      known.digest = decode(found.digest, 'hex') as same_digest,
-      known.link_id as known_link
+      known.same_digest, known.link_id as known_link
     from found
-    left join created on created.unique_id = found."uniqueId"
-    left join premise_core.messages as known on known.unique_id = found."uniqueId"
-    order by found.n`,
+    left join lateral (
+      select digest = decode(found.digest, 'hex') as same_digest, link_id from premise_core.messages
+      where unique_id = found.unique_id limit 1
+    ) as known on true
+    union all
+    select null, null, null, null, unique_id, expires_at, null, null, null from created`,
   );
-  const repeats = new Map<number, Repeat>();
-  for (const { n, same_digest, known_link } of rows) {
-    const { uniqueId, linkId, retry } = pages[n]!;
-    if (same_digest === true && !(retry && known_link === linkId)) repeats.set(n, { uniqueId, linkId });
+  const expiries = new Map(
+    rows.flatMap((row) => (row.created === null ? [] : [[row.created, row.expires_at!] as const])),
+  );
+  const repeats = new Map<UniqueId, Repeat>();
+  /** A page whose twin was committed by another connection while this statement ran is neither made nor visible yet. */
+  const again: PageToAccept[] = [];
+  const verdicts = new Map<UniqueId, Verdict>();
+  for (const row of rows) {
+    if (row.n === null) continue;
+    const page = pages[row.n - 1]!;
+    const { uniqueId, linkId, retry } = page;
+    const expiresAt = expiries.get(uniqueId);
+    if (expiresAt === undefined && row.has_device && row.same_digest === null) again.push(page);
+    else verdicts.set(uniqueId, verdictOf(row, expiresAt));
+    if (row.same_digest === true && !(retry && row.known_link === linkId)) repeats.set(uniqueId, { uniqueId, linkId });
   }
   // The pages beside them are accepted whatever becomes of this.
-  const fault = await answerRepeats(line, [...repeats.values()]).then(
-    () => null,
-    (error: unknown) => ({ error }),
-  );
-  // A page whose twin was committed by another connection while this statement ran is neither created nor visible yet.
-  const again = rows
-    .filter((row) => !row.created && row.has_device && row.same_digest === null)
-    .map((row) => pages[row.n]!);
-  const later = again.length === 0 ? [] : await acceptPages(database, node, again);
-  return rows.map((row) => {
-    if (fault !== null && repeats.has(row.n)) return { kind: "repeated", unanswered: fault.error };
-    return again.includes(pages[row.n]!) ? later[again.indexOf(pages[row.n]!)]! : verdictOf(row);
+  await answerRepeats(line, [...repeats.values()]).catch((error: unknown) => {
+    for (const id of repeats.keys()) verdicts.set(id, { kind: "repeated", unanswered: error });
   });
+  const later = again.length === 0 ? [] : await acceptPages(database, node, again);
+  for (const [index, { uniqueId }] of again.entries()) verdicts.set(uniqueId, later[index]!);
+  return pages.map(({ uniqueId }) => verdicts.get(uniqueId)!);
 }
 
-function verdictOf(row: Row): Verdict {
+/** Microseconds behind the first of them, so that pages accepted together keep their order; as many for those that came together. */
+function places(pages: readonly PageToAccept[]): number[] {
+  const arrivals = pages.map(({ arrivedAt }) => arrivedAt).sort((a, b) => a - b);
+  const placeOf = new Map(arrivals.map((at, index) => [at, index] as const).reverse());
+  return pages.map(({ arrivedAt }) => placeOf.get(arrivedAt)!);
+}
+
+function verdictOf(row: Row, expiresAt: Date | undefined): Verdict {
   if (row.same_digest === false) return { kind: "refused", reason: "digest collision" };
   if (row.same_digest === true) return { kind: "repeated" };
   if (row.subscriber_id === null) return { kind: "refused", reason: "unknown destination" };
@@ -200,7 +225,7 @@ function verdictOf(row: Row): Verdict {
     subscriberId: row.subscriber_id,
     version: 2,
     targets: row.targets ?? [],
-    expiresAt: row.expires_at!.getTime(),
+    expiresAt: expiresAt!.getTime(),
     trackingIdReused: row.reused,
   };
 }

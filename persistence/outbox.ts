@@ -144,19 +144,19 @@ export async function readNews(
 ): Promise<NewsPage> {
   const rows = await database.run<NewsRow>(
     (sql) => sql`
-    select here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, news.*
+    select here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, row.id, row.written::text as written,
+      row.unique_id, row.status, coalesce(row.said_at, row.at) as at, row.reason, message.origin, message.destination,
+      message.tracking_id, message.system_id
     from (select pg_current_snapshot() as snapshot) as here
     left join lateral (
-      select row.id, row.written::text as written, row.unique_id, row.status, coalesce(row.said_at, row.at) as at, row.reason,
-        message.origin, message.destination, message.tracking_id, message.system_id
-      from premise_core.host_outbox as row
-      join premise_core.messages as message on message.unique_id = row.unique_id
-      where row.lane = ${link} and row.written >= ${from.cursor}::text::xid8 and row.id > ${from.afterId}
-        and pg_visible_in_snapshot(row.written, coalesce(${from.snapshot}::text::pg_snapshot, here.snapshot))
-      order by row.id
+      select * from premise_core.host_outbox
+      where lane = ${link} and written >= ${from.cursor}::text::xid8 and id > ${from.afterId}
+        and pg_visible_in_snapshot(written, coalesce(${from.snapshot}::text::pg_snapshot, here.snapshot))
+      order by id
       limit ${limit}
-    ) as news on true
-    order by news.id`,
+    ) as row on true
+    left join premise_core.messages as message on message.unique_id = row.unique_id
+    order by row.id`,
   );
   const news = rows.flatMap((row) =>
     row.id === null

@@ -37,13 +37,14 @@ export type ReceiptResult =
 /** How long after DELIVERED an unanswered alert is first brought back to mind. */
 const FIRST_REMINDER = "60 seconds";
 
+/** Of a page as it was; or, where `told` is not null, of a page that was changed, and whether its host is to hear of it. */
 type Row = {
   unique_id: UniqueId;
-  told: boolean;
-  host_system_id: HostSystemId;
-  lane: Lane;
-  priority: number;
-  age: number;
+  told: boolean | null;
+  host_system_id: HostSystemId | null;
+  lane: Lane | null;
+  priority: number | null;
+  age: number | null;
 };
 
 /** Years before 1970 and after 9999 are all the same here, and not all of them are Postgres'. */
@@ -65,7 +66,8 @@ export async function recordReceipts(
         ${entries.map((e) => (e.saidAt === undefined ? null : sane(e.saidAt) / 1_000))}::double precision[]
       ) as receipt (unique_id, device_id, receipt, said_at)
     ), before as (
-      select message.*, input.device_id as by_device, input.receipt,
+      select message.unique_id, message.status, message.host_system_id, message.priority, message.accepted_at,
+        input.device_id as by_device, input.receipt,
         case when input.said_at is not null
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
@@ -87,18 +89,18 @@ export async function recordReceipts(
       for update of message
     ), changed as (
       update premise_core.messages as message set
-        version = before.version + 1,
-        status = greatest(before.status, case before.receipt when 'DELIVERED' then 4 else 5 end),
-        answer = case when before.tells and before.receipt in ('ACKNOWLEDGED', 'IGNORED') then before.receipt else before.answer end,
-        fetched_by = case when before.fetches then before.fetched_by || before.by_device else before.fetched_by end,
-        told = case when before.tells then before.receipt else before.told end,
+        version = message.version + 1,
+        status = greatest(message.status, case before.receipt when 'DELIVERED' then 4 else 5 end),
+        answer = case when before.tells and before.receipt in ('ACKNOWLEDGED', 'IGNORED') then before.receipt else message.answer end,
+        fetched_by = case when before.fetches then message.fetched_by || before.by_device else message.fetched_by end,
+        told = case when before.tells then before.receipt else message.told end,
         open = before.stays_open,
-        user_deadline = case when before.status < 4 then clock_timestamp() + before.timeout_user else before.user_deadline end,
+        user_deadline = case when message.status < 4 then clock_timestamp() + message.timeout_user else message.user_deadline end,
         due_at = case
-          when before.receipt in ('ACKNOWLEDGED', 'IGNORED') or before.answer is not null or before.timeout_user is null
-            then case when before.stays_open then before.expires_at end
-          when before.status < 4 then clock_timestamp() + least(before.timeout_user, ${FIRST_REMINDER}::text::interval)
-          else before.due_at
+          when before.receipt in ('ACKNOWLEDGED', 'IGNORED') or message.answer is not null or message.timeout_user is null
+            then case when before.stays_open then message.expires_at end
+          when message.status < 4 then clock_timestamp() + least(message.timeout_user, ${FIRST_REMINDER}::text::interval)
+          else message.due_at
         end
       from before
       where message.unique_id = before.unique_id and (before.tells or before.fetches)
@@ -112,21 +114,28 @@ export async function recordReceipts(
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
       select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
     )
-    select before.unique_id, coalesce(lanes.tells, false) as told, before.host_system_id, lanes.lane, before.priority,
-      extract(epoch from clock_timestamp() - before.accepted_at)::double precision as age
-    from before left join lanes on lanes.unique_id = before.unique_id`,
+    select unique_id, null as told, host_system_id, null as lane, priority,
+      extract(epoch from clock_timestamp() - accepted_at)::double precision as age
+    from before
+    union all
+    select unique_id, tells, null, lane, null, null from lanes`,
   );
-  const found = new Map(rows.map((row) => [row.unique_id, row]));
-  return entries.map((entry) => {
-    const row = found.get(entry.uniqueId);
+  const [before, told] = [new Map<UniqueId, Row>(), new Map<UniqueId, Lane>()];
+  for (const row of rows) {
+    if (row.told === null) before.set(row.unique_id, row);
+    else if (row.told) told.set(row.unique_id, row.lane!);
+  }
+  return entries.map(({ uniqueId }) => {
+    const row = before.get(uniqueId);
+    const lane = told.get(uniqueId);
     if (row === undefined) return { kind: "unknown" };
-    if (!row.told) return { kind: "repeated" };
+    if (lane === undefined) return { kind: "repeated" };
     return {
       kind: "recorded",
-      hostSystemId: row.host_system_id,
-      lane: row.lane,
-      priority: PRIORITIES[row.priority]!,
-      ageSeconds: row.age,
+      hostSystemId: row.host_system_id!,
+      lane,
+      priority: PRIORITIES[row.priority!]!,
+      ageSeconds: row.age!,
     };
   });
 }
