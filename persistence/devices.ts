@@ -131,28 +131,39 @@ type DeviceRow = {
   gateway_type: GatewayType;
 };
 
-/** The device this token belongs to, noted as seen (to the minute); null when there is none. */
-export async function authenticate(premise: Database, token: string): Promise<Device | null> {
-  const hash = hashSecret(token);
-  const [row] = await premise.run<DeviceRow>(
+/** The device each token belongs to, noted as seen (to the minute); null where there is none. In the order of `tokens`. */
+export async function authenticate(premise: Database, tokens: readonly string[]): Promise<(Device | null)[]> {
+  const hashes = tokens.map(hashSecret);
+  const rows = await premise.run<DeviceRow>(
     (sql) => sql`
-    with seen as (
-      update premise_core.devices set last_seen_at = now()
-      where token_hash = ${hash} and state = 'ACTIVE' and (last_seen_at is null or last_seen_at < now() - interval '1 minute')
+    with caller as (
+      select device.* from unnest(${hashes.map((hash) => hash.toString("hex"))}::text[]) as shown (hash)
+      cross join lateral (
+        select * from premise_core.devices where token_hash = decode(shown.hash, 'hex') and state = 'ACTIVE' limit 1
+      ) as device
+    ), seen as (
+      update premise_core.devices set last_seen_at = now() where id in (
+        select id from premise_core.devices where id in (
+          select id from caller where last_seen_at is null or last_seen_at < now() - interval '1 minute')
+        order by id
+        for no key update skip locked)
     )
-    select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type
-    from premise_core.devices where token_hash = ${hash} and state = 'ACTIVE'`,
+    select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type from caller`,
   );
-  // The index has compared digests, which say nothing of how near a guess was; this holds should the lookup ever change.
-  if (row === undefined || !timingSafeEqual(row.token_hash, hash)) return null;
-  return {
-    id: row.id,
-    subscriberId: row.subscriber_id,
-    tenantId: row.tenant_id,
-    siteId: row.site_id,
-    confirms: row.confirms,
-    gatewayType: row.gateway_type,
-  };
+  const found = new Map(rows.map((row) => [row.token_hash.toString("hex"), row]));
+  return hashes.map((hash) => {
+    const row = found.get(hash.toString("hex"));
+    // The index has compared digests, which say nothing of how near a guess was; this holds should the lookup ever change.
+    if (row === undefined || !timingSafeEqual(row.token_hash, hash)) return null;
+    return {
+      id: row.id,
+      subscriberId: row.subscriber_id,
+      tenantId: row.tenant_id,
+      siteId: row.site_id,
+      confirms: row.confirms,
+      gatewayType: row.gateway_type,
+    };
+  });
 }
 
 /** Gives the device another address, taking it from any other device. */

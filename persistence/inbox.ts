@@ -1,4 +1,4 @@
-/** What waits for a device: the pages it has yet to fetch. The only statement that hands out a page's text. */
+/** What waits for devices: the pages each has yet to fetch. The only statement that hands out a page's text. */
 import { type Answer, type Outcome, PRIORITIES, type Priority, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 import type { Device } from "./devices.ts";
@@ -23,20 +23,50 @@ export type WaitingPage = {
   readonly responseChoices: readonly string[];
 };
 
-type Row = Omit<WaitingPage, "priority"> & { priority: number };
+/** Whose pages, and how many at most. */
+export type InboxCall = { readonly device: Pick<Device, "id" | "subscriberId">; readonly limit: number };
+export type Inbox = {
+  /** Most urgent first, then in the order in which they came in, of those no one can tell by when their host sent them. */
+  readonly pages: readonly WaitingPage[];
+  /** There are others, or these would have been too long together. */
+  readonly more: boolean;
+};
 
-/** Most urgent first, then in the order in which they came in, of those no one can tell by when their host sent them; at most `limit`. */
-export async function waitingPages(premise: Database, device: Device, limit: number): Promise<WaitingPage[]> {
+/** Bytes of text for one caller, but for a single page's, and for all callers of one statement. */
+const TEXT_MAX = 1_000_000;
+const TEXT_OF_ALL_MAX = 8_000_000;
+
+type Row = Omit<WaitingPage, "priority" | "text"> & { n: number; priority: number; text: string | null };
+
+/** Answers in the order of `calls`. */
+export async function inboxes(premise: Database, calls: readonly InboxCall[]): Promise<Inbox[]> {
+  const most = Math.floor(Math.min(TEXT_MAX, TEXT_OF_ALL_MAX / calls.length));
   const rows = await premise.run<Row>(
     (sql) => sql`
-    select unique_id as "uniqueId", sent_at as "sentAt", accepted_at as "acceptedAt", expires_at as "expiresAt", body as text, status,
-      answer, outcome, host_site_id as "hostSiteId", conversation_id as "conversationId", priority, message_type as "messageType",
-      from_id as "fromId", from_name as "fromName", response_choices as "responseChoices"
-    from premise_core.messages
-    where subscriber_id = ${device.subscriberId} and open and expires_at > now() and not ${device.id} = any (fetched_by)
-      and ${isFor(sql, "messages", sql`${device.id}::uuid`)}
-    order by priority, accepted_at, sent_at, unique_id
-    limit ${limit}`,
+    select caller.n::integer as n, unique_id as "uniqueId", sent_at as "sentAt", accepted_at as "acceptedAt", expires_at as "expiresAt",
+      case when place = 1 or upto <= ${most}::integer then body end as text, status, answer, outcome, host_site_id as "hostSiteId",
+      conversation_id as "conversationId", priority, message_type as "messageType", from_id as "fromId", from_name as "fromName",
+      response_choices as "responseChoices"
+    from unnest(${calls.map(({ device }) => device.id)}::uuid[], ${calls.map(({ device }) => device.subscriberId)}::uuid[],
+      ${calls.map(({ limit }) => limit)}::integer[]) with ordinality as caller (device_id, subscriber_id, pages_max, n)
+    cross join lateral (
+      select waiting.*, row_number() over way as place, sum(octet_length(body)) over way as upto
+      from (
+        select * from premise_core.messages
+        where subscriber_id = caller.subscriber_id and open and expires_at > now() and not caller.device_id = any (fetched_by)
+          and ${isFor(sql, "messages", sql`caller.device_id`)}
+        order by priority, accepted_at, sent_at, unique_id
+        limit caller.pages_max + 1
+      ) as waiting
+      window way as (order by priority, accepted_at, sent_at, unique_id)
+    ) as page
+    order by n, place`,
   );
-  return rows.map((row) => ({ ...row, priority: PRIORITIES[row.priority]! }));
+  const found = calls.map(() => ({ pages: [] as WaitingPage[], more: false }));
+  for (const { n, text, ...row } of rows) {
+    const inbox = found[n - 1]!;
+    if (text === null || inbox.pages.length === calls[n - 1]!.limit) inbox.more = true;
+    else inbox.pages.push({ ...row, text, priority: PRIORITIES[row.priority]! });
+  }
+  return found;
 }

@@ -5,8 +5,9 @@ import * as assert from "uvu/assert";
 import type { DeviceId, SubscriberId } from "../domain.ts";
 import { BadData, Conflict, type Database, DatabaseDown } from "../persistence/database.ts";
 import {
-  authenticate,
+  authenticate as authenticateAll,
   clearDeadAddresses,
+  type Device,
   findRegistrant,
   type Registrant,
   type Registration,
@@ -20,6 +21,10 @@ import { openWard } from "./helpers/ward.ts";
 const ward = await openWard();
 const { database, sql } = ward;
 test.after(() => ward.close());
+
+async function authenticate(on: Database, token: string): Promise<Device | null> {
+  return (await authenticateAll(on, [token]))[0]!;
+}
 
 let numbers = 0;
 async function subscriber(): Promise<{ id: SubscriberId; destination: string; who: Registrant }> {
@@ -300,7 +305,7 @@ test("a token is looked up by its digest: the token itself, or a part of it, rea
     const given: unknown[] = [];
     assert.is((await authenticate(watched(given), token))?.id, found);
     assert.ok(given.length > 0);
-    for (const value of given) assert.equal(value, hashSecret(token));
+    for (const value of given) assert.equal(value, [hashSecret(token).toString("hex")]);
   }
 });
 
@@ -318,6 +323,20 @@ test("whatever a lookup brings, a device is who its whole digest says", async ()
   };
   assert.ok(await authenticate(careless, one.token));
   assert.is(await authenticate(careless, randomUUID()), null);
+});
+
+test("of many tokens asked for together each is answered for itself, in their order, also one that is asked for twice", async () => {
+  const { who } = await subscriber();
+  const [one, two] = [registration(who), registration(who)];
+  const [first, second] = [await enrol(one), await enrol(two)];
+  const found = await authenticateAll(database, [two.token, randomUUID(), one.token, two.token, ""]);
+  assert.equal(
+    found.map((device) => device?.id ?? null),
+    [second, null, first, second, null],
+  );
+  const seen =
+    await sql`select from premise_core.devices where id in (${first}, ${second}) and last_seen_at is not null`;
+  assert.is(seen.length, 2);
 });
 
 test("a token is kept as its digest alone", () => {

@@ -14,7 +14,7 @@ import { silentLog } from "../log.ts";
 import { silentMeter } from "../meter.ts";
 import type { PageToAccept, WakeTarget } from "../persistence/acceptance.ts";
 import type { Device } from "../persistence/devices.ts";
-import { waitingPages } from "../persistence/inbox.ts";
+import { inboxes } from "../persistence/inbox.ts";
 import { changeMessages, type DueMessage, dueMessages, type Written } from "../persistence/messages.ts";
 import type { Notification } from "../persistence/notifications.ts";
 import { eventually } from "./helpers/eventually.ts";
@@ -244,7 +244,7 @@ test("the device deadline is told FAILED once; the page stays fetchable and its 
   await hears(id, "FAILED WAIT");
   const device = { id: to.deviceId, subscriberId: to.subscriberId } as Device;
   assert.equal(
-    (await waitingPages(database, device, 10)).map((page) => [page.uniqueId, page.outcome]),
+    (await inboxes(database, [{ device, limit: 10 }]))[0]!.pages.map((page) => [page.uniqueId, page.outcome]),
     [[id, "FAILED"]],
   );
   await receipt(paging, to, id, "DELIVERED");
@@ -281,7 +281,10 @@ test("a page that expires unfetched is told FAILED with that reason and is not h
   await hears(id, "EXPIRED");
   assert.is(await reasonTold(id), "expired before any device fetched it");
   assert.is(await dueIn(id), null);
-  assert.equal(await waitingPages(database, { id: to.deviceId, subscriberId: to.subscriberId } as Device, 10), []);
+  assert.equal(
+    (await inboxes(database, [{ device: { id: to.deviceId, subscriberId: to.subscriberId }, limit: 10 }]))[0]!.pages,
+    [],
+  );
 });
 
 test("a page that failed before it expires is told FAILED once, keeps its first outcome and is closed", async () => {

@@ -4,7 +4,7 @@ import type { DeviceId, Receipt } from "../domain.ts";
 import { shardOf } from "../domain.ts";
 import { BadData } from "../persistence/database.ts";
 import type { Device } from "../persistence/devices.ts";
-import { waitingPages } from "../persistence/inbox.ts";
+import { inboxes } from "../persistence/inbox.ts";
 import { changeMessages, dueMessages } from "../persistence/messages.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
@@ -160,7 +160,7 @@ test("a page for one device goes to every other once that one is no more, and wa
   assert.is(await receipt(page.uniqueId, one, "DELIVERED"), "recorded");
   const waiting = async (id: DeviceId) => {
     const device = { id, subscriberId: subscriber } as Device;
-    return (await waitingPages(database, device, 10)).map(({ uniqueId }) => uniqueId);
+    return (await inboxes(database, [{ device, limit: 10 }]))[0]!.pages.map(({ uniqueId }) => uniqueId);
   };
   assert.equal([await waiting(one), await waiting(two)], [[], [page.uniqueId]]);
   assert.is(await receipt(page.uniqueId, two, "DELIVERED"), "repeated");

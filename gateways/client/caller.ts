@@ -9,6 +9,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
 import { type Clock, canonicalDestination } from "../../domain.ts";
+import { makeBatch } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
 import { authenticate, type Device, findRegistrant, type Registrant } from "../../persistence/devices.ts";
 import { hashRegistrationCode } from "../../persistence/registration-codes.ts";
@@ -39,6 +40,14 @@ export function openCallers(ports: { readonly premise: Database; readonly clock:
   const failures = openAllowance(FAILURES, ports);
   const calls = openAllowance(CALLS, ports);
   const registrations = openAllowance(REGISTRATIONS, ports);
+  // Of many phones that call at once, one statement.
+  const authenticating = makeBatch<string, Device | null>({
+    entriesMax: 100,
+    waitingMax: 10_000,
+    key: (token) => token,
+    urgent: () => false,
+    write: (tokens) => authenticate(premise, tokens),
+  });
 
   function failure(request: FastifyRequest, kind: RefusalKind): Refused {
     failures.charge(addressKey(request.ip));
@@ -50,7 +59,7 @@ export function openCallers(ports: { readonly premise: Database; readonly clock:
       const token = BEARER.exec(request.headers.authorization ?? "")?.[1];
       const mark = token === undefined ? "" : hashSecret(token).toString("base64");
       refuseOver(calls, mark, "too-many-calls");
-      const device = token === undefined ? null : await authenticate(premise, token);
+      const device = token === undefined ? null : await authenticating.submit(token);
       if (device === null) {
         refuseOver(failures, addressKey(request.ip), "too-many-failures");
         throw failure(request, "unauthorized");

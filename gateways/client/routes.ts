@@ -10,9 +10,10 @@ import type { Paging } from "../../actors/paging.ts";
 import type { Clock, GatewayType, Receipt, UniqueId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
+import { makeBatch } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
 import { type Device, register, unregister, updateAddress } from "../../persistence/devices.ts";
-import { type WaitingPage, waitingPages } from "../../persistence/inbox.ts";
+import { type Inbox, type InboxCall, inboxes } from "../../persistence/inbox.ts";
 import type { ReceiptResult } from "../../persistence/receipts.ts";
 import type { RouteSet } from "../http.ts";
 import type { Peers } from "../unacknowledged.ts";
@@ -49,8 +50,6 @@ export type ClientPorts = {
 };
 
 const PREFIX = "/ClientMessaging/V2/";
-/** Characters of text in one answer, but for a single page's; the rest comes with the next. */
-const TEXT_MAX = 1_000_000;
 const OPERATIONS = ["Register", "GetMessages", "SetStatus", "GetSettings", "UpdateNotificationAddress", "Unregister"];
 /** Operations phones know and this server does not have. */
 const NOT_AVAILABLE = ["Reply", "SendMessage", "SearchContacts", "Stream"];
@@ -59,6 +58,14 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const { premise, meta, paging, log, meter } = ports;
   const callers = openCallers(ports);
   const sharing = openReceiptShare();
+  // By device: a phone in a loop waits for its own answer.
+  const fetching = makeBatch<InboxCall, Inbox>({
+    entriesMax: 50,
+    waitingMax: 10_000,
+    key: ({ device }) => device.id,
+    urgent: () => false,
+    write: (calls) => inboxes(premise, calls),
+  });
 
   function reachable(gatewayType: GatewayType): void {
     if (!slice.gatewayTypes.includes(gatewayType)) throw new Refused("no-such-push-network");
@@ -122,18 +129,14 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       await sharing(device.id, confirmed.size, () =>
         Promise.all([...confirmed].map((uniqueId) => record(device, uniqueId, "DELIVERED"))),
       );
-      const pages = await waitingPages(premise, device, limit + 1);
-      const shown = fitting(pages.slice(0, limit));
-      if (!device.confirms && shown.length > 0)
+      const { pages, more } = await fetching.submit({ device, limit });
+      if (!device.confirms && pages.length > 0)
         void deliverWhenTaken(
           device,
-          shown.map((page) => page.uniqueId),
+          pages.map((page) => page.uniqueId),
           answerTaken(reply.raw, ports.peers),
         );
-      return success("GetMessages", {
-        Messages: shown.map((page) => amcMessage(page, v)),
-        More: pages.length > shown.length,
-      });
+      return success("GetMessages", { Messages: pages.map((page) => amcMessage(page, v)), More: more });
     });
 
     const noting = new Set<string>();
@@ -204,15 +207,6 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       throw new Refused(NOT_AVAILABLE.includes(operationOf(request.url)) ? "not-available" : "not-found");
     });
   };
-}
-
-function fitting(pages: readonly WaitingPage[]): readonly WaitingPage[] {
-  let characters = 0;
-  const end = pages.findIndex((page) => {
-    characters += page.text.length;
-    return characters > TEXT_MAX;
-  });
-  return end === -1 ? pages : pages.slice(0, Math.max(1, end));
 }
 
 function operationOf(url: string): string {
