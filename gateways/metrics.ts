@@ -206,24 +206,38 @@ function makeGauges(registry: Registry) {
 
 type Labels = { readonly [label: string]: string | undefined };
 
-/** Beside the metric, a reader of labels that knows which values it has given out. */
+/** Beside the metric, a reader of labels that knows which values it has given out, and which it gave out together. */
 function bounded<Metric>(
   entry: Entry<string>,
   metric: Metric,
 ): { metric: Metric; values(labels: Labels): Record<string, string> } {
   const known = new Map(entry.labels.map((label) => [label, new Set<string>()]));
+  const together = new Map<string, Record<string, string>>();
+
+  function read(labels: Labels): Record<string, string> {
+    return Object.fromEntries(
+      [...known].map(([label, seen]) => {
+        const value = labels[label] ?? "";
+        if (value === "" || seen.has(value)) return [label, value];
+        if (seen.size >= VALUES_MAX || !VALUE.test(value)) return [label, "other"];
+        seen.add(value);
+        return [label, value];
+      }),
+    );
+  }
+
   return {
     metric,
-    values: (labels) =>
-      Object.fromEntries(
-        [...known].map(([label, seen]) => {
-          const value = labels[label] ?? "";
-          if (value === "" || seen.has(value)) return [label, value];
-          if (seen.size >= VALUES_MAX || !VALUE.test(value)) return [label, "other"];
-          seen.add(value);
-          return [label, value];
-        }),
-      ),
+    values(labels) {
+      let key = "";
+      for (const label of entry.labels) key += `${labels[label] ?? ""}\n`;
+      const before = together.get(key);
+      if (before !== undefined) return before;
+      const values = read(labels);
+      // What an outsider chose is read anew each time.
+      if (together.size < VALUES_MAX && !Object.values(values).includes("other")) together.set(key, values);
+      return values;
+    },
   };
 }
 

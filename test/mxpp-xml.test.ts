@@ -1,7 +1,8 @@
-/** The tokeniser and tree of the MXPP gateway against a second, strict parser, on random, damaged and odd documents. */
+/** The tokeniser and both readers of the MXPP gateway against another, strict parser, on random, damaged and odd documents. */
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { readElements } from "../gateways/mxpp/elements.ts";
 import { readTree } from "../gateways/mxpp/tree.ts";
 import { faults, frame, saxesTree } from "./helpers/mxpp.ts";
 import { aDocument } from "./helpers/mxpp-documents.ts";
@@ -14,6 +15,7 @@ test("text and structure are read as a second, strict parser reads them", () => 
       const [event, ...more] = frame(Buffer.from(xml));
       assert.is(more.length, 0);
       if (event?.kind !== "document") return assert.unreachable(JSON.stringify(event));
+      assert.equal(readElements(event.xml), expected);
       assert.equal(readTree(event.xml), expected);
     }),
     { numRuns: 1000 },
@@ -44,7 +46,10 @@ test("a damaged document is framed if and only if a second, strict parser takes 
       const framed = events.length === 1 && events[0]?.kind === "document" && events[0].xml === alone;
       const expected = saxesTree(alone);
       const taken = expected !== null;
-      if (framed && taken) assert.equal(readTree(alone), expected);
+      if (framed && taken) {
+        assert.equal(readElements(alone), expected);
+        assert.equal(readTree(alone), expected);
+      }
       assert.is(framed, taken, JSON.stringify(damaged));
       if (framed) accepted++;
       else refused++;

@@ -1,7 +1,7 @@
 /** What a host's document says: a page, or what is wrong with it and who must hear so (CONTRACT: MXPP, seed step 1). */
 import { readDateTime } from "./date-time.ts";
+import { childrenOf, type Element, readElements } from "./elements.ts";
 import type { NewMessage } from "./new-message.ts";
-import { childrenOf, type Element, readTree } from "./tree.ts";
 
 /** What a FAILED is addressed with, as sent, cut at 256 characters; "" where the host did not say. */
 export type Correlation = Pick<NewMessage, "origin" | "trackingId" | "systemId" | "destination">;
@@ -61,7 +61,7 @@ type Unanswerable = Extract<MxppDocument, { kind: "unanswerable" }>;
 type Opened = { readonly kind: "opened"; readonly root: Element; readonly bodies: readonly Element[] };
 
 function openDocument(xml: string): Opened | Unanswerable {
-  const root = readTree(xml);
+  const root = readElements(xml);
   if (root === null) return unanswerable("the document has no root element");
   if (root.name !== "amcomMessage") return unanswerable("the root is not amcomMessage");
   const bodies = childrenOf(root, "newMessage");
@@ -142,7 +142,7 @@ function otherControls(controls: Element | null, fields: Fields): Readonly<Recor
     if (READ_CONTROLS.includes(name)) continue;
     const times = childrenOf(controls, name).length;
     if (times > 1 && SEED_CONTROLS.includes(name)) fields.problem(`messageControls/${name} is given more than once`);
-    const plain = times === 1 && children.length === 0 && lengthOf(text) <= CONTROL_CHARACTERS;
+    const plain = times === 1 && children.length === 0 && !isOver(text, CONTROL_CHARACTERS);
     if (plain && kept.size < CONTROLS) kept.set(name, text);
     else fields.ignore(name);
   }
@@ -155,7 +155,7 @@ function choicesOf(container: Element | null, fields: Fields): readonly string[]
   for (const { children, text } of choices) {
     if (children.length > 0) fields.problem("responseChoice holds elements");
     if (isBlank(text)) fields.problem("responseChoice is empty");
-    if (lengthOf(text) > CHOICE_CHARACTERS) fields.problem(`responseChoice is over ${CHOICE_CHARACTERS} characters`);
+    if (isOver(text, CHOICE_CHARACTERS)) fields.problem(`responseChoice is over ${CHOICE_CHARACTERS} characters`);
   }
   return choices.map(({ text }) => text);
 }
@@ -197,7 +197,7 @@ function makeFields() {
     const element = single(parent, name);
     if (element === null) return "";
     if (element.children.length > 0) problem(`${pathOf(parent, name)} holds elements`);
-    if (lengthOf(element.text) > characters) problem(`${pathOf(parent, name)} is over ${characters} characters`);
+    if (isOver(element.text, characters)) problem(`${pathOf(parent, name)} is over ${characters} characters`);
     return element.text;
   }
 
@@ -226,11 +226,12 @@ function firstText(parent: Element | undefined, name: string): string {
   return text.length <= ID_CHARACTERS ? text : Array.from(text).slice(0, ID_CHARACTERS).join("");
 }
 
-/** In characters as people count them towards a limit: code points, not UTF-16 units. */
-function lengthOf(text: string): number {
+/** In characters as people count them towards a limit: code points, not UTF-16 units, of which there are never fewer. */
+function isOver(text: string, characters: number): boolean {
+  if (text.length <= characters) return false;
   let length = 0;
   for (const _ of text) length++;
-  return length;
+  return length > characters;
 }
 
 /** `id` alone would not say which. */

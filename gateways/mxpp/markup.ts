@@ -16,9 +16,11 @@ function lines([name, content]: Markup, indent: string): string {
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;" };
+const PLAIN = /^[\t\n\x20-\x25\x27-\x3b\x3d\x3f-\uD7FF]*$/;
 const NOT_PLAIN = /[&<>\r]|[^\t\n\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu;
 
 /** A carriage return would be read as a line feed if it were not a reference; what XML cannot hold becomes U+FFFD. */
-function escapeText(text: string): string {
+export function escapeText(text: string): string {
+  if (PLAIN.test(text)) return text;
   return text.replace(NOT_PLAIN, (character) => ESCAPES[character] ?? "\uFFFD");
 }

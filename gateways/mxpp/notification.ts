@@ -2,8 +2,9 @@
 import { STATUS_TEXTS, type StatusText } from "../../domain.ts";
 import type { NotificationEncoding } from "../../persistence/host-systems.ts";
 import { readDateTime } from "./date-time.ts";
-import { type Markup, renderMarkup } from "./markup.ts";
-import { childrenOf, type Element, readTree } from "./tree.ts";
+import { childrenOf, type Element } from "./elements.ts";
+import { escapeText } from "./markup.ts";
+import { readTree } from "./tree.ts";
 
 export type Notification = {
   /** The host system's name, as in its page's header. */
@@ -21,33 +22,23 @@ export type Notification = {
 
 /** One document, nothing before its declaration (or mark) and nothing after its root. */
 export function renderNotification(notification: Notification, encoding: NotificationEncoding): Buffer {
-  const status: Markup[] = [
-    ["dateTime", new Date(notification.at).toISOString()],
-    ["statusText", notification.status],
-  ];
-  if (notification.reason !== null) status.push(["statusReason", notification.reason]);
-  const declared = encoding === "utf-8" ? "utf-8" : "utf-16";
-  const xml = renderMarkup(`<?xml version="1.0" encoding="${declared}" standalone="no"?>`, [
-    "amcomMessage",
-    [
-      ["header", [["origin", notification.origin]]],
-      [
-        "messageNotification",
-        [
-          ["originator", [["source", notification.source]]],
-          [
-            "conversationId",
-            [
-              ["trackingId", notification.trackingId],
-              ["systemId", notification.systemId],
-            ],
-          ],
-          ["status", status],
-        ],
-      ],
-    ],
-  ]);
+  const { origin, source, trackingId, systemId, at, status, reason } = notification;
+  // Four of these are written for each page, so the layout of `markup.ts` is spelled out here.
+  const xml =
+    `<?xml version="1.0" encoding="${encoding === "utf-8" ? "utf-8" : "utf-16"}" standalone="no"?>\n` +
+    "<amcomMessage>\n    <header>\n" +
+    `        ${leaf("origin", origin)}\n    </header>\n    <messageNotification>\n        <originator>\n` +
+    `            ${leaf("source", source)}\n        </originator>\n        <conversationId>\n` +
+    `            ${leaf("trackingId", trackingId)}\n            ${leaf("systemId", systemId)}\n        </conversationId>\n` +
+    `        <status>\n            <dateTime>${new Date(at).toISOString()}</dateTime>\n` +
+    `            <statusText>${status}</statusText>\n` +
+    (reason === null ? "" : `            ${leaf("statusReason", reason)}\n`) +
+    "        </status>\n    </messageNotification>\n</amcomMessage>";
   return encoding === "utf-16" ? Buffer.from(`\uFEFF${xml}`, "utf16le") : Buffer.from(xml, "utf8");
+}
+
+function leaf(name: string, text: string): string {
+  return text === "" ? `<${name} />` : `<${name}>${escapeText(text)}</${name}>`;
 }
 
 /** A framed document as a notification; null where it is something else, or its status or date is not one. */

@@ -1,15 +1,10 @@
 /**
- * The elements of a framed document, by fast-xml-parser. `framing.ts` has judged well-formedness and limits before;
- * here nothing is trimmed, converted, expanded or merged, since every one of these would change a page's text.
+ * The elements of a framed document, by fast-xml-parser: how a host reads what Tocsin tells it, and what `elements.ts`, which reads
+ * what hosts send, is held against. `framing.ts` has judged well-formedness and limits before; here nothing is trimmed, converted,
+ * expanded or merged.
  */
 import { XMLParser } from "fast-xml-parser";
-
-export type Element = {
-  readonly name: string;
-  readonly children: readonly Element[];
-  /** Character data and CDATA directly within this element, joined in order; line ends are LF (XML 1.0, 2.11). */
-  readonly text: string;
-};
+import { type Element, resolveReferences } from "./elements.ts";
 
 /** The root element, or null where there is not exactly one. Call it only with a document or head of the framer. */
 export function readTree(xml: string): Element | null {
@@ -21,10 +16,6 @@ export function readTree(xml: string): Element | null {
   }
   const { children } = elementOf("", pieces);
   return children.length === 1 ? children[0]! : null;
-}
-
-export function childrenOf(element: Element | null, name: string): readonly Element[] {
-  return element === null ? [] : element.children.filter((child) => child.name === name);
 }
 
 type Piece = { readonly [name: string]: readonly Piece[] | string };
@@ -63,13 +54,4 @@ function elementOf(name: string, pieces: readonly Piece[]): Element {
     }
   }
   return { name, children, text };
-}
-
-const PREDEFINED: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
-
-function resolveReferences(text: string): string {
-  return text.replace(/&(?:#x([0-9A-Fa-f]+)|#([0-9]+)|(amp|lt|gt|quot|apos));/g, (_, hexadecimal, decimal, name) => {
-    if (name !== undefined) return PREDEFINED[name]!;
-    return String.fromCodePoint(hexadecimal === undefined ? Number(decimal) : Number.parseInt(hexadecimal, 16));
-  });
 }

@@ -1,9 +1,9 @@
 /** What the MXPP tests share: framing in one go or byte by byte, and a second, strict parser to compare with. */
 import { SaxesParser } from "saxes";
 import { readDocument, refuseOversize } from "../../gateways/mxpp/document.ts";
+import type { Element } from "../../gateways/mxpp/elements.ts";
 import type { Encoding } from "../../gateways/mxpp/encoding.ts";
 import { type FramerEvent, makeFramer } from "../../gateways/mxpp/framing.ts";
-import type { Element } from "../../gateways/mxpp/tree.ts";
 
 export function frame(bytes: Uint8Array): FramerEvent[] {
   return frameChunks([bytes]);
