@@ -56,6 +56,8 @@ type Reading = {
   readonly encoding: Encoding;
   readonly decoder: Decoder;
   readonly tokeniser: Tokeniser;
+  /** The last byte ended a character. */
+  whole: boolean;
   bytes: number;
   /** Where the last whole token ended, counted like `bytes`. */
   cut: number;
@@ -91,6 +93,15 @@ export function makeFramer(limits: FramerLimits = MXPP_LIMITS): Framer {
         reading.head = headOf(reading, kept.bytes());
         kept.clear();
       }
+      if (reading.whole && reading.encoding === "utf-8") {
+        const room = (reading.head === null ? limits.documentBytes : limits.skippedBytes) - reading.bytes;
+        const plain = reading.tokeniser.plain(chunk, at, Math.min(chunk.length, at + room));
+        if (plain > 0) {
+          reading.bytes += plain;
+          at += plain - 1;
+          continue;
+        }
+      }
       const progress = advance(reading, byte, limits);
       if (progress === "more") continue;
       if (progress === "end") {
@@ -119,7 +130,8 @@ function fault(code: FramerFault["code"], detail: string): FramerFault {
 function begin(encoding: Encoding, limits: FramerLimits): Reading {
   const tokeniser = makeTokeniser(limits);
   tokeniser.feed(0x3c);
-  return { encoding, decoder: makeDecoder(encoding), tokeniser, bytes: unitBytes(encoding), cut: 0, head: null };
+  const decoder = makeDecoder(encoding);
+  return { encoding, decoder, tokeniser, whole: true, bytes: unitBytes(encoding), cut: 0, head: null };
 }
 
 function unitBytes(encoding: Encoding): number {
@@ -130,6 +142,7 @@ function advance(reading: Reading, byte: number, limits: FramerLimits): "more" |
   reading.bytes++;
   if (reading.bytes > limits.skippedBytes) return fault("too-large", `a document over ${limits.skippedBytes} bytes`);
   const point = reading.decoder(byte);
+  reading.whole = point !== INCOMPLETE;
   if (point === INCOMPLETE) return "more";
   if (point === INVALID) return fault("encoding", `bytes that are not ${reading.encoding}`);
   const step = reading.tokeniser.feed(point);

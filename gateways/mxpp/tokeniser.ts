@@ -29,6 +29,11 @@ type Step = "more" | "token" | "end" | XmlFault;
 
 export type Tokeniser = {
   feed(point: number): Step;
+  /**
+   * How many of the bytes from `from` on, up to `to`, are ASCII that changes nothing but the length of a text or name: taken all at
+   * once, and not to be fed. Most of a document is.
+   */
+  plain(bytes: Uint8Array, from: number, to: number): number;
   /** Names of the elements that were open at the end of the last whole token, the root first. */
   readonly open: readonly string[];
 };
@@ -50,6 +55,13 @@ const DECLARATION_CHARACTERS = 256;
 // Only ASCII characters that XML allows reach this pattern, so its `\s` is XML's own white space.
 const DECLARATION =
   /^xml\s+version\s*=\s*(?:"1\.\d+"|'1\.\d+')(?:\s+encoding\s*=\s*(?:"[A-Za-z][\w.-]*"|'[A-Za-z][\w.-]*'))?(?:\s+standalone\s*=\s*(?:"(?:yes|no)"|'(?:yes|no)'))?\s*\?>$/;
+
+const ASCII = Array.from({ length: 256 }, (_, byte) => byte).map((byte) => byte < 0x80 && isCharacter(byte));
+const PLAIN_TEXT = Uint8Array.from(ASCII, (is, byte) =>
+  Number(is && ![LESS_THAN, AMPERSAND, GREATER_THAN, BRACKET].includes(byte)),
+);
+const PLAIN_NAME = Uint8Array.from(ASCII, (is, byte) => Number(is && isNameCharacter(byte)));
+const LETTERS = ASCII.map((_, byte) => String.fromCharCode(byte));
 
 const malformed = (detail: string): XmlFault => ({ code: "malformed", detail });
 
@@ -251,7 +263,22 @@ export function makeTokeniser(limits: TokeniserLimits): Tokeniser {
     return go(afterReference);
   }
 
+  function plain(bytes: Uint8Array, from: number, to: number): number {
+    let at = from;
+    if (state === content && run === 0) {
+      while (at < to && PLAIN_TEXT[bytes[at]!] === 1) at += 1;
+    } else if (state === startTagName || state === endName || state === attributeName) {
+      const end = Math.min(to, from + limits.nameCharacters - nameLength);
+      let letters = "";
+      for (; at < end && PLAIN_NAME[bytes[at]!] === 1; at += 1) letters += LETTERS[bytes[at]!]!;
+      name += letters;
+      nameLength += at - from;
+    }
+    return at - from;
+  }
+
   return {
+    plain,
     feed: (point) => (isCharacter(point) ? state(point) : malformed("a character that XML does not allow")),
     open,
   };
