@@ -39,6 +39,8 @@ export type Link = {
 };
 
 const CLAIM_ROWS = 500;
+/** Between two looks for news: of those that come in a stream, one look finds several. The first is looked for at once. */
+const LOOK_PAUSE_MS = 3;
 
 /** Rejects with DatabaseDown when the link's row cannot be written. */
 export async function makeLink(
@@ -93,8 +95,23 @@ export async function makeLink(
     },
   );
 
+  const wanted = new Set<boolean>();
+  let pause: NodeJS.Timeout | null = null;
+  let passedAt = Number.NEGATIVE_INFINITY;
+
   function hint(unclaimed: boolean): void {
-    if (!hinted.has(unclaimed) && actor.tell({ kind: "news", unclaimed }) === "queued") hinted.add(unclaimed);
+    wanted.add(unclaimed);
+    if (pause !== null) return;
+    const waitMs = passedAt + LOOK_PAUSE_MS - clock.monotonic();
+    if (waitMs <= 0) pass();
+    else pause = setTimeout(pass, waitMs);
+  }
+  function pass(): void {
+    pause = null;
+    passedAt = clock.monotonic();
+    for (const unclaimed of wanted)
+      if (!hinted.has(unclaimed) && actor.tell({ kind: "news", unclaimed }) === "queued") hinted.add(unclaimed);
+    wanted.clear();
   }
   const unsubscribe = bus.subscribe(({ hostSystemId: whose, lane }) => {
     if (lane === id) hint(false);
@@ -111,6 +128,7 @@ export async function makeLink(
       void actor.tell({ kind: "tick", acknowledged, writable: !socket.writableNeedDrain, now }),
     async close() {
       unsubscribe();
+      if (pause !== null) clearTimeout(pause);
       actor.stop();
       await closeLinks(database, [id]).catch(() => ports.unclosed(id));
       bus.publish({ hostSystemId, lane: hostSystemId });

@@ -46,6 +46,8 @@ export type PushWorker = {
 /** A push BullMQ has not brought to an outcome after this is taken from the rows. */
 const OVERDUE_MS = 1_500;
 const LOOK_MS = { withRedis: 1_000, alone: 250 };
+/** Of the slots: so many are filled by one claim, where more waits than there are. */
+const CLAIM_PART = 1 / 8;
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
 const CLOSE_DEADLINE_MS = 3_000;
@@ -179,13 +181,13 @@ export function openPushWorker(
       .catch((error) => log.debug({ ...lane, ...faultFields(error) }, "push interrupted; its claim will run out"))
       .finally(() => {
         flying.delete(settled);
-        if (full) loop.wake();
+        if (full && slots - flying.size >= slots * CLAIM_PART) loop.wake();
       });
     flying.add(settled);
     return settled;
   }
 
-  /** More may be due than there were slots for: the next slot to come free is the next time to look. */
+  /** More may be due than there were slots for: when some have come free it is time to look again. */
   let full = false;
   async function round(): Promise<void> {
     const room = slots - flying.size;
