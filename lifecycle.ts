@@ -9,6 +9,7 @@
  *      └────── an error nobody caught, but the driver's ──► exit 1
  */
 import { existsSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { type Config, readConfig } from "./config.ts";
 import { faultFields, type Log, openLog } from "./log.ts";
 import { isDriverFault } from "./persistence/database-faults.ts";
@@ -83,6 +84,8 @@ export async function runProcess(open: (config: Config, log: Log) => Promise<() 
   }
   try {
     close = await open(config, log);
+    // Where Node keeps what it has compiled, it would write that at an orderly end, which a node that is killed never comes to.
+    flushCompileCache();
   } catch (error) {
     console.error(`tocsin: cannot start: ${error instanceof Error ? error.message : String(error)}`);
     process.exit(1);

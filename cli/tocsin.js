@@ -5,7 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
-import { createRequire } from "node:module";
+import module, { createRequire } from "node:module";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -43,6 +43,9 @@ function runAgain(binary) {
 }
 
 if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR && process.features.typescript) {
+  // As script/bootstrap has it: a command starts in half the time.
+  if (process.env.NODE_COMPILE_CACHE === undefined)
+    module.enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/compiled", import.meta.url)));
   await import("./tocsin.ts");
 } else {
   const binary = installedNode();

@@ -58,6 +58,7 @@ export async function openServer({ root, nodeFlags, dataDir, ca, settings }: Ser
         stdio: ["ignore", "pipe", "pipe"],
         env: {
           ...clean,
+          NODE_COMPILE_CACHE: join(root, "node_modules/.cache/compiled"), // as script/bootstrap has it
           TOCSIN_NODE: "bench",
           TOCSIN_DATA_DIR: dataDir,
           TOCSIN_MXPP_PORT: String(ports.mxpp),

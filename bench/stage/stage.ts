@@ -48,7 +48,13 @@ export type Stage = {
 export const HOSTS = ["contact-centre", "nurse-call", "laboratory", "pharmacy", "command-post"] as const;
 
 /** What the embedded server sets smaller than a default server has it. */
-const AS_DEFAULT = { ...(process.env.BENCH_STATEMENTS ? { shared_preload_libraries: "pg_stat_statements" } : {}), max_wal_size: "1GB", min_wal_size: "80MB", max_parallel_workers_per_gather: "2", jit: "on" };
+const AS_DEFAULT = {
+  ...(process.env.BENCH_STATEMENTS ? { shared_preload_libraries: "pg_stat_statements" } : {}),
+  max_wal_size: "1GB",
+  min_wal_size: "80MB",
+  max_parallel_workers_per_gather: "2",
+  jit: "on",
+};
 
 /** The server is ready, has just been started and knows `phones` phones, all Android, registered to confirm. */
 export async function openStage({ root, redis, profileDir }: StageSlice, phones: number): Promise<Stage> {
@@ -109,8 +115,12 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
       await sql`create extension if not exists pg_stat_statements`;
       await sql`select pg_stat_statements_reset()`;
       closers.push(async () => {
-        const rows = await sql`select calls, rows, round(total_exec_time::numeric) as ms, round(total_plan_time::numeric) as plan, round(shared_blks_dirtied) as dirtied, wal_bytes, regexp_replace(left(query, 400), '\s+', ' ', 'g') as q from pg_stat_statements order by total_exec_time desc limit 30`;
-        for (const r of rows) console.log(`${r.calls} calls, ${r.rows} rows, ${r.ms} ms, wal ${Math.round(Number(r.wal_bytes)/1024)}K: ${r.q.slice(0, 150)}`);
+        const rows =
+          await sql`select calls, rows, round(total_exec_time::numeric) as ms, round(total_plan_time::numeric) as plan, round(shared_blks_dirtied) as dirtied, wal_bytes, regexp_replace(left(query, 400), '\s+', ' ', 'g') as q from pg_stat_statements order by total_exec_time desc limit 30`;
+        for (const r of rows)
+          console.log(
+            `${r.calls} calls, ${r.rows} rows, ${r.ms} ms, wal ${Math.round(Number(r.wal_bytes) / 1024)}K: ${r.q.slice(0, 150)}`,
+          );
         await sql.end();
       });
     }
