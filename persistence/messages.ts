@@ -56,19 +56,28 @@ export async function dueMessages(
 ): Promise<DueMessage[]> {
   const rows = await database.run<DueRow>(
     (sql) => sql`
-    select unique_id, version, status, answer, outcome, wakeups, priority, subscriber_id, device_deadline, user_deadline, expires_at,
+    select unique_id, version, status, answer, outcome, wakeups, due.priority, subscriber_id, device_deadline, user_deadline, expires_at,
       clock_timestamp() as read_at, due_at::text as due_at,
       (select json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
             'tenantId', tenant_id, 'siteId', site_id))
        from premise_core.devices
-       where devices.subscriber_id = messages.subscriber_id and state = 'ACTIVE' and notification_address is not null
-         and ${isFor(sql, "messages", sql`devices.id`)}) as targets
-    from premise_core.messages
-    where shard = any (${[...shards]}::smallint[]) and due_at <= now()
-      and (${after === null} or (priority, due_at, unique_id) >
-        (${after?.priority ?? 0}::smallint, ${after?.dueAt ?? null}::text::timestamptz, ${after?.uniqueId ?? null}::uuid))
-    order by priority, due_at, unique_id
-    limit ${limit}`,
+       where devices.subscriber_id = due.subscriber_id and state = 'ACTIVE' and notification_address is not null
+         and ${isFor(sql, "due", sql`devices.id`)}) as targets
+    from (
+      select page.* from unnest(${[...PRIORITIES.keys()]}::smallint[]) as lane (priority)
+      -- Each by itself, or the look would go through all that is due later before it came to the next.
+      cross join lateral (
+        select * from premise_core.messages
+        where priority = lane.priority and due_at <= now() and shard = any (${[...shards]}::smallint[])
+          and (${after?.priority ?? -1}::smallint < lane.priority or ${after?.priority ?? -1}::smallint = lane.priority
+            and (due_at, unique_id) > (${after?.dueAt ?? null}::text::timestamptz, ${after?.uniqueId ?? null}::uuid))
+        order by due_at, unique_id
+        limit ${limit}
+      ) as page
+      order by page.priority, due_at, unique_id
+      limit ${limit}
+    ) as due
+    order by due.priority, due_at, unique_id`,
   );
   return rows.map((row) => ({
     uniqueId: row.unique_id,
