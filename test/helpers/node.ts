@@ -28,12 +28,13 @@ export type NodeProcess = {
   thaws(): void;
   /** Resolves with the exit code when the process ends. */
   ended(): Promise<number | null>;
-  /** @throws Error when what it printed holds a text, a name or a secret. */
+  /** @throws Error when what it printed, counted or pushed holds a text, a name or a secret. */
   close(): Promise<void>;
 };
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const START_MS = 20_000;
+const SHOWING_MS = 2_000;
 
 /** Every port is any free one unless `settings` say otherwise. `openFilesMax`: how many files its machine lets it open. */
 export async function startNode(
@@ -121,6 +122,8 @@ export async function startNode(
     thaws: () => void child?.kill("SIGCONT"),
     ended: () => ended,
     async close() {
+      // While it still runs: what it counts, and what it sent to push services where those are its own emulator.
+      const shown = child === null || child.exitCode !== null ? [] : await Promise.all(showings(run).map(textAt));
       await end("SIGTERM");
       rmSync(dataDir, { recursive: true, force: true });
       const secrets = [
@@ -128,8 +131,27 @@ export async function startNode(
         marked("a person's name", NAME_MARK),
         ...(adminKey === "" ? [] : [{ what: "the key of the admin API", value: adminKey }]),
       ];
-      const found = leaks([{ place: "what it printed, or its arguments", bytes: Buffer.from(said) }], secrets);
+      const found = leaks(
+        [
+          { place: "what it printed, or its arguments", bytes: Buffer.from(said) },
+          { place: "its metrics, or the pushes it sent", bytes: Buffer.from(shown.join("\n")) },
+        ],
+        secrets,
+      );
       if (found.length > 0) throw new Error(`node ${name}: ${found.join("; ")}`);
     },
   };
+}
+
+function showings(run: Run | null): string[] {
+  const { metricsUrl = null, emulatorUrl = null } = run ?? {};
+  return [metricsUrl, emulatorUrl === null ? null : `${emulatorUrl}/pushes`].filter((url) => url !== null);
+}
+
+/** "" where nobody answers: it was frozen, or is at its end. */
+async function textAt(url: string): Promise<string> {
+  return fetch(url, { signal: AbortSignal.timeout(SHOWING_MS) }).then(
+    (answer) => answer.text(),
+    () => "",
+  );
 }
