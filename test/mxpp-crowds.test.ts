@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodePage } from "../cli/host-client.ts";
 import { openShares } from "../gateways/mxpp/shares.ts";
-import { makeTurns } from "../gateways/mxpp/turns.ts";
+import { makeTurns } from "../gateways/turns.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { metric } from "./helpers/process-facts.ts";
 import { openRawHost } from "./helpers/raw-host.ts";

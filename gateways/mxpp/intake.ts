@@ -8,8 +8,9 @@
  *
  * But for resting the socket is paused: there is never more than one chunk.
  */
+
+import type { Turns } from "../turns.ts";
 import type { Framer, FramerEvent } from "./framing.ts";
-import type { Turns } from "./turns.ts";
 
 /** Documents handed on in one share, but for the last slice's. */
 const SHARE_DOCUMENTS = 64;

@@ -1,6 +1,6 @@
 /** MXPP: listens for host systems, plain and over TLS, and holds a session for each connection. */
 import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from "node:tls";
+import { createServer as createTlsServer, type TLSSocket, Server as TlsServer } from "node:tls";
 import { superviseLoop } from "../../cluster/supervision.ts";
 import type { HostSystemId, LinkId } from "../../domain.ts";
 import { faultFields } from "../../log.ts";
@@ -12,9 +12,10 @@ import { addressKey, openAllowance } from "../allowance.ts";
 import { budgetBytes, openBudget } from "../budget.ts";
 import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
+import { boundCrowds } from "../crowds.ts";
+import { makeTurns } from "../turns.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 import { openShares } from "./shares.ts";
-import { makeTurns } from "./turns.ts";
 
 export type MxppSlice = {
   readonly node: string;
@@ -41,8 +42,6 @@ const HOSTS_FRESH_MS = 1_000;
 /** Between two tries to end links whose end could not be written. */
 const CLOSE_MS = 1_000;
 const CLOSE_ROWS = 1_000;
-/** Of a port's connections: a host system that opens ever more must not lock out the others. */
-const ADDRESS_PART = 0.5;
 /** Of what one address does wrong. */
 const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
 /** Of what one address is refused that is no host system: a stranger must not fill the database. */
@@ -61,8 +60,6 @@ export async function openMxpp(
   const { log, meter, database, certificates, clock } = ports;
   const sessions = new Set<Session>();
   const counts = { plain: 0, tls: 0 };
-  const max = connectionsMax();
-  const crowds = { plain: new Map<string, Set<Socket>>(), tls: new Map<string, Set<Socket>>() };
   const hosts = cachedHosts();
   const lines = openAllowance(LINES, ports);
   const strangersRefusals = openAllowance(STRANGERS_REFUSALS, ports);
@@ -156,31 +153,23 @@ export async function openMxpp(
       sessions.delete(session);
       counts[kind] -= 1;
     });
-    crowd(socket, kind, addressKey(address));
   }
 
-  /** One that lost count of its connections goes on by the newest: the one that was silent longest is ended for it. */
-  function crowd(socket: Socket, kind: "plain" | "tls", address: string): void {
-    const sockets = crowds[kind].get(address) ?? new Set();
-    crowds[kind].set(address, sockets);
-    const last = () => void (sockets.delete(socket) && sockets.add(socket));
-    sockets.add(socket);
-    socket.on("data", last);
-    socket.on("close", () => {
-      sockets.delete(socket);
-      if (sockets.size === 0) crowds[kind].delete(address);
+  /** A host system that opens ever more must not lock out the others. */
+  function bound(server: Server): void {
+    const crowds = boundCrowds(server, { max: connectionsMax(), unbounded: () => false }, (address) => {
+      meter.count("back_pressure", { queue: "mxpp_address" });
+      sessionPorts.note(address, {}, "host system holds too many connections; the one silent longest is ended");
     });
-    const [silent] = sockets;
-    if (sockets.size <= max * ADDRESS_PART || silent === undefined) return;
-    sockets.delete(silent);
-    meter.count("back_pressure", { queue: "mxpp_address" });
-    sessionPorts.note(address, {}, "host system holds too many connections; the one silent longest is ended");
-    silent.destroy();
+    server.on(server instanceof TlsServer ? "secureConnection" : "connection", (socket: Socket) =>
+      socket.on("data", () => crowds.spoke(socket)),
+    );
   }
 
   let plain: Server | null = null;
   if (slice.port >= 0) {
     plain = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => hold(socket, "plain", null));
+    bound(plain);
     await listen(plain, slice.port, slice.bind);
   }
   let tls: TlsServer | null = null;
@@ -213,12 +202,11 @@ export async function openMxpp(
       socket.destroy();
     });
     certificates.onChange(() => tls?.setSecureContext(certificates.current()));
+    bound(tls);
     await listen(tls, slice.tlsPort, slice.bind);
   }
   for (const server of [plain, tls]) {
-    if (server === null) continue;
-    server.maxConnections = max;
-    server.on("error", (error) => log.error(faultFields(error), "mxpp listener failed"));
+    server?.on("error", (error) => log.error(faultFields(error), "mxpp listener failed"));
   }
 
   return {

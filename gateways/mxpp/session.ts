@@ -23,6 +23,7 @@ import type { HostSystem } from "../../persistence/host-systems.ts";
 import type { News } from "../../persistence/outbox.ts";
 import type { Refusal } from "../../persistence/refusals.ts";
 import type { Budget } from "../budget.ts";
+import type { Turns } from "../turns.ts";
 import type { Peers } from "../unacknowledged.ts";
 import { type Correlation, type MxppDocument, readDocument, refuseOversize } from "./document.ts";
 import { type FramerEvent, makeFramer } from "./framing.ts";
@@ -34,7 +35,6 @@ import { makeOutlet, type Wrote } from "./outlet.ts";
 import { pageToAccept } from "./page.ts";
 import { untilUp as retrying } from "./retry.ts";
 import type { Shares } from "./shares.ts";
-import type { Turns } from "./turns.ts";
 import { watchPeer } from "./watch.ts";
 
 export type SessionPorts = LinkPorts & {
