@@ -102,7 +102,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     };
     const http = opened(
       "http",
-      await openHttp({ ...config.http, trustedProxies: config.trustedProxies }, { log, certificates }, [
+      await openHttp({ ...config.http, trustedProxies: config.trustedProxies }, { log, meter, certificates }, [
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
         clientRoutes(
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },

@@ -4,6 +4,9 @@
  *
  *   open ─► listening ─ close(deadline) ─► stops accepting, finishes requests ─► all finished ─► closed
  *                                                     └─ deadline ─► every socket destroyed ───────┘
+ *
+ * Callers are told apart by address, so that one of them fills its own share of the node and nobody else's. A balancer whose
+ * X-Forwarded-For is believed stands for many; any other address may be a whole hospital's, and is never shut out.
  */
 import { lookup } from "node:dns/promises";
 import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
@@ -14,10 +17,15 @@ import swaggerUi from "@fastify/swagger-ui";
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from "fastify";
 import { faultFields, type Log } from "../log.ts";
+import type { Meter } from "../meter.ts";
 import { BatchFull } from "../persistence/batch.ts";
+import { addressAllowed } from "./address.ts";
 import { budgetBytes, openBudget } from "./budget.ts";
 import type { Certificates } from "./certificates.ts";
 import { connectionsMax } from "./connections.ts";
+import { boundCrowds } from "./crowds.ts";
+import { callerOf, openDoor, waitingMax } from "./door.ts";
+import { oneByOne } from "./one-by-one.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
 
 export type HttpSlice = {
@@ -60,15 +68,26 @@ const DOCS_POLICY =
   "default-src 'self'; base-uri 'self'; font-src 'self' data:; frame-ancestors 'none'; img-src 'self' data:; " +
   "object-src 'none'; script-src 'self'; script-src-attr 'none'; style-src 'self'";
 
+declare module "fastify" {
+  interface FastifyRequest {
+    /** Whose turn it waits for. */
+    caller: string;
+    /** It has what it came for. */
+    leave(): void;
+  }
+}
+
 /** @throws the listener's own error, such as EADDRINUSE */
 export async function openHttp(
   slice: HttpSlice,
-  ports: { readonly log: Log; readonly certificates: Certificates | null },
+  ports: { readonly log: Log; readonly meter: Meter; readonly certificates: Certificates | null },
   routes: readonly RouteSet[],
 ): Promise<HttpGateway> {
   const log = ports.log.child({ part: "http" });
   const { certificates } = ports;
   const sockets = new Set<Socket>();
+  const isProxy = (address: string) => addressAllowed(slice.trustedProxies, address);
+  const door = openDoor(waitingMax());
   let closing = false;
 
   function makeServer(handler: RequestListener): Server {
@@ -87,8 +106,11 @@ export async function openHttp(
             { ...options, ...pairOf(certificates), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS },
             handler,
           );
-    server.maxConnections = connectionsMax();
     server.setTimeout(STALLED_MS);
+    const crowds = boundCrowds(server, { max: connectionsMax(), unbounded: isProxy }, () =>
+      ports.meter.count("back_pressure", { queue: "http_address" }),
+    );
+    server.on("request", ({ socket }) => crowds.spoke(socket));
     server.on("connection", (socket: Socket) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
@@ -103,13 +125,14 @@ export async function openHttp(
   }
 
   const app: App = Fastify({
-    serverFactory: (handler) => makeServer(handler as RequestListener),
+    serverFactory: (handler) => makeServer(oneByOne(handler as RequestListener, waitingMax())),
     bodyLimit: BODY_LIMIT_BYTES,
     logger: false,
     trustProxy: slice.trustedProxies.length === 0 ? false : [...slice.trustedProxies],
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 300 },
-    frameworkErrors: (error, _request, reply) => void sendProblem(reply, problemOf(error)),
+    frameworkErrors: (error, request, reply) =>
+      door.enter(callerOf(request), (refusal) => void sendProblem(reply, problemOf(refusal ?? error))),
     clientErrorHandler: refuseMalformed,
   }).withTypeProvider<TypeBoxTypeProvider>();
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
@@ -122,19 +145,37 @@ export async function openHttp(
     return sendProblem(reply, problem);
   });
   const budget = openBudget(budgetBytes());
-  app.addHook("onRequest", async ({ headers }, { raw }) => {
+  app.decorateRequest("caller", "");
+  app.decorateRequest("leave", nothing);
+  // No promises here: each would make a request wait for another round of them.
+  app.addHook("onRequest", (request, { raw }, done) => {
+    const { headers } = request;
+    request.caller = callerOf(request);
     const bytes = "transfer-encoding" in headers ? BODY_LIMIT_BYTES : Number(headers["content-length"] ?? 0);
     // A probe has no body, and is answered however much is under way. One over the limit is refused unread.
-    if (!(bytes > 0 && bytes <= BODY_LIMIT_BYTES)) return;
-    const done = budget.admit(bytes);
-    if (done === null) throw new BatchFull();
-    raw.once("close", done);
+    const given = bytes > 0 && bytes <= BODY_LIMIT_BYTES ? budget.admit(bytes) : nothing;
+    if (given === null) return done(new BatchFull());
+    raw.once("close", () => {
+      given();
+      request.leave();
+    });
+    door.enter(request.caller, done);
   });
-  app.addHook("onSend", async (_request, reply) => {
+  // Not before: a caller that is slow to send its body takes no place meanwhile.
+  app.addHook("preValidation", (request, _reply, done) => {
+    // Gone while it waited for its turn: its going would not be heard again.
+    if (request.raw.socket.destroyed) return;
+    request.leave = door.settle(request.caller, done);
+  });
+  app.addHook("onSend", (request, reply, payload, done) => {
     reply.header("x-content-type-options", "nosniff");
     if (closing) reply.header("connection", "close");
+    // A file has its place until it is read.
+    if (typeof payload !== "object" || payload === null || Buffer.isBuffer(payload)) request.leave();
+    done();
   });
 
+  let reference: Buffer | null = null;
   await app.register(swagger, {
     openapi: {
       openapi: "3.1.0",
@@ -147,6 +188,14 @@ export async function openHttp(
     staticCSP: true,
     transformStaticCSP: () => DOCS_POLICY,
     uiConfig: { validatorUrl: null, persistAuthorization: false },
+    uiHooks: {
+      // Written once: it takes milliseconds.
+      preHandler(request, reply, done) {
+        if (request.routeOptions.url !== "/docs/json") return done();
+        reference ??= Buffer.from(JSON.stringify(app.swagger()));
+        void reply.type("application/json; charset=utf-8").send(reference);
+      },
+    },
   });
   for (const set of routes) await app.register(async (scope) => set(scope as App));
   // "localhost" stands for two addresses, and Fastify would open a second server that knows nothing of certificates.
@@ -168,6 +217,8 @@ export async function openHttp(
     },
   };
 }
+
+function nothing(): void {}
 
 /** Phones and operators prove themselves by tokens: the client CA is for host systems' listeners alone. */
 function pairOf(certificates: Certificates): { cert: string; key: string; minVersion: "TLSv1.2" } {

@@ -48,7 +48,7 @@ export async function openAdminApi(): Promise<AdminApi> {
     deviceRemoved: (device) => void removedDevices.push(device),
   });
   const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] };
-  const gateway = await openHttp(slice, { log: silentLog, certificates: null }, [routes]);
+  const gateway = await openHttp(slice, { log: silentLog, meter: silentMeter, certificates: null }, [routes]);
   return {
     ward,
     meta,
