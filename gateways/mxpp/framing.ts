@@ -29,6 +29,9 @@ export const MXPP_LIMITS: FramerLimits = {
   skippedBytes: 1024 * 1024,
 };
 
+/** What the state of reading takes, of the shortest too. */
+const STATE_BYTES = 4 * 1024;
+
 export type FramerFault = {
   readonly kind: "fault";
   readonly code: XmlFault["code"] | "encoding" | "too-large";
@@ -50,6 +53,10 @@ export type Framer = {
   push(chunk: Uint8Array): FramerEvent[];
   /** Bytes of the document that has begun and not ended; more than 0 when a peer left in the middle of one. */
   pending(): number;
+  /** Bytes of memory that it takes; 0: none has begun. */
+  held(): number;
+  /** Lets that go; everything after is ignored. */
+  drop(): void;
 };
 
 type Reading = {
@@ -120,7 +127,17 @@ export function makeFramer(limits: FramerLimits = MXPP_LIMITS): Framer {
     return events;
   }
 
-  return { push, pending: () => reading?.bytes ?? 0 };
+  return {
+    push,
+    pending: () => reading?.bytes ?? 0,
+    // A head with one sign beyond Latin-1 takes two bytes for each.
+    held: () => (reading === null ? 0 : STATE_BYTES + kept.held() + 2 * (reading.head?.length ?? 0)),
+    drop() {
+      reading = null;
+      kept.clear();
+      dead = true;
+    },
+  };
 }
 
 function fault(code: FramerFault["code"], detail: string): FramerFault {
@@ -168,7 +185,7 @@ function headOf(reading: Reading, kept: Uint8Array): string {
   return `<${whole}${endTags.join("")}`;
 }
 
-type Store = { add(bytes: Uint8Array): void; bytes(): Uint8Array; clear(): void };
+type Store = { add(bytes: Uint8Array): void; bytes(): Uint8Array; held(): number; clear(): void };
 
 /** Grows by doubling up to `limit`, and holds nothing between documents: most connections are idle. */
 function makeStore(limit: number): Store {
@@ -186,6 +203,7 @@ function makeStore(limit: number): Store {
       length = needed;
     },
     bytes: () => buffer.subarray(0, length),
+    held: () => buffer.length,
     clear() {
       buffer = Buffer.alloc(0);
       length = 0;

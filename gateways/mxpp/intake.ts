@@ -8,8 +8,8 @@
  *
  * But for resting the socket is paused: there is never more than one chunk.
  */
-
 import type { Turns } from "../turns.ts";
+import type { Beginning } from "./beginnings.ts";
 import type { Framer, FramerEvent } from "./framing.ts";
 
 /** Documents handed on in one share, but for the last slice's. */
@@ -36,6 +36,8 @@ export function makeIntake(
     readonly full: () => boolean;
     /** Whose turn it is to be, and in which line. Asked once a share. */
     readonly line: () => { readonly turns: Turns; readonly peer: string };
+    /** The part of the document that has not ended. */
+    readonly beginning: Beginning;
     /** After each share: `documents` begun and ended in it. */
     readonly taken: (documents: number) => void;
   },
@@ -56,6 +58,7 @@ export function makeIntake(
       documents += events.length;
       bytes += slice.length;
     }
+    ports.beginning.hold(framer.held(), documents > 0);
     if (rest !== null && !ports.full()) goOn();
     ports.taken(documents);
     return documents + bytes / COST_BYTES;
@@ -77,6 +80,8 @@ export function makeIntake(
     stop() {
       stopped = true;
       rest = null;
+      framer.drop();
+      ports.beginning.hold(0, false);
       line?.turns.leave(line.peer, take);
       line = null;
     },

@@ -14,6 +14,7 @@ import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
 import { boundCrowds } from "../crowds.ts";
 import { makeTurns } from "../turns.ts";
+import { openBeginnings } from "./beginnings.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 import { openShares } from "./shares.ts";
 
@@ -53,7 +54,10 @@ const SLOW_MS = 100;
 
 export async function openMxpp(
   slice: MxppSlice,
-  ports: Omit<SessionPorts, "hosts" | "refused" | "unclosed" | "note" | "budget" | "turns" | "shares"> & {
+  ports: Omit<
+    SessionPorts,
+    "hosts" | "refused" | "unclosed" | "note" | "budget" | "turns" | "shares" | "beginnings"
+  > & {
     readonly certificates: Certificates | null;
   },
 ): Promise<Mxpp> {
@@ -96,6 +100,7 @@ export async function openMxpp(
       slow: makeTurns({ costMax: TURN_COST, everyMs: SLOW_MS }),
     },
     shares: openShares(),
+    beginnings: openBeginnings(budgetBytes()),
     note(address, fields, event) {
       const peer = addressKey(address);
       if (lines.waitMs(peer) > 0) return;

@@ -25,6 +25,7 @@ import type { Refusal } from "../../persistence/refusals.ts";
 import type { Budget } from "../budget.ts";
 import type { Turns } from "../turns.ts";
 import type { Peers } from "../unacknowledged.ts";
+import type { Beginnings } from "./beginnings.ts";
 import { type Correlation, type MxppDocument, readDocument, refuseOversize } from "./document.ts";
 import { type FramerEvent, makeFramer } from "./framing.ts";
 import { type AddressTest, admit, knownFrom, type PeerFacts } from "./identity.ts";
@@ -50,6 +51,7 @@ export type SessionPorts = LinkPorts & {
   readonly turns: { readonly usual: Turns; readonly slow: Turns };
   /** What a host system, or who is none yet by its address, has on its way over all connections. */
   readonly shares: Shares;
+  readonly beginnings: Beginnings;
   readonly meter: Meter;
   readonly peers: Peers;
   readonly budget: Budget;
@@ -106,6 +108,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   const intake = makeIntake(framer, {
     receive,
     full,
+    beginning: ports.beginnings({ address: peer.address, host: () => host?.id ?? null, end: () => fault("crowded") }),
     line: () => (strange < STRANGE_MAX ? { turns: usual, peer: sender() } : { turns: slow, peer: peer.address }),
     taken(documents) {
       if (framer.pending() === 0) begun = null;
@@ -173,7 +176,6 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
         break;
       case "fault":
         fault(event.code);
-        break;
     }
   }
 

@@ -62,6 +62,10 @@ const PLAIN_TEXT = Uint8Array.from(ASCII, (is, byte) =>
 );
 const PLAIN_NAME = Uint8Array.from(ASCII, (is, byte) => Number(is && isNameCharacter(byte)));
 const LETTERS = ASCII.map((_, byte) => String.fromCharCode(byte));
+/** What has grown by a character at a time takes thirty times as much for as long as it is kept. */
+const copied = (name: string) => Buffer.from(name).toString();
+/** Not worth a copy, and what MXPP's own are. */
+const SHORT_NAME = 24;
 
 const malformed = (detail: string): XmlFault => ({ code: "malformed", detail });
 
@@ -141,7 +145,7 @@ export function makeTokeniser(limits: TokeniserLimits): Tokeniser {
 
   function startTagName(point: number): Step {
     if (isNameCharacter(point)) return extendName(point);
-    elementName = name;
+    elementName = nameLength > SHORT_NAME ? copied(name) : name;
     return tagGoesOn(point);
   }
 
@@ -166,7 +170,7 @@ export function makeTokeniser(limits: TokeniserLimits): Tokeniser {
     if (isSpace(point)) return go(beforeEquals);
     if (point !== EQUALS) return malformed("an attribute without a value");
     if (attributes.has(name)) return malformed("an attribute given twice");
-    attributes.add(name);
+    attributes.add(copied(name));
     return go(beforeValue);
   }
 
