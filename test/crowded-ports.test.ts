@@ -1,14 +1,18 @@
 /** More connections than there is room for: a bound for each port, and for each address at it. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { connectionsMax } from "../gateways/connections.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
-import { connectionsAt, openFiles } from "./helpers/process-facts.ts";
+import { connectionsAt, metric, openFiles } from "./helpers/process-facts.ts";
 import { openRawHost } from "./helpers/raw-host.ts";
 import { makeTlsFiles, openRounds, openTcp, PORTS, repeats } from "./helpers/rounds.ts";
 import { rest } from "./helpers/together.ts";
 
 const OPEN_FILES = 400;
+/** Connections of a port, by 96 MiB of heap. */
+const SMALL_HEAP_ROOM = 768;
+
 test("more connections than there is room for take no other port's room, nor another host's: the one silent longest goes", async () => {
   const tlsFiles = await makeTlsFiles();
   const { ca } = tlsFiles;
@@ -49,6 +53,68 @@ test("more connections than there is room for take no other port's room, nor ano
     await small.close();
     tlsFiles.remove();
   }
+});
+
+test("handshakes that never end take no more of the TLS port than their address may, and those that are over none", async () => {
+  const tlsFiles = await makeTlsFiles();
+  const { ca } = tlsFiles;
+  const small = await openHospital(tlsFiles.settings, { ca, openFilesMax: OPEN_FILES });
+  const port = PORTS["MXPP over TLS"](small);
+  const held = (from: string) => connectionsAt(port).filter(({ address }) => address === from).length;
+  const count = async (series: string) => metric(await small.metrics(), series);
+  const ended = () => count('tocsin_back_pressure_total{queue="mxpp_address"}');
+  try {
+    await small.knows("neighbour", { allowedAddresses: ["127.0.0.9"] });
+    const neighbour = await openRawHost({ port, name: "neighbour", from: "127.0.0.9", ca });
+    for (let n = 0; n < OPEN_FILES; n += 1) {
+      const socket = await openTcp(port, "127.0.0.9");
+      if (n % 2 === 0) socket.write("no TLS");
+      else socket.resetAndDestroy();
+    }
+    await eventually("they are over", () => held("127.0.0.9") === 1);
+    assert.is(await ended(), 0, "none of them counts any more");
+
+    const stalled = await Promise.all(Array.from({ length: 300 }, () => openTcp(port, "127.0.0.9")));
+    const { host, round } = await openRounds(small, ca);
+    await eventually("its address has half of the port", () => held("127.0.0.9") === OPEN_FILES / 8);
+    await round();
+    assert.ok((await ended()) >= 300 - OPEN_FILES / 8);
+    // The one of its address that had been silent longest.
+    await neighbour.gone;
+    for (const one of [host, neighbour]) one.cuts();
+    for (const socket of stalled) socket.destroy();
+    await eventually("all are gone", () => held("127.0.0.9") === 0);
+  } finally {
+    await small.close();
+    tlsFiles.remove();
+  }
+});
+
+test("a node with a small heap takes fewer connections, and lives with all of them", async () => {
+  const small = await openHospital({ NODE_OPTIONS: "--max-old-space-size=96" });
+  try {
+    const port = PORTS.MXPP(small);
+    const { host, round } = await openRounds(small);
+    const crowd = (from: string) => Promise.all(Array.from({ length: 500 }, () => openTcp(port, from)));
+    const crowds = [...(await crowd("127.0.0.8")), ...(await crowd("127.0.0.9"))];
+    const held = () => connectionsAt(port).filter(({ address }) => address !== "127.0.0.1").length;
+    // The rest are hosts of this machine.
+    await eventually("the port is full", () => held() > SMALL_HEAP_ROOM - 5);
+    await rest(1_000);
+    assert.ok(held() < SMALL_HEAP_ROOM, `${held()}`);
+    for (let times = 0; times < 3; times += 1) await round();
+    for (const socket of crowds) socket.destroy();
+    host.cuts();
+  } finally {
+    await small.close();
+  }
+});
+
+test("the smaller of what the files and the heap allow is what a port may hold", () => {
+  const MIB = 2 ** 20;
+  assert.is(connectionsMax(96 * MIB, Number.POSITIVE_INFINITY), SMALL_HEAP_ROOM);
+  assert.is(connectionsMax(96 * MIB, 1_024), 256);
+  assert.is(connectionsMax(4_096 * MIB, Number.POSITIVE_INFINITY), 20_000);
 });
 
 test.run();
