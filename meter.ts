@@ -45,6 +45,7 @@ export type Histograms = {
 export type Gauges = {
   outbox_rows: never;
   outbox_oldest_seconds: never;
+  outbox_away_oldest_seconds: "host";
   due_rows: never;
   due_oldest_seconds: never;
   push_queue_rows: never;

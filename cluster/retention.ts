@@ -2,7 +2,7 @@
  * Keeps the tables from growing without end: deletes what has been over for long, a batch at a time and with a pause between
  * two, so that pages on their way never wait for it. The node that drives shard 0 does it; two at once would do no harm.
  */
-import type { Clock, Shard } from "../domain.ts";
+import type { Clock, HostSystemId, Shard } from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Database } from "../persistence/database.ts";
 import {
@@ -12,6 +12,8 @@ import {
   deleteForgottenPushes,
   deleteOldRefusals,
   endExpiredNotifications,
+  type Forgotten,
+  forgetNewsOfHostsAway,
 } from "../persistence/retention.ts";
 import type { Membership } from "./membership.ts";
 import { type Loop, superviseLoop } from "./supervision.ts";
@@ -36,8 +38,23 @@ export function openRetention(
 ): Loop {
   const { premise, core, membership, log } = ports;
   const deleted = { pages: 0, pushes: 0, refusals: 0 };
+  const away = new Map<HostSystemId, { host: string | null; hostSystemId: HostSystemId; statuses: number }>();
   let place: string | null = null;
   let more = false;
+
+  /** Once for a host system, when the last of its batches is done. */
+  function noteAway(forgotten: readonly Forgotten[]): void {
+    let sum = 0;
+    for (const { hostSystemId, name, rows } of forgotten) {
+      sum += rows;
+      away.set(hostSystemId, { host: name, hostSystemId, statuses: (away.get(hostSystemId)?.statuses ?? 0) + rows });
+    }
+    more ||= sum === BATCH_ROWS;
+    if (sum === BATCH_ROWS) return;
+    for (const fields of away.values())
+      log.warn(fields, "host system did not come back: what it had yet to be told has been deleted");
+    away.clear();
+  }
 
   async function round(): Promise<void> {
     more = false;
@@ -46,6 +63,7 @@ export function openRetention(
       more ||= rows === BATCH_ROWS;
       return rows;
     };
+    noteAway(await forgetNewsOfHostsAway(premise, slice.days));
     const ended = await deleteEndedPages(premise, slice.days, place);
     place = ended.next;
     more ||= ended.unfinished || place !== null;

@@ -4,7 +4,7 @@ import type { ActorSystem } from "../cluster/actor-system.ts";
 import type { Membership } from "../cluster/membership.ts";
 import type { GaugeReading } from "../meter.ts";
 import type { Database } from "../persistence/database.ts";
-import { dueBacklog, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
+import { dueBacklog, hostsAway, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
 import type { GaugeSource } from "./metrics.ts";
 
 /** What this process knows of itself; answers whatever the databases do. */
@@ -36,6 +36,12 @@ export function storedGauges(premise: Database, core: Database): GaugeSource[] {
         { name: "outbox_oldest_seconds", value: oldestSeconds },
       ];
     },
+    async () =>
+      (await hostsAway(premise)).map(({ name, oldestSeconds }) => ({
+        name: "outbox_away_oldest_seconds",
+        labels: { host: name ?? "" },
+        value: oldestSeconds,
+      })),
     async () => {
       const { rows, oldestSeconds } = await dueBacklog(premise);
       return [

@@ -61,6 +61,10 @@ const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } 
 const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
   outbox_rows: { help: "Statuses that host systems have yet to be told.", labels: [] },
   outbox_oldest_seconds: { help: "Age of the oldest status a host system has yet to be told.", labels: [] },
+  outbox_away_oldest_seconds: {
+    help: "Age of the oldest status that waits for a host system without a connection.",
+    labels: ["host"],
+  },
   due_rows: { help: "Pages whose next step is due.", labels: [] },
   due_oldest_seconds: { help: "For how long the longest due page has been due.", labels: [] },
   push_queue_rows: { help: "Pushes owed.", labels: [] },

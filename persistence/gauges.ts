@@ -19,6 +19,24 @@ export async function outboxBacklog(premise: Database): Promise<Backlog> {
   return backlog(row);
 }
 
+/**
+ * Host systems for which statuses wait though no link is open that could take them, the one whose oldest is youngest first.
+ * `name` null: it has been removed.
+ */
+export async function hostsAway(
+  premise: Database,
+): Promise<readonly { readonly name: string | null; readonly oldestSeconds: number }[]> {
+  return await premise.run<{ name: string | null; oldestSeconds: number }>(
+    (sql) => sql`
+    select (select name from premise_core.host_systems where id = host_system_id) as name,
+      greatest(0, extract(epoch from clock_timestamp() - min(at)))::double precision as "oldestSeconds"
+    from premise_core.host_outbox
+    where host_system_id not in (select host_system_id from premise_core.host_links where closed_at is null)
+    group by host_system_id
+    order by min(at) desc`,
+  );
+}
+
 /** Messages for which something is due and not done; `oldestSeconds` is how late the latest of them is. */
 export async function dueBacklog(premise: Database): Promise<Backlog> {
   const [row] = await premise.run<Row>(

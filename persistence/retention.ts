@@ -3,10 +3,12 @@
  * version is still the one that was judged.
  *
  *   page: nothing due (nor can it be fetched, then), so many days past its expiry, and told ─► deleted
+ *   news: its page as long past its expiry, and its host system without a link for as long ─► deleted
  *   push: outcome written, or past its expiry ─► ended ─► a week later deleted
  *
- * Never touched: what is due, what can still be fetched, what a host has yet to be told.
+ * Never touched: what is due, what can still be fetched, what a host that may come back has yet to be told.
  */
+import type { HostSystemId } from "../domain.ts";
 import type { Database } from "./database.ts";
 
 /** Rows of one kind that one statement deletes or changes. */
@@ -67,6 +69,40 @@ export async function deleteEndedPages(
   const { held, pages, last, done } = row!;
   const unfinished = pages < held;
   return { pages, unfinished, next: unfinished ? after : (last ?? (done ? null : upTo)) };
+}
+
+/** Of one host system; `name` null: it has been removed. */
+export type Forgotten = { readonly hostSystemId: HostSystemId; readonly name: string | null; readonly rows: number };
+
+/**
+ * Deletes what host systems had yet to be told that have had no link for `days` days, of pages whose expiry is as long past:
+ * they kept their pages, too. The oldest first, so that one that comes back meanwhile is told the end of a page's story.
+ */
+export async function forgetNewsOfHostsAway(premise: Database, days: number): Promise<readonly Forgotten[]> {
+  const rows = await premise.run<Forgotten>(
+    (sql) => sql`
+    with past as (
+      select row.lane, row.written, row.id
+      from premise_core.host_outbox as row join premise_core.messages as message using (unique_id)
+      where row.at < now() - make_interval(days => ${days}::integer)
+        and message.due_at is null and message.expires_at < now() - make_interval(days => ${days}::integer)
+        and not exists (
+          select from premise_core.host_links as link
+          where link.host_system_id = row.host_system_id
+            and coalesce(link.closed_at, now()) > now() - make_interval(days => ${days}::integer))
+      order by row.id
+      limit ${BATCH_ROWS}
+      for update of row skip locked
+    ), gone as (
+      delete from premise_core.host_outbox as row using past
+      where row.lane = past.lane and row.written = past.written and row.id = past.id
+      returning row.host_system_id
+    )
+    select host_system_id as "hostSystemId", (select name from premise_core.host_systems where id = host_system_id) as name,
+      count(*)::integer as rows
+    from gone group by host_system_id`,
+  );
+  return [...rows];
 }
 
 /** Ends pushes whose page expired an hour ago and that no worker took up; how many. Those with one it ends itself. */
