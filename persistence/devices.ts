@@ -139,14 +139,16 @@ export async function authenticate(premise: Database, tokens: readonly string[])
     with caller as (
       select device.* from unnest(${hashes.map((hash) => hash.toString("hex"))}::text[]) as shown (hash)
       cross join lateral (
-        select * from premise_core.devices where token_hash = decode(shown.hash, 'hex') and state = 'ACTIVE' limit 1
+        select * from premise_core.devices where token_hash = decode(shown.hash, 'hex') limit 1
       ) as device
+      where device.state = 'ACTIVE'
+    ), unseen as (
+      select caller.id from caller cross join lateral (
+        select from premise_core.devices where id = caller.id for no key update skip locked
+      ) as device
+      where last_seen_at is null or last_seen_at < now() - interval '1 minute'
     ), seen as (
-      update premise_core.devices set last_seen_at = now() where id in (
-        select id from premise_core.devices where id in (
-          select id from caller where last_seen_at is null or last_seen_at < now() - interval '1 minute')
-        order by id
-        for no key update skip locked)
+      update premise_core.devices set last_seen_at = now() where id = any (array(select id from unseen))
     )
     select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type from caller`,
   );
@@ -233,7 +235,7 @@ export async function clearDeadAddresses(premise: Database, reports: readonly De
     from unnest(
       ${reports.map((r) => r.deviceId)}::uuid[], ${reports.map((r) => r.notificationAddress)}::text[],
       ${reports.map((r) => new Date(r.since).toISOString())}::timestamptz[]) as report (id, address, since)
-    where device.id = report.id and device.notification_address = report.address and device.address_set_at < report.since
+    where device.id = any (array[report.id]) and device.notification_address = report.address and device.address_set_at < report.since
     returning device.id`,
   );
   return rows.length;

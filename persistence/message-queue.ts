@@ -71,7 +71,7 @@ async function claim(core: Database, free: (sql: Sql) => Fragment): Promise<Clai
       for update skip locked
     )
     update core.message_queue as entry set claim = entry.claim + 1, claimed_until = clock_timestamp() + ${CLAIM}::text::interval
-    from free where entry.device_id = free.device_id
+    from free where entry.device_id = any (array[free.device_id])
     returning entry.device_id as "deviceId", entry.claim,
       (extract(epoch from clock_timestamp() - entry.due_at) * 1000)::double precision as "lateMs"`,
   );
@@ -133,19 +133,21 @@ export async function settlePushes(core: Database, pushes: readonly SettledPush[
   await core.run(
     (sql) => sql`
     with settled as (
-      select entry.device_id, push.retry_ms
-      from core.message_queue as entry
-      join unnest(${pushes.map((p) => p.deviceId)}::uuid[], ${pushes.map((p) => p.claim)}::integer[],
-        ${pushes.map((p) => p.retryMs)}::double precision[]) as push (device_id, claim, retry_ms)
-        on push.device_id = entry.device_id and push.claim = entry.claim
-      order by entry.device_id
-      for update of entry
+      select push.device_id, push.retry_ms
+      from (
+        select * from unnest(${pushes.map((p) => p.deviceId)}::uuid[], ${pushes.map((p) => p.claim)}::integer[],
+          ${pushes.map((p) => p.retryMs)}::double precision[]) as push (device_id, claim, retry_ms)
+        order by device_id
+      ) as push
+      cross join lateral (
+        select from core.message_queue where device_id = push.device_id and claim = push.claim for update
+      ) as entry
     ), again as (
       update core.message_queue as entry set
         due_at = clock_timestamp() + settled.retry_ms * interval '1 ms', claimed_until = null
-      from settled where entry.device_id = settled.device_id and settled.retry_ms is not null
+      from settled where entry.device_id = any (array[settled.device_id]) and settled.retry_ms is not null
     )
     delete from core.message_queue as entry using settled
-    where entry.device_id = settled.device_id and settled.retry_ms is null`,
+    where entry.device_id = any (array[settled.device_id]) and settled.retry_ms is null`,
   );
 }

@@ -165,7 +165,7 @@ export async function changeMessages(
             case when message.status >= 4 then message.user_deadline end)
         end
       from input
-      where message.unique_id = input.unique_id and message.version = input.version
+      where message.unique_id = any (array[input.unique_id]) and message.version = input.version
       returning message.unique_id, message.version, message.host_system_id, message.link_id, input.event, input.detail, input.tell,
         extract(epoch from clock_timestamp() - message.accepted_at)::double precision as age
     ), history as (

@@ -79,10 +79,11 @@ export async function storeNotifications(
         id uuid, "tenantId" text, "siteId" uuid, "deviceId" uuid, "callbackData" uuid, "callbackUri" text, "gatewayType" text,
         "notificationAddress" text, urls text[], "messageCount" integer, priority smallint, "coreVersion" text, "expiresAt" timestamptz)
     ), older as (
-      select id, device_id, priority, expires_at, message_count from premise_core.notifications
-      where state = 'STORED' and device_id = any (${notifications.map((n) => n.deviceId)}::uuid[])
-      order by id
-      for update skip locked
+      select waiting.* from request cross join lateral (
+        select id, device_id, priority, expires_at, message_count from premise_core.notifications
+        where state = 'STORED' and device_id = request."deviceId"
+        for update skip locked
+      ) as waiting
     ), stored as (
       insert into premise_core.notifications (
         id, tenant_id, site_id, device_id, callback_data, callback_uri, gateway_type, notification_address, urls, message_count,
@@ -102,7 +103,7 @@ export async function storeNotifications(
       update premise_core.notifications as notification set
         state = 'SUPERSEDED', superseded_by = stored.id, done_at = clock_timestamp(), queue_check_at = null
       from older join stored on stored.device_id = older.device_id
-      where notification.id = older.id
+      where notification.id = any (array[older.id])
     )
     select id, device_id, gateway_type, priority from stored`,
   );
@@ -169,7 +170,7 @@ export async function openNotifications(premise: Database, devices: readonly Dev
         where page.expires_at > clock_timestamp() and ${isFor(sql, "page", sql`device.id`)}
       ) as wanted
     from newest
-    left join premise_core.devices as device on device.id = newest.device_id`,
+    left join lateral (select * from premise_core.devices where id = newest.device_id limit 1) as device on true`,
   );
   return rows.map((row) => ({
     ...row,
@@ -194,23 +195,25 @@ export type RecordedOutcome = {
 export async function recordOutcomes(premise: Database, outcomes: readonly RecordedOutcome[]): Promise<void> {
   await premise.run(
     (sql) => sql`
-    with outcome as (
-      select * from unnest(
-        ${outcomes.map((o) => o.id)}::uuid[], ${outcomes.map((o) => o.attempts)}::integer[], ${outcomes.map((o) => o.state)}::text[],
-        ${outcomes.map((o) => o.code)}::text[], ${outcomes.map((o) => o.providerId)}::text[], ${outcomes.map((o) => o.retryMs)}::double precision[]
-      ) as outcome (id, attempts, state, code, provider_id, retry_ms)
-    ), held as (
-      -- By id alone: the planner takes STORED for rare, whatever waits, and would read all of it.
-      select id, attempts, state from premise_core.notifications where id = any (${outcomes.map((o) => o.id)}::uuid[])
-      order by id
-      for update
+    with held as (
+      select outcome.*, notification.attempts as attempts_before, notification.state as state_before
+      from (
+        select * from unnest(
+          ${outcomes.map((o) => o.id)}::uuid[], ${outcomes.map((o) => o.attempts)}::integer[], ${outcomes.map((o) => o.state)}::text[],
+          ${outcomes.map((o) => o.code)}::text[], ${outcomes.map((o) => o.providerId)}::text[], ${outcomes.map((o) => o.retryMs)}::double precision[]
+        ) as outcome (id, attempts, state, code, provider_id, retry_ms)
+        order by id
+      ) as outcome
+      cross join lateral (
+        -- By id alone: the planner takes STORED for rare, and would read all that waits.
+        select attempts, state from premise_core.notifications where id = outcome.id for update
+      ) as notification
     )
     update premise_core.notifications as notification set
-      attempts = notification.attempts + case when outcome.state = 'SETTLED' then 0 else 1 end,
-      state = outcome.state, code = outcome.code, provider_id = coalesce(outcome.provider_id, notification.provider_id),
-      done_at = case when outcome.state <> 'STORED' then clock_timestamp() end,
-      queue_check_at = case when outcome.state = 'STORED' then clock_timestamp() + (outcome.retry_ms + 5000) * interval '1 ms' end
-    from outcome join held on held.id = outcome.id and held.attempts = outcome.attempts and held.state = 'STORED'
-    where notification.id = held.id`,
+      attempts = held.attempts + case when held.state = 'SETTLED' then 0 else 1 end,
+      state = held.state, code = held.code, provider_id = coalesce(held.provider_id, notification.provider_id),
+      done_at = case when held.state <> 'STORED' then clock_timestamp() end,
+      queue_check_at = case when held.state = 'STORED' then clock_timestamp() + (held.retry_ms + 5000) * interval '1 ms' end
+    from held where notification.id = any (array[held.id]) and held.attempts = attempts_before and state_before = 'STORED'`,
   );
 }

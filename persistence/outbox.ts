@@ -89,22 +89,25 @@ export async function claimNews(database: Database, link: LinkId, host: HostSyst
     ), oldest as (
       select id from links where closed_at is null order by opened_at, id limit 1
     ), free as (
-      select lane, written, id, unique_id from premise_core.host_outbox
-      where lane in (select ${host}::uuid union all select id from links where closed_at is not null)
-        and ${link}::uuid in (select id from oldest)
-      order by id
+      select row.* from (select ${host}::uuid as id union all select id from links where closed_at is not null) as waiting
+      cross join lateral (
+        select lane, written, id, unique_id from premise_core.host_outbox where lane = waiting.id
+        order by id
+        limit ${limit}
+      ) as row
+      where ${link}::uuid in (select id from oldest)
+      order by row.id
       limit ${limit}
     ), held as (
-      select lane, written, id from premise_core.host_outbox
-      where (lane, written, id) in (select lane, written, id from free)
-      order by id
-      for update skip locked
+      select free.* from free cross join lateral (
+        select from premise_core.host_outbox where lane = free.lane and written = free.written and id = free.id for update skip locked
+      ) as row
     ), elsewhere as (
       select unique_id, min(id) as id from free where id not in (select id from held) group by unique_id
     ), moved as (
       update premise_core.host_outbox as row set lane = ${link}, written = pg_current_xact_id()
-      from held join free using (lane, written, id) left join elsewhere using (unique_id)
-      where row.lane = held.lane and row.written = held.written and row.id = held.id
+      from held left join elsewhere using (unique_id)
+      where row.lane = any (array[held.lane]) and row.written = any (array[held.written]) and row.id = any (array[held.id])
         and (elsewhere.id is null or elsewhere.id > held.id)
       returning row.id
     )
@@ -155,7 +158,9 @@ export async function readNews(
       order by id
       limit ${limit}
     ) as row on true
-    left join premise_core.messages as message on message.unique_id = row.unique_id
+    left join lateral (
+      select origin, destination, tracking_id, system_id from premise_core.messages where unique_id = row.unique_id limit 1
+    ) as message on true
     order by row.id`,
   );
   const news = rows.flatMap((row) =>
@@ -179,16 +184,19 @@ export async function readNews(
   return { snapshot: rows[0]!.snapshot, oldestRunning: rows[0]!.oldest_running, news };
 }
 
-/** Forgets rows the peer is known to have. */
+/** Forgets rows the peer is known to have: the oldest of the lane, so that they lie side by side. One claimed anew since stays. */
 export async function forgetNews(
   database: Database,
   link: LinkId,
   news: readonly { id: string; written: string }[],
 ): Promise<void> {
+  const written = [...new Set(news.map((row) => BigInt(row.written)))].sort((a, b) => (a < b ? -1 : 1));
+  if (written.length === 0) return;
+  const [first, last] = [String(written[0]), String(written.at(-1))];
   await database.run(
     (sql) => sql`
-    delete from premise_core.host_outbox as row
-    using unnest(${news.map((n) => n.written)}::text[], ${news.map((n) => n.id)}::bigint[]) as done (written, id)
-    where row.lane = ${link} and row.written = done.written::xid8 and row.id = done.id`,
+    delete from premise_core.host_outbox
+    where lane = ${link} and written between ${first}::text::xid8 and ${last}::text::xid8
+      and id = any (${news.map((row) => row.id)}::bigint[])`,
   );
 }

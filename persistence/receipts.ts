@@ -65,6 +65,7 @@ export async function recordReceipts(
         ${entries.map((e) => e.uniqueId)}::uuid[], ${entries.map((e) => e.deviceId)}::uuid[], ${entries.map((e) => e.receipt)}::text[],
         ${entries.map((e) => (e.saidAt === undefined ? null : sane(e.saidAt) / 1_000))}::double precision[]
       ) as receipt (unique_id, device_id, receipt, said_at)
+      order by unique_id
     ), before as (
       select message.unique_id, message.status, message.host_system_id, message.priority, message.accepted_at,
         input.device_id as by_device, input.receipt,
@@ -81,12 +82,16 @@ export async function recordReceipts(
           where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
             and not other.id = any (message.fetched_by) and ${isFor(sql, "message", sql`other.id`)}) as stays_open
       from input
-      join premise_core.messages as message on message.unique_id = input.unique_id
-      join premise_core.devices as device on device.id = input.device_id
-        and device.subscriber_id = message.subscriber_id and device.state = 'ACTIVE'
+      cross join lateral (
+        select unique_id, status, host_system_id, priority, accepted_at, fetched_by, answer, open, subscriber_id, device_id
+        from premise_core.messages where unique_id = input.unique_id
+        for update
+      ) as message
+      cross join lateral (
+        select from premise_core.devices
+        where id = input.device_id and subscriber_id = message.subscriber_id and state = 'ACTIVE' limit 1
+      ) as device
       where ${isFor(sql, "message", sql`input.device_id`)}
-      order by message.unique_id
-      for update of message
     ), changed as (
       update premise_core.messages as message set
         version = message.version + 1,
@@ -103,7 +108,7 @@ export async function recordReceipts(
           else message.due_at
         end
       from before
-      where message.unique_id = before.unique_id and (before.tells or before.fetches)
+      where message.unique_id = any (array[before.unique_id]) and (before.tells or before.fetches)
       returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.by_device, before.said_at
     ), history as (
       insert into premise_core.message_history (unique_id, seq, event, at, said_at, node, detail)

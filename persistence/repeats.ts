@@ -29,21 +29,22 @@ async function answerOnce(database: Database, repeats: readonly Repeat[]): Promi
     (sql) => sql`
     with input as (
       select * from unnest(${repeats.map((r) => r.uniqueId)}::uuid[], ${repeats.map((r) => r.linkId)}::uuid[]) as repeat (unique_id, link_id)
+      order by unique_id
     ), page as (
       select message.unique_id, message.host_system_id, coalesce(input.link_id, message.link_id) as link_id, message.told,
         case when message.told = 'FAILED' then message.outcome_reason end as reason
       from input
-      join premise_core.messages as message using (unique_id)
-      join premise_core.messages as seen on seen.unique_id = message.unique_id and seen.version = message.version
-        and seen.repeats = message.repeats
-      order by message.unique_id
-      for update of message
+      cross join lateral (select * from premise_core.messages where unique_id = input.unique_id for update) as message
+      cross join lateral (
+        select from premise_core.messages
+        where unique_id = message.unique_id and version = message.version and repeats = message.repeats limit 1
+      ) as seen
     ), counted as (
       update premise_core.messages as message set link_id = page.link_id, repeats = message.repeats + 1
-      from page where message.unique_id = page.unique_id
+      from page where message.unique_id = any (array[page.unique_id])
     ), overtaken as (
-      delete from premise_core.host_outbox as row using page
-      where row.unique_id = page.unique_id and row.lane = any (array(
+      delete from premise_core.host_outbox as row
+      where row.unique_id = any (array(select unique_id from page)) and row.lane = any (array(
         select host_system_id from page
         union
         select id from premise_core.host_links where host_system_id in (select host_system_id from page)))

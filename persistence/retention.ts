@@ -40,24 +40,27 @@ export async function deleteEndedPages(
       order by ctid
       limit ${BATCH_PAGES}
     ), untold as (
-      select distinct unique_id from premise_core.host_outbox where unique_id in (select unique_id from seen)
+      select distinct unique_id from premise_core.host_outbox where unique_id = any (array(select unique_id from seen))
     ), held as (
-      select message.unique_id from premise_core.messages as message join seen using (unique_id, version, repeats)
+      select message.unique_id from seen cross join lateral (
+        select unique_id from premise_core.messages
+        where unique_id = seen.unique_id and version = seen.version and repeats = seen.repeats
+        for update skip locked
+      ) as message
       where message.unique_id not in (select unique_id from untold)
-      for update of message skip locked
     ), lines as (
       select unique_id, seq from premise_core.message_history
-      where unique_id in (select unique_id from held)
+      where unique_id = any (array(select unique_id from held))
       order by unique_id, seq
       limit ${BATCH_ROWS}
     ), history as (
-      delete from premise_core.message_history as line using lines where line.unique_id = lines.unique_id and line.seq = lines.seq
+      delete from premise_core.message_history as line using lines where line.unique_id = any (array[lines.unique_id]) and line.seq = any (array[lines.seq])
     ), whole as (
       select held.unique_id from held
       where (select count(*) from premise_core.message_history as line where line.unique_id = held.unique_id)
         = (select count(*) from lines where lines.unique_id = held.unique_id)
     ), pages as (
-      delete from premise_core.messages as message using whole where message.unique_id = whole.unique_id
+      delete from premise_core.messages as message using whole where message.unique_id = any (array[whole.unique_id])
       returning message.unique_id
     ), last as (
       select max(place)::text as place from seen having count(*) = ${BATCH_PAGES}
@@ -95,7 +98,7 @@ export async function forgetNewsOfHostsAway(premise: Database, days: number): Pr
       for update of row skip locked
     ), gone as (
       delete from premise_core.host_outbox as row using past
-      where row.lane = past.lane and row.written = past.written and row.id = past.id
+      where row.lane = any (array[past.lane]) and row.written = any (array[past.written]) and row.id = any (array[past.id])
       returning row.host_system_id
     )
     select host_system_id as "hostSystemId", (select name from premise_core.host_systems where id = host_system_id) as name,
@@ -117,7 +120,7 @@ export async function endExpiredNotifications(premise: Database): Promise<number
     )
     update premise_core.notifications as notification set
       state = 'EXPIRED', code = 'EXPIRED', done_at = clock_timestamp(), queue_check_at = null
-    from past where notification.id = past.id
+    from past where notification.id = any (array[past.id])
     returning notification.id`,
   );
   return rows.length;

@@ -1,0 +1,206 @@
+/**
+ * Statements are planned once on each connection, at worst while there is nothing in the tables. What each reads once they are
+ * full is counted by Postgres; docs/decisions/0014 says what that asks of a statement.
+ */
+import { randomUUID } from "node:crypto";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type DeviceId, type NotificationId, SHARD_COUNT, type Shard, type SubscriberId } from "../domain.ts";
+import { silentLog } from "../log.ts";
+import { acceptPages } from "../persistence/acceptance.ts";
+import { openDatabase } from "../persistence/database.ts";
+import { authenticate, clearDeadAddresses } from "../persistence/devices.ts";
+import { inboxes } from "../persistence/inbox.ts";
+import { claimDuePushes, claimPushes, enqueue, settlePushes } from "../persistence/message-queue.ts";
+import { changeMessages, dueMessages } from "../persistence/messages.ts";
+import {
+  type Notification,
+  openNotifications,
+  recordOutcomes,
+  storeNotifications,
+} from "../persistence/notifications.ts";
+import { claimNews, forgetNews, readNews } from "../persistence/outbox.ts";
+import { recordReceipts } from "../persistence/receipts.ts";
+import { answerRepeats } from "../persistence/repeats.ts";
+import { change, openPages } from "./helpers/pages.ts";
+import { openWard, pageFor } from "./helpers/ward.ts";
+
+const PEOPLE = 2_000;
+const BATCH = 50;
+/** Of rows and index entries, for each entry of a statement; to read one of the tables whole takes 40. */
+const READ_MAX = 25;
+/** These read their lane of the outbox, which has two rows for each page. */
+const LANE_READERS = ["look", "repeat"];
+const LANE_READ_MAX = (5 * PEOPLE) / BATCH;
+
+const ward = await openWard();
+const { sql } = ward;
+// One connection, so that each statement keeps the plan of its first call.
+const one = { name: "premise_core", urls: [ward.url], node: "test", connectionsMax: 1 } as const;
+const database = openDatabase(one, { log: silentLog });
+await database.untilUp(5_000);
+const lab = await ward.host("lab");
+const link = await openPages(ward).link(lab);
+test.after(async () => {
+  await database.close();
+  await ward.close();
+});
+
+type Person = { destination: string; subscriberId: SubscriberId; deviceId: DeviceId; token: string };
+async function people(from: number, to: number): Promise<Person[]> {
+  return Promise.all(
+    Array.from({ length: to - from }, async (_, n) => {
+      const [destination, token] = [`6${from + n}`, randomUUID()];
+      const subscriberId = await ward.subscriber(destination);
+      return { destination, subscriberId, token, deviceId: await ward.device(subscriberId, { token }) };
+    }),
+  );
+}
+
+/** What one page goes through, a statement each, for so many people at once. */
+async function journey(whose: readonly Person[], ran: (what: string, work: () => Promise<unknown>) => Promise<void>) {
+  const pages = whose
+    .map(({ destination }) => pageFor(ward, lab, destination, { linkId: link }))
+    .sort((a, b) => (a.uniqueId < b.uniqueId ? -1 : 1));
+  const ids = pages.map(({ uniqueId }) => uniqueId);
+  const devices = whose.map(({ deviceId }) => deviceId);
+  const to = new Map(whose.map((person) => [person.destination, person]));
+  const entries = pages.map(({ uniqueId, destination }) => ({
+    uniqueId,
+    deviceId: to.get(destination)!.deviceId,
+    receipt: "READ" as const,
+  }));
+  const notes = whose.map((person) => notification(person));
+  const due = whose.map(
+    ({ deviceId }, n) => ({ id: notes[n]!.id, deviceId, gatewayType: "GCM", priority: "high" }) as const,
+  );
+  const lane = { gatewayType: "GCM", urgent: true } as const;
+  const shards = Array.from({ length: SHARD_COUNT }, (_, shard) => shard as Shard);
+
+  await ran("accept", () => acceptPages(database, "node", pages));
+  await ran("repeat", () =>
+    answerRepeats(
+      database,
+      ids.map((uniqueId) => ({ uniqueId, linkId: link })),
+    ),
+  );
+  await ran("change", () =>
+    changeMessages(
+      database,
+      "node",
+      ids.map((id) => change(id, 2, { tell: "ENROUTE" })),
+    ),
+  );
+  await ran("store", () => storeNotifications(database, notes));
+  await ran("enqueue", () => enqueue(database, due));
+  await ran("claim by device", () => claimPushes(database, devices));
+  await ran("settle again", () =>
+    settlePushes(
+      database,
+      whose.map(({ deviceId }) => ({ deviceId, claim: 2, retryMs: 0 })),
+    ),
+  );
+  await ran("claim what is due", () => claimDuePushes(database, lane, 0, whose.length));
+  await ran("read", () => openNotifications(database, devices));
+  const outcome = { attempts: 0, state: "SENT", code: null, providerId: null, retryMs: 0 } as const;
+  await ran("record", () =>
+    recordOutcomes(
+      database,
+      notes.map(({ id }) => ({ id, ...outcome })),
+    ),
+  );
+  await ran("settle", () =>
+    settlePushes(
+      database,
+      whose.map(({ deviceId }) => ({ deviceId, claim: 3, retryMs: null })),
+    ),
+  );
+  await ran("authenticate", () =>
+    authenticate(
+      database,
+      whose.map(({ token }) => token),
+    ),
+  );
+  await ran("inbox", () =>
+    inboxes(
+      database,
+      whose.map(({ deviceId, subscriberId }) => ({ device: { id: deviceId, subscriberId }, limit: 10 })),
+    ),
+  );
+  await ran("receipt", () => recordReceipts(database, "node", entries));
+  await ran("clear", () =>
+    clearDeadAddresses(
+      database,
+      devices.map((deviceId) => ({ deviceId, notificationAddress: "?", since: 0 })),
+    ),
+  );
+  await ran("due", () => dueMessages(database, shards, whose.length));
+  await ran("claim news", () => claimNews(database, link, lab, whose.length));
+  let news: Awaited<ReturnType<typeof readNews>>["news"] = [];
+  await ran("look", async () => {
+    ({ news } = await readNews(database, link, { cursor: "0", afterId: "0", snapshot: null }, 4 * whose.length));
+  });
+  await ran("forget", () => forgetNews(database, link, news));
+}
+
+function notification({ deviceId }: Person): Notification {
+  return {
+    id: randomUUID() as NotificationId,
+    tenantId: "default" as never,
+    siteId: ward.siteId,
+    deviceId,
+    callbackData: randomUUID() as never,
+    callbackUri: "http://127.0.0.1",
+    gatewayType: "GCM",
+    notificationAddress: "?",
+    urls: [],
+    messageCount: 1,
+    priority: "high",
+    coreVersion: "1",
+    expiresAt: Date.now() + 3_600_000,
+  };
+}
+
+/** Rows and index entries read so far, by all connections that have told. */
+async function read(): Promise<number> {
+  await database.run((tell) => tell`select pg_stat_force_next_flush()`);
+  await database.run((tell) => tell`select 1`);
+  const [row] = await sql<{ read: number }[]>`
+    select (select coalesce(sum(idx_tup_read), 0) from pg_stat_user_indexes)::integer
+      + (select coalesce(sum(seq_tup_read), 0) from pg_stat_user_tables)::integer as read`;
+  return row!.read;
+}
+
+test("planned on empty tables, each statement of a page's way reads no more than what it is about once they are full", async () => {
+  await sql`vacuum (analyze)`;
+  await journey([], (_, work) => work().then(() => {}));
+  const all = await people(0, PEOPLE);
+  // Never analysed: what the planner knows of the tables is what they were.
+  for (let n = 0; n < all.length; n += 250) {
+    const pages = all.slice(n, n + 250).map(({ destination }) => pageFor(ward, lab, destination, { linkId: link }));
+    await acceptPages(
+      database,
+      "node",
+      pages.sort((a, b) => (a.uniqueId < b.uniqueId ? -1 : 1)),
+    );
+    const notes = all.slice(n, n + 250).map(notification);
+    await storeNotifications(database, notes);
+    await enqueue(
+      database,
+      notes.map(({ id, deviceId }) => ({ id, deviceId, gatewayType: "APNS", priority: "low" })),
+    );
+  }
+  // What the test's own connections have read they tell now, and not in the middle.
+  for (let n = 0; n < 2; n += 1)
+    await Promise.all([1, 2].map(() => sql`select pg_stat_force_next_flush(), pg_sleep(0.1)`));
+  const costs: string[] = [];
+  await journey(all.slice(0, BATCH), async (what, work) => {
+    const before = await read();
+    await work();
+    const each = ((await read()) - before) / BATCH;
+    if (each > (LANE_READERS.includes(what) ? LANE_READ_MAX : READ_MAX)) costs.push(`${what}: ${each}`);
+  });
+  assert.equal(costs, []);
+});
+
+test.run();
