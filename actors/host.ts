@@ -1,11 +1,12 @@
 /**
  * One link: one connection of a host system, and what is to be told over it. Reads its lane of the outbox in order,
- * writes as fast as the peer takes it, and forgets a row only when the peer must have it.
+ * writes as fast as the peer takes it, and forgets a row only when the peer must have it. Hints say that there is news; those that are
+ * lost are made up for by a look at all of a node's links together (gateways/mxpp/links.ts), which asks how far this one has read.
  *
- *              news, tick                       page full
+ *                 news                          page full
  *   resting ─────────────► looking ─► writing ──────────► looking …
  *      ▲                                 │ page not full, or the socket takes no more
- *      └─────────────────────────────────┘ (drained: looks again)
+ *      └─────────────────────────────────┘ (drained, or a tick where that was lost: looks again)
  *
  *   written ─► unconfirmed ── its bytes acknowledged, and 30 s old ──► forgotten
  *                          ── the link closes ──► left to the next link
@@ -20,7 +21,7 @@ export type Message =
   | { readonly kind: "drained" }
   /**
    * Once a second. `acknowledged`: bytes of the connection that the peer has. `writable`: the socket takes more.
-   * `now`: monotonic ms. Whatever other message found the mailbox full, the tick makes up for it.
+   * `now`: monotonic ms. It makes up for "drained" where that found the mailbox full.
    */
   | { readonly kind: "tick"; readonly acknowledged: number; readonly writable: boolean; readonly now: number }
   | { readonly kind: "looked"; readonly page: NewsPage; readonly now: number }
@@ -87,7 +88,7 @@ export function step(state: State, message: Message): { state: State; effects: r
       if (state.full && !message.writable) return { state, effects };
       const next = { ...state, full: false };
       if (state.look !== null) return { state: next, effects: [...effects, nextPage(state.cursor, state.look)] };
-      return { state: next, effects: [...effects, { kind: "claim" }, firstLook(state)] };
+      return { state: next, effects: state.full ? [...effects, firstLook(state)] : effects };
     }
     case "wrote":
       for (const { id } of message.news) state.unconfirmed.get(id)!.end = message.end;
@@ -158,11 +159,17 @@ export type HostPorts = {
   readonly later: (message: Message) => void;
 };
 
+export type HostActor = {
+  turn(message: Message): Promise<void>;
+  /** Whatever this transaction or a later one wrote to the lane may not have been seen yet. */
+  cursor(): string;
+};
+
 /**
- * One link's actor. A database that is away leaves the link where it was, and the next tick looks again; any other fault
- * ends the link, and its rows go to the next.
+ * One link's actor. A database that is away leaves the link where it was, and all of its lane to be looked at anew; any other
+ * fault ends the link, and its rows go to the next.
  */
-export function hostBehaviour(ports: HostPorts): (message: Message) => Promise<void> {
+export function hostActor(ports: HostPorts): HostActor {
   let state = openedLink();
 
   async function perform(effect: Effect): Promise<Message | null> {
@@ -187,7 +194,7 @@ export function hostBehaviour(ports: HostPorts): (message: Message) => Promise<v
     }
   }
 
-  return async (message) => {
+  async function turn(message: Message): Promise<void> {
     const inbox: Message[] = [message];
     let pages = 0;
     try {
@@ -213,5 +220,6 @@ export function hostBehaviour(ports: HostPorts): (message: Message) => Promise<v
       state = { ...state, look: null, cursor: "0" };
       if (!(error instanceof DatabaseDown || error instanceof Conflict)) throw error;
     }
-  };
+  }
+  return { turn, cursor: () => state.cursor };
 }

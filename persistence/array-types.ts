@@ -17,12 +17,16 @@ const ARRAYS = {
 
 /** One-dimensional, as all of ours are. */
 function literalOf(values: readonly unknown[]): string {
-  const elements = values.map((value) => {
-    if (value === null || value === undefined) return "NULL";
-    return `"${String(value).replace(/\\/g, "\\\\").replace(/"/g, '\\"')}"`;
-  });
-  return `{${elements.join(",")}}`;
+  let literal = "{";
+  for (const [index, value] of values.entries()) {
+    if (index > 0) literal += ",";
+    if (value === null || value === undefined) literal += "NULL";
+    else if (typeof value === "number") literal += value;
+    else literal += `"${String(value).replace(SPECIAL, "\\$&")}"`;
+  }
+  return `${literal}}`;
 }
+const SPECIAL = /[\\"]/g;
 
 /** @throws SyntaxError for what is no one-dimensional array literal */
 export function elementsOf(literal: string): (string | null)[] {

@@ -116,6 +116,33 @@ export async function claimNews(database: Database, link: LinkId, host: HostSyst
   return row!;
 }
 
+/** Of an open link, and how far it has read its lane. */
+export type LinkPlace = { readonly link: LinkId; readonly hostSystemId: HostSystemId; readonly cursor: string };
+/** `news`: written by transaction `cursor` or later; `unclaimed`: waiting for whichever link of the host system is its oldest. */
+export type LinkNews = {
+  readonly link: LinkId;
+  readonly open: boolean;
+  readonly news: boolean;
+  readonly unclaimed: boolean;
+};
+
+/** What there may be to tell over each of these links, for all of them in one statement. In any order. */
+export async function newsOfLinks(database: Database, places: readonly LinkPlace[]): Promise<LinkNews[]> {
+  const rows = await database.run<LinkNews>(
+    (sql) => sql`
+    select place.link,
+      exists (select from premise_core.host_links where id = place.link and closed_at is null) as open,
+      exists (select from premise_core.host_outbox where lane = place.link and written >= place.cursor::xid8) as news,
+      exists (select from premise_core.host_outbox where lane = place.host) or exists (
+        select from premise_core.host_links as ended
+        where host_system_id = place.host and closed_at is not null
+          and exists (select from premise_core.host_outbox where lane = ended.id)) as unclaimed
+    from unnest(${places.map(({ link }) => link)}::uuid[], ${places.map(({ hostSystemId }) => hostSystemId)}::uuid[],
+      ${places.map(({ cursor }) => cursor)}::text[]) as place (link, host, cursor)`,
+  );
+  return [...rows];
+}
+
 /** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */
 export type NewsPage = { readonly snapshot: string; readonly oldestRunning: string; readonly news: readonly News[] };
 

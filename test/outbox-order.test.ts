@@ -2,12 +2,12 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { hostBehaviour, KEPT_MS, type Message } from "../actors/host.ts";
+import { hostActor, KEPT_MS, type Message } from "../actors/host.ts";
 import type { BootId, DeviceId, HostSystemId, LinkId, Receipt, StatusText, Transport, UniqueId } from "../domain.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import type { Database, Sql } from "../persistence/database.ts";
 import { changeMessages } from "../persistence/messages.ts";
-import { claimNews, closeLinks, forgetNews, openLink, readNews } from "../persistence/outbox.ts";
+import { claimNews, closeLinks, forgetNews, newsOfLinks, openLink, readNews } from "../persistence/outbox.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -34,7 +34,7 @@ async function startLink(host: HostSystemId, more: { forgets?: boolean } = {}): 
   const mailbox: Message[] = [];
   let written = 0;
   const now = () => performance.now() * (KEPT_MS / 30);
-  const behave = hostBehaviour({
+  const { turn, cursor } = hostActor({
     link: id,
     hostSystemId: host,
     now,
@@ -51,8 +51,9 @@ async function startLink(host: HostSystemId, more: { forgets?: boolean } = {}): 
   const running = (async () => {
     while (open) {
       mailbox.push({ kind: "tick", acknowledged: more.forgets === false ? 0 : written, writable: true, now: now() });
-      for (let message = mailbox.shift(); message !== undefined && open; message = mailbox.shift())
-        await behave(message);
+      const [waiting] = await newsOfLinks(database, [{ link: id, hostSystemId: host, cursor: cursor() }]);
+      if (waiting!.news || waiting!.unclaimed) mailbox.push({ kind: "news", unclaimed: waiting!.unclaimed });
+      for (let message = mailbox.shift(); message !== undefined && open; message = mailbox.shift()) await turn(message);
       await sleep(1);
     }
   })();

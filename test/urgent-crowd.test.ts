@@ -11,6 +11,7 @@ import { openBranches } from "../cluster/shards.ts";
 import { type BootId, type GatewayType, systemClock } from "../domain.ts";
 import { openHosted } from "../gateways/core2core/hosted.ts";
 import { makeLink } from "../gateways/mxpp/link.ts";
+import { openLinks } from "../gateways/mxpp/links.ts";
 import type { PushProvider } from "../gateways/push/provider.ts";
 import { openPush } from "../gateways/push/push.ts";
 import { silentLog } from "../log.ts";
@@ -51,7 +52,9 @@ const paging = openPaging(
     hosted,
   },
 );
+const links = openLinks({ ...tools, database });
 test.after(async () => {
+  await links.close();
   await hosted.close();
   await push.close();
   system.close();
@@ -69,7 +72,7 @@ test("a page of high priority reaches its push service, and its host hears so, b
       told.push(...news.map(({ status }) => status));
       return { end: 0, more: true };
     },
-    { ...tools, database, system, parent: system.root, bus, boot: randomUUID() as BootId, unclosed() {} },
+    { ...tools, database, system, parent: system.root, bus, boot: randomUUID() as BootId, links },
   );
   let crowded = true;
   let served = 0;

@@ -1,13 +1,14 @@
 /** The link of one connection: its row, and its actor (actors/host.ts), which the session tells what the peer has. */
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
-import { type HostPorts, hostBehaviour, type Message } from "../../actors/host.ts";
+import { type HostPorts, hostActor, type Message } from "../../actors/host.ts";
 import type { ActorSystem, Address, Parent } from "../../cluster/actor-system.ts";
 import type { Bus } from "../../cluster/bus.ts";
 import type { BootId, Clock, HostSystemId, LinkId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
 import { claimNews, closeLinks, forgetNews, type News, openLink, readNews } from "../../persistence/outbox.ts";
+import type { LinkOnWatch, Links } from "./links.ts";
 import type { Wrote } from "./outlet.ts";
 
 export type LinkPorts = {
@@ -18,8 +19,7 @@ export type LinkPorts = {
   readonly boot: BootId;
   readonly log: Log;
   readonly clock: Clock;
-  /** The row of this link may still stand open though the link is no more. */
-  readonly unclosed: (link: LinkId) => void;
+  readonly links: Links;
 };
 
 /** Its row was ended by others, who took this node for dead. */
@@ -27,7 +27,7 @@ class LinkEnded extends Error {
   override readonly name = "LinkEnded";
 }
 
-export type Link = {
+export type Link = LinkOnWatch & {
   readonly id: LinkId;
   readonly hostSystemId: HostSystemId;
   /** What is written drains: the actor goes on. */
@@ -49,7 +49,7 @@ export async function makeLink(
   write: (news: readonly News[]) => Wrote,
   ports: LinkPorts,
 ): Promise<Link> {
-  const { bus, clock, log } = ports;
+  const { bus, clock, links, log } = ports;
   // Whatever a host is told goes in one order, so that of its pages of high priority cannot go by itself.
   const database = urgently(ports.database);
   const id = randomUUID() as LinkId;
@@ -57,7 +57,7 @@ export async function makeLink(
     await openLink(database, id, hostSystemId, ports.boot);
   } catch (error) {
     // It may have been written all the same, and an open row without a link would keep the host's news to itself.
-    ports.unclosed(id);
+    links.unclosed(id);
     throw error;
   }
 
@@ -75,7 +75,7 @@ export async function makeLink(
     write,
     later: (message) => actor.tell(message),
   };
-  const behaviour = hostBehaviour(actorPorts);
+  const { turn, cursor } = hostActor(actorPorts);
   /** Hints that wait in the mailbox, by `unclaimed`. A flood of them must leave room for what only this link can tell. */
   const hinted = new Set<boolean>();
   const actor: Address<Message> = ports.system.spawn<Message>(
@@ -91,7 +91,7 @@ export async function makeLink(
     },
     (message) => {
       if (message.kind === "news") hinted.delete(message.unclaimed);
-      return behaviour(message);
+      return turn(message);
     },
   );
 
@@ -119,10 +119,11 @@ export async function makeLink(
   });
 
   hint(true);
-
-  return {
+  const link: Link = {
     id,
     hostSystemId,
+    cursor,
+    hint,
     drained: () => void actor.tell({ kind: "drained" }),
     tick: (acknowledged, now) =>
       void actor.tell({ kind: "tick", acknowledged, writable: !socket.writableNeedDrain, now }),
@@ -130,8 +131,11 @@ export async function makeLink(
       unsubscribe();
       if (pause !== null) clearTimeout(pause);
       actor.stop();
-      await closeLinks(database, [id]).catch(() => ports.unclosed(id));
+      links.remove(link);
+      await closeLinks(database, [id]).catch(() => links.unclosed(id));
       bus.publish({ hostSystemId, lane: hostSystemId });
     },
   };
+  links.add(link);
+  return link;
 }

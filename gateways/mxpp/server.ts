@@ -1,12 +1,10 @@
 /** MXPP: listens for host systems, plain and over TLS, and holds a session for each connection. */
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TLSSocket, Server as TlsServer } from "node:tls";
-import { superviseLoop } from "../../cluster/supervision.ts";
-import type { HostSystemId, LinkId } from "../../domain.ts";
+import type { HostSystemId } from "../../domain.ts";
 import { faultFields } from "../../log.ts";
 import { makeBatch } from "../../persistence/batch.ts";
 import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
-import { closeLinks } from "../../persistence/outbox.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
 import { addressKey, openAllowance } from "../allowance.ts";
 import { budgetBytes, openBudget } from "../budget.ts";
@@ -15,6 +13,7 @@ import { connectionsMax } from "../connections.ts";
 import { boundCrowds } from "../crowds.ts";
 import { makeTurns } from "../turns.ts";
 import { openBeginnings } from "./beginnings.ts";
+import { openLinks } from "./links.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 import { openShares } from "./shares.ts";
 
@@ -40,9 +39,6 @@ export type Mxpp = {
 const HANDSHAKE_MS = 10_000;
 /** How old the list of host systems may be; also how soon a new one is known. */
 const HOSTS_FRESH_MS = 1_000;
-/** Between two tries to end links whose end could not be written. */
-const CLOSE_MS = 1_000;
-const CLOSE_ROWS = 1_000;
 /** Of what one address does wrong. */
 const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
 /** Of what one address is refused that is no host system: a stranger must not fill the database. */
@@ -54,10 +50,7 @@ const SLOW_MS = 100;
 
 export async function openMxpp(
   slice: MxppSlice,
-  ports: Omit<
-    SessionPorts,
-    "hosts" | "refused" | "unclosed" | "note" | "budget" | "turns" | "shares" | "beginnings"
-  > & {
+  ports: Omit<SessionPorts, "hosts" | "refused" | "links" | "note" | "budget" | "turns" | "shares" | "beginnings"> & {
     readonly certificates: Certificates | null;
   },
 ): Promise<Mxpp> {
@@ -80,21 +73,12 @@ export async function openMxpp(
   });
   let refusalCount = 0;
 
-  const unclosed = new Set<LinkId>();
-  async function closeRest(): Promise<void> {
-    if (unclosed.size === 0) return;
-    const links = [...unclosed].slice(0, CLOSE_ROWS);
-    await closeLinks(database, links);
-    for (const link of links) unclosed.delete(link);
-    if (unclosed.size > 0) closing.wake();
-  }
-  const closing = superviseLoop("links", () => CLOSE_MS, closeRest, ports);
-
+  const links = openLinks(ports);
   const sessionPorts: SessionPorts = {
     ...ports,
     hosts,
     budget: openBudget(budgetBytes()),
-    unclosed: (link) => void unclosed.add(link),
+    links,
     turns: {
       usual: makeTurns({ costMax: TURN_COST, everyMs: 0 }),
       slow: makeTurns({ costMax: TURN_COST, everyMs: SLOW_MS }),
@@ -221,7 +205,7 @@ export async function openMxpp(
     async close(deadlineMs) {
       for (const server of [plain, tls]) server?.close();
       await Promise.all([...sessions].map((session) => session.close(deadlineMs)));
-      await closing.close();
+      await links.close();
     },
   };
 }

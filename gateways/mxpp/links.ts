@@ -1,0 +1,69 @@
+/**
+ * All links of this node together: whether there is news for any of them, asked once a second in one statement however many
+ * they are, since hints may be lost; and the ends of those whose end could not be written.
+ */
+import { type Loop, superviseLoop } from "../../cluster/supervision.ts";
+import type { Clock, HostSystemId, LinkId } from "../../domain.ts";
+import type { Log } from "../../log.ts";
+import { type Database, urgently } from "../../persistence/database.ts";
+import { closeLinks, newsOfLinks } from "../../persistence/outbox.ts";
+
+export type LinkOnWatch = {
+  readonly id: LinkId;
+  readonly hostSystemId: HostSystemId;
+  /** How far it has read its lane. */
+  cursor(): string;
+  /** Something may be waiting; `unclaimed`: perhaps in the host system's own lane. */
+  hint(unclaimed: boolean): void;
+};
+
+export type Links = {
+  add(link: LinkOnWatch): void;
+  remove(link: LinkOnWatch): void;
+  /** The row of this link may still stand open though the link is no more. */
+  unclosed(link: LinkId): void;
+  close(): Promise<void>;
+};
+
+const LOOK_MS = 1_000;
+const LINKS_OF_A_LOOK = 1_000;
+/** Between two tries to end links whose end could not be written. */
+const CLOSE_MS = 1_000;
+const CLOSE_ROWS = 1_000;
+
+export function openLinks(ports: { readonly database: Database; readonly log: Log; readonly clock: Clock }): Links {
+  const { database } = ports;
+  const links = new Map<LinkId, LinkOnWatch>();
+  const unclosed = new Set<LinkId>();
+
+  async function look(): Promise<void> {
+    const all = [...links.values()];
+    for (let first = 0; first < all.length && database.isUp(); first += LINKS_OF_A_LOOK) {
+      const places = all
+        .slice(first, first + LINKS_OF_A_LOOK)
+        .map(({ id, hostSystemId, cursor }) => ({ link: id, hostSystemId, cursor: cursor() }));
+      // One that others have ended finds that out when it claims.
+      for (const { link, open, news, unclaimed } of await newsOfLinks(urgently(database), places))
+        if (!open || news || unclaimed) links.get(link)?.hint(!open || unclaimed);
+    }
+  }
+
+  async function closeRest(): Promise<void> {
+    if (unclosed.size === 0) return;
+    const some = [...unclosed].slice(0, CLOSE_ROWS);
+    await closeLinks(database, some);
+    for (const link of some) unclosed.delete(link);
+    if (unclosed.size > 0) closing.wake();
+  }
+
+  const looking = superviseLoop("news of links", () => LOOK_MS, look, ports);
+  const closing: Loop = superviseLoop("links", () => CLOSE_MS, closeRest, ports);
+  return {
+    add: (link) => void links.set(link.id, link),
+    remove: (link) => void links.delete(link.id),
+    unclosed: (link) => void unclosed.add(link),
+    async close() {
+      await Promise.all([looking.close(), closing.close()]);
+    },
+  };
+}
