@@ -17,6 +17,7 @@ import { LIFECYCLES } from "./scenarios/lifecycles.ts";
 import { ACCEPT, PRIORITY } from "./scenarios/saturated.ts";
 import type { Scenario, Size } from "./scenarios/scenario.ts";
 import type { StageSlice } from "./stage/stage.ts";
+import { statementLines } from "./stage/statements.ts";
 
 const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, IDLE];
 const NAMES = SCENARIOS.map(({ name }) => name);
@@ -27,7 +28,8 @@ const USAGE = `npm run bench -- [option …]
   --only NAME,…       of ${NAMES.join(", ")}, ceilings
   --redis             with Redis (BullMQ brings the pushes); without it due rows are claimed from Postgres
   --json FILE         writes the results as JSON
-  --cpu-prof DIR      the server runs under Node's profiler; prints the functions that took most, leaves the profiles in DIR
+  --cpu-prof DIR      the server runs under Node's profiler, and Postgres counts its statements; prints the functions and the
+                      statements that took most, leaves both in DIR
   --compare [COMMIT]  this checkout against that commit (HEAD~1), in turn; prints the ratios of the medians
   --rounds N          how often each is run then (${ROUNDS})
   --rates NAME=N,…    pages a second of a scenario's part by the clock, instead of half of what was found
@@ -125,7 +127,9 @@ async function measure(): Promise<void> {
     const profileDir = chosen["cpu-prof"] === undefined ? null : resolve(chosen["cpu-prof"], scenario.name);
     const result = await play(scenario, { ...slice, profileDir });
     for (const line of scenarioLines(result, ceilings)) console.log(line);
-    if (profileDir !== null) for (const line of hottestLines(hottest(profileDir, slice.root))) console.log(line);
+    if (profileDir !== null)
+      for (const line of [...hottestLines(hottest(profileDir, slice.root)), ...statementLines(profileDir)])
+        console.log(line);
     results.push(result);
   }
 

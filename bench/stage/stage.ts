@@ -15,12 +15,13 @@ import { INSPECTABLE } from "./heap.ts";
 import { cpuSeconds, cpuSecondsOfTree } from "./measure.ts";
 import { openRows, type Rows } from "./rows.ts";
 import { openServer, type Server } from "./server.ts";
+import { COUNTING, countStatements, keepStatements } from "./statements.ts";
 
 export type StageSlice = {
   /** The checkout whose server is measured. */
   readonly root: string;
   readonly redis: boolean;
-  /** A folder for the server's CPU profile; null: none is taken. */
+  /** A folder for the server's CPU profile and what Postgres' statements took; null: neither is taken. */
   readonly profileDir: string | null;
 };
 
@@ -49,7 +50,6 @@ export const HOSTS = ["contact-centre", "nurse-call", "laboratory", "pharmacy", 
 
 /** What the embedded server sets smaller than a default server has it. */
 const AS_DEFAULT = {
-  ...(process.env.BENCH_STATEMENTS ? { shared_preload_libraries: "pg_stat_statements" } : {}),
   max_wal_size: "1GB",
   min_wal_size: "80MB",
   max_parallel_workers_per_gather: "2",
@@ -70,8 +70,9 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
       process.off("exit", remove);
       remove();
     });
-    const postgres = await startPostgres(AS_DEFAULT);
+    const postgres = await startPostgres(profileDir === null ? AS_DEFAULT : { ...AS_DEFAULT, ...COUNTING });
     closers.push(() => postgres.close());
+    if (profileDir !== null) closers.push(() => keepStatements(postgres.url, profileDir));
     const rows = openRows(postgres.url);
     closers.push(() => rows.close());
     const postgresSettings = await rows.settings();
@@ -109,21 +110,7 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
     // Anew, so that it has seen none of this.
     server.starts();
     await server.ready();
-    if (process.env.BENCH_STATEMENTS) {
-      const { default: pg } = await import("postgres");
-      const sql = pg(postgres.url, { max: 1, onnotice: () => {} });
-      await sql`create extension if not exists pg_stat_statements`;
-      await sql`select pg_stat_statements_reset()`;
-      closers.push(async () => {
-        const rows =
-          await sql`select calls, rows, round(total_exec_time::numeric) as ms, round(total_plan_time::numeric) as plan, round(shared_blks_dirtied) as dirtied, wal_bytes, regexp_replace(left(query, 400), '\s+', ' ', 'g') as q from pg_stat_statements order by total_exec_time desc limit 30`;
-        for (const r of rows)
-          console.log(
-            `${r.calls} calls, ${r.rows} rows, ${r.ms} ms, wal ${Math.round(Number(r.wal_bytes) / 1024)}K: ${r.q.slice(0, 150)}`,
-          );
-        await sql.end();
-      });
-    }
+    if (profileDir !== null) await countStatements(postgres.url);
     return {
       server,
       emulator,
