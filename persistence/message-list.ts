@@ -91,11 +91,11 @@ export async function stuckMessages(
   const rows = await premise.run<Row>(
     (sql) => sql`
     select ${columns(sql)} from premise_core.messages
-    where unique_id in (
+    where unique_id = any (array(
         select unique_id from premise_core.messages where due_at is not null and due_at < now() - interval '10 seconds'
         union
         select unique_id from premise_core.messages
-        where open and status < 4 and outcome is null and device_deadline < now())
+        where open and status < 4 and outcome is null and device_deadline < now()))
       and (${from.us}::text is null or (accepted_at, unique_id) > (${timeOf(sql, from)}, ${from.id}::uuid))
       and ${matches(sql, filter)}
     order by accepted_at, unique_id limit ${limit + 1}`,
@@ -139,8 +139,8 @@ function columns(sql: Sql) {
 function matches(sql: Sql, filter: MessageFilter) {
   const address = filter.destination === null ? null : canonicalDestination(filter.destination);
   return sql`(${filter.status}::text is null or told = ${filter.status}::text)
-    and (${address}::text is null or subscriber_id in (
-      select subscriber_id from premise_core.subscriber_addresses where address = ${address}::text))`;
+    and (${address}::text is null or subscriber_id = any (array(
+      select subscriber_id from premise_core.subscriber_addresses where address = ${address}::text)))`;
 }
 
 function timeOf(sql: Sql, from: Position) {

@@ -116,8 +116,8 @@ export async function overdueNotifications(premise: Database, limit: number): Pr
   const rows = await premise.run<EntryRow>(
     (sql) => sql`
     update premise_core.notifications set queue_check_at = clock_timestamp() + interval '10 seconds'
-    where id in (
-      select id from premise_core.notifications where queue_check_at <= now() order by queue_check_at limit ${limit} for update skip locked)
+    where id = any (array(
+      select id from premise_core.notifications where queue_check_at <= now() order by queue_check_at limit ${limit} for update skip locked))
     returning id, device_id, gateway_type, priority`,
   );
   return rows.map(entryOf);

@@ -49,7 +49,7 @@ export async function closeLinks(database: Database, links: readonly LinkId[]): 
     )
     delete from premise_core.host_links
     where closed_at < now() - interval '1 hour'
-      and host_system_id in (select host_system_id from premise_core.host_links where id = any (${[...links]}::uuid[]))
+      and host_system_id = any (array(select host_system_id from premise_core.host_links where id = any (${[...links]}::uuid[])))
       and not exists (select from premise_core.host_outbox where lane = host_links.id)`,
   );
 }

@@ -130,12 +130,12 @@ export async function endExpiredNotifications(premise: Database): Promise<number
 export async function deleteEndedNotifications(premise: Database): Promise<number> {
   const rows = await premise.run(
     (sql) => sql`
-    delete from premise_core.notifications where id in (
+    delete from premise_core.notifications where id = any (array(
       select id from premise_core.notifications
       where done_at < now() - interval '7 days' and state <> 'STORED'
       order by done_at
       limit ${BATCH_ROWS}
-      for update skip locked)
+      for update skip locked))
     returning id`,
   );
   return rows.length;
@@ -145,11 +145,11 @@ export async function deleteEndedNotifications(premise: Database): Promise<numbe
 export async function deleteForgottenPushes(core: Database): Promise<number> {
   const rows = await core.run(
     (sql) => sql`
-    delete from core.message_queue where device_id in (
+    delete from core.message_queue where device_id = any (array(
       select device_id from core.message_queue
       where due_at < now() - interval '7 days' and (claimed_until is null or claimed_until < now() - interval '7 days')
       limit ${BATCH_ROWS}
-      for update skip locked)
+      for update skip locked))
     returning device_id`,
   );
   return rows.length;
@@ -158,8 +158,8 @@ export async function deleteForgottenPushes(core: Database): Promise<number> {
 export async function deleteOldRefusals(premise: Database): Promise<number> {
   const rows = await premise.run(
     (sql) => sql`
-    delete from premise_core.refusals where id in (
-      select id from premise_core.refusals where at < now() - interval '7 days' order by at limit ${BATCH_ROWS} for update skip locked)
+    delete from premise_core.refusals where id = any (array(
+      select id from premise_core.refusals where at < now() - interval '7 days' order by at limit ${BATCH_ROWS} for update skip locked))
     returning id`,
   );
   return rows.length;

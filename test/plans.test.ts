@@ -16,6 +16,7 @@ import { changeMessages, dueMessages } from "../persistence/messages.ts";
 import {
   type Notification,
   openNotifications,
+  overdueNotifications,
   recordOutcomes,
   storeNotifications,
 } from "../persistence/notifications.ts";
@@ -93,6 +94,7 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
   );
   await ran("store", () => storeNotifications(database, notes));
   await ran("enqueue", () => enqueue(database, due));
+  await ran("overdue", () => overdueNotifications(database, whose.length));
   await ran("claim by device", () => claimPushes(database, devices));
   await ran("settle again", () =>
     settlePushes(
@@ -193,6 +195,7 @@ test("planned on empty tables, each statement of a page's way reads no more than
   // What the test's own connections have read they tell now, and not in the middle.
   for (let n = 0; n < 2; n += 1)
     await Promise.all([1, 2].map(() => sql`select pg_stat_force_next_flush(), pg_sleep(0.1)`));
+  await sql`update premise_core.notifications set queue_check_at = now()`;
   const costs: string[] = [];
   await journey(all.slice(0, BATCH), async (what, work) => {
     const before = await read();
