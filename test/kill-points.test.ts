@@ -1,4 +1,4 @@
-// limit: 240 s, once
+// limit: 240 s
 import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,4 +1,4 @@
-// limit: 180 s, once
+// limit: 180 s
 /** Connections of hosts reset at any instant, with pages and notifications under way, judged by what hosts and phones saw. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
