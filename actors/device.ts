@@ -8,8 +8,8 @@
 import { createHash } from "node:crypto";
 import type { Address } from "../cluster/actor-system.ts";
 import { type NotificationId, PRIORITIES, type Priority, type UniqueId } from "../domain.ts";
-import type { WakeTarget } from "../persistence/acceptance.ts";
 import type { Notification } from "../persistence/notifications.ts";
+import type { WakeTarget } from "../persistence/page-devices.ts";
 import type { Message as MessageMessage } from "./message.ts";
 
 export type Wake = {

@@ -15,8 +15,8 @@
  * after it the user deadline (FAILED) or a reminder. A reminder is a wake-up like any other.
  */
 import { type DeviceId, type NotificationId, rankOf, type UniqueId, unreachable } from "../domain.ts";
-import type { WakeTarget } from "../persistence/acceptance.ts";
 import type { Change, DueMessage, Written } from "../persistence/messages.ts";
+import type { WakeTarget } from "../persistence/page-devices.ts";
 
 /** What the actor knows of the row; times on the database's clock. */
 export type Row = Omit<DueMessage, "readAt" | "place">;

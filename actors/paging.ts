@@ -15,10 +15,11 @@ import { openLeaves } from "../cluster/routing.ts";
 import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
-import { acceptPages, type PageToAccept, type Verdict, type WakeTarget } from "../persistence/acceptance.ts";
+import { acceptPages, type PageToAccept, type Verdict } from "../persistence/acceptance.ts";
 import { makeBatch } from "../persistence/batch.ts";
 import { type Database, urgently } from "../persistence/database.ts";
 import { type Change, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
+import type { WakeTarget } from "../persistence/page-devices.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
 import { CLAIM_MS, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
@@ -112,7 +113,6 @@ export function openPaging(
   const receiving = makeBatch<ReceiptEntry, ReceiptResult>({
     ...limits,
     key: (entry) => entry.uniqueId,
-    urgent: () => false,
     write: (entries) => recordReceipts(database, node, entries),
   });
 

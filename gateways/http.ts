@@ -20,12 +20,12 @@ import { faultFields, type Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
 import { BatchFull } from "../persistence/batch.ts";
 import { addressAllowed } from "./address.ts";
+import { callerOf, openAdmission, waitingMax } from "./admission.ts";
 import { budgetBytes, openBudget } from "./budget.ts";
 import type { Certificates } from "./certificates.ts";
 import { connectionsMax } from "./connections.ts";
 import { boundCrowds } from "./crowds.ts";
-import { callerOf, openDoor, waitingMax } from "./door.ts";
-import { oneByOne } from "./one-by-one.ts";
+import { withoutPipelining } from "./pipelining.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
 
 export type HttpSlice = {
@@ -87,7 +87,7 @@ export async function openHttp(
   const { certificates } = ports;
   const sockets = new Set<Socket>();
   const isProxy = (address: string) => addressAllowed(slice.trustedProxies, address);
-  const door = openDoor(waitingMax());
+  const admission = openAdmission(waitingMax());
   let closing = false;
 
   function makeServer(handler: RequestListener): Server {
@@ -125,14 +125,14 @@ export async function openHttp(
   }
 
   const app: App = Fastify({
-    serverFactory: (handler) => makeServer(oneByOne(handler as RequestListener, waitingMax())),
+    serverFactory: (handler) => makeServer(withoutPipelining(handler as RequestListener, waitingMax())),
     bodyLimit: BODY_LIMIT_BYTES,
     logger: false,
     trustProxy: slice.trustedProxies.length === 0 ? false : [...slice.trustedProxies],
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 300 },
     frameworkErrors: (error, request, reply) =>
-      door.enter(callerOf(request), (refusal) => void sendProblem(reply, problemOf(refusal ?? error))),
+      admission.enter(callerOf(request), (refusal) => void sendProblem(reply, problemOf(refusal ?? error))),
     clientErrorHandler: refuseMalformed,
   }).withTypeProvider<TypeBoxTypeProvider>();
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
@@ -159,13 +159,13 @@ export async function openHttp(
       given();
       request.leave();
     });
-    door.enter(request.caller, done);
+    admission.enter(request.caller, done);
   });
   // Not before: a caller that is slow to send its body takes no place meanwhile.
   app.addHook("preValidation", (request, _reply, done) => {
     // Gone while it waited for its turn: its going would not be heard again.
     if (request.raw.socket.destroyed) return;
-    request.leave = door.settle(request.caller, done);
+    request.leave = admission.settle(request.caller, done);
   });
   app.addHook("onSend", (request, reply, payload, done) => {
     reply.header("x-content-type-options", "nosniff");

@@ -3,19 +3,11 @@
  * be told, and answers for every page what became of it. A host hears ACCEPTED only because this has committed.
  */
 
-import type {
-  DeviceId,
-  GatewayType,
-  HostSystemId,
-  LinkId,
-  SiteId,
-  SubscriberId,
-  TenantId,
-  UniqueId,
-} from "../domain.ts";
+import type { HostSystemId, LinkId, SiteId, SubscriberId, TenantId, UniqueId } from "../domain.ts";
 import { PRIORITIES, type Priority } from "../domain.ts";
 import { type Database, urgently } from "./database.ts";
 import { laneOf } from "./outbox.ts";
+import { type WakeTarget, wakeTargets } from "./page-devices.ts";
 import { answerRepeats, type Repeat } from "./repeats.ts";
 
 export type PageToAccept = {
@@ -54,15 +46,6 @@ export type PageToAccept = {
   /** null: no answer is asked for. */
   readonly timeoutUserSeconds: number | null;
   readonly expirySeconds: number;
-};
-
-/** A device that can be woken. */
-export type WakeTarget = {
-  readonly deviceId: DeviceId;
-  readonly tenantId: TenantId;
-  readonly siteId: SiteId;
-  readonly gatewayType: GatewayType;
-  readonly notificationAddress: string;
 };
 
 export type Verdict =
@@ -136,8 +119,7 @@ export async function acceptPages(
       ) as only_device on input.device_id is not null
       left join lateral (
         select true as has_device,
-          json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
-            'tenantId', tenant_id, 'siteId', site_id))
+          ${wakeTargets(sql)}
             filter (where notification_address is not null and (only_device.id is null or id = only_device.id)) as targets
         from premise_core.devices
         where subscriber_id = whose.subscriber_id and state = 'ACTIVE'

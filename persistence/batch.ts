@@ -29,7 +29,8 @@ export type Batch<In, Out> = {
 
 export type BatchOptions<In, Out> = {
   readonly key: (entry: In) => string;
-  readonly urgent: (entry: In) => boolean;
+  /** None is where this is left out. */
+  readonly urgent?: (entry: In) => boolean;
   /** Writes all entries as one statement; answers in the same order. */
   readonly write: (entries: readonly In[]) => Promise<readonly Out[]>;
   readonly entriesMax: number;
@@ -109,7 +110,7 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
 
   return {
     submit(entry) {
-      const lane = options.urgent(entry) ? urgent : normal;
+      const lane = options.urgent?.(entry) === true ? urgent : normal;
       if (lane.waiting.length >= options.waitingMax) return Promise.reject(new BatchFull());
       return new Promise<Out>((resolve, reject) => {
         lane.waiting.push({ key: options.key(entry), entry, resolve, reject });

@@ -4,10 +4,9 @@
  */
 import type { Answer, HostSystemId, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
 import { PRIORITIES, rankOf, type StatusText, type Transport, transportOf } from "../domain.ts";
-import type { WakeTarget } from "./acceptance.ts";
 import type { Database } from "./database.ts";
 import { type Lane, laneOf } from "./outbox.ts";
-import { isFor } from "./page-devices.ts";
+import { isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
 
 /** All that is needed to decide what is to happen to a message next. Times in ms since 1970, on the database's clock. */
 export type DueMessage = {
@@ -58,8 +57,7 @@ export async function dueMessages(
     (sql) => sql`
     select unique_id, version, status, answer, outcome, wakeups, due.priority, subscriber_id, device_deadline, user_deadline, expires_at,
       clock_timestamp() as read_at, due_at::text as due_at,
-      (select json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
-            'tenantId', tenant_id, 'siteId', site_id))
+      (select ${wakeTargets(sql)}
        from premise_core.devices
        where devices.subscriber_id = due.subscriber_id and state = 'ACTIVE' and notification_address is not null
          and ${isFor(sql, "due", sql`devices.id`)}) as targets

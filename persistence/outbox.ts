@@ -127,20 +127,20 @@ export type LinkNews = {
 };
 
 /** What there may be to tell over each of these links, for all of them in one statement. In any order. */
-export async function newsOfLinks(database: Database, places: readonly LinkPlace[]): Promise<LinkNews[]> {
-  const rows = await database.run<LinkNews>(
+export async function newsOfLinks(database: Database, places: readonly LinkPlace[]): Promise<readonly LinkNews[]> {
+  return database.run<LinkNews>(
     (sql) => sql`
     select place.link,
-      exists (select from premise_core.host_links where id = place.link and closed_at is null) as open,
-      exists (select from premise_core.host_outbox where lane = place.link and written >= place.cursor::xid8) as news,
-      exists (select from premise_core.host_outbox where lane = place.host) or exists (
-        select from premise_core.host_links as ended
+      (select true from premise_core.host_links where id = place.link and closed_at is null limit 1) is true as open,
+      (select true from premise_core.host_outbox where lane = place.link and written >= place.cursor::xid8 limit 1) is true as news,
+      (select true from premise_core.host_outbox where lane = place.host limit 1) is true or (
+        select true from premise_core.host_links as ended
         where host_system_id = place.host and closed_at is not null
-          and exists (select from premise_core.host_outbox where lane = ended.id)) as unclaimed
+          and (select true from premise_core.host_outbox where lane = ended.id limit 1)
+        limit 1) is true as unclaimed
     from unnest(${places.map(({ link }) => link)}::uuid[], ${places.map(({ hostSystemId }) => hostSystemId)}::uuid[],
       ${places.map(({ cursor }) => cursor)}::text[]) as place (link, host, cursor)`,
   );
-  return [...rows];
 }
 
 /** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */

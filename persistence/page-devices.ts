@@ -1,11 +1,27 @@
 /**
- * Which of the recipient's devices a page is for: the one its host named, and every one where it named none or where that one
+ * Which of the recipient's devices a page is for, and what it takes to wake them: the one its host named, and every one where it named none or where that one
  * is no more. Asked when a page is woken for, sent for, fetched, answered and traced, and the answer must be the same each time.
  */
+import type { DeviceId, GatewayType, SiteId, TenantId } from "../domain.ts";
 import type { Fragment, Sql } from "./database.ts";
+
+/** A device that can be woken. */
+export type WakeTarget = {
+  readonly deviceId: DeviceId;
+  readonly tenantId: TenantId;
+  readonly siteId: SiteId;
+  readonly gatewayType: GatewayType;
+  readonly notificationAddress: string;
+};
 
 /** Whether the page is for that device of its recipient. `page`: the statement's name for the message's row. */
 export function isFor(sql: Sql, page: string, device: Fragment): Fragment {
   return sql`(${sql(page)}.device_id is null or ${sql(page)}.device_id = ${device} or not exists (
     select from premise_core.devices as named where named.id = ${sql(page)}.device_id and named.state = 'ACTIVE'))`;
+}
+
+/** Of rows of `devices`, as WakeTarget[]; null for none. */
+export function wakeTargets(sql: Sql): Fragment {
+  return sql`json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
+    'tenantId', tenant_id, 'siteId', site_id))`;
 }

@@ -50,17 +50,18 @@ async function answerOnce(database: Database, repeats: readonly Repeat[]): Promi
         select id from premise_core.host_links where host_system_id in (select host_system_id from page)))
       returning row.unique_id, row.status, row.at, row.reason
     ), steps as (
-      select unique_id, 1 as seq, 'ACCEPTED' as status, clock_timestamp() as at, null as reason from page
+      select unique_id, host_system_id, link_id, 1 as seq, 'ACCEPTED' as status, clock_timestamp() as at, null as reason from page
       union all
-      select unique_id, 2, 'FAILED', min(overtaken.at), min(overtaken.reason) from page join overtaken using (unique_id)
-      where overtaken.status = 'FAILED' and page.told <> 'FAILED' group by unique_id
+      select page.unique_id, page.host_system_id, page.link_id, 2, 'FAILED', min(overtaken.at), min(overtaken.reason)
+      from page join overtaken using (unique_id)
+      where overtaken.status = 'FAILED' and page.told <> 'FAILED'
+      group by page.unique_id, page.host_system_id, page.link_id
       union all
-      select unique_id, 3, told, clock_timestamp(), reason from page
+      select unique_id, host_system_id, link_id, 3, told, clock_timestamp(), reason from page
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
-      select ${laneOf(sql, "page")}, page.host_system_id, page.unique_id, step.status, step.at, step.reason
-      from page join steps as step using (unique_id)
-      order by page.unique_id, step.seq
+      select ${laneOf(sql, "steps")}, host_system_id, unique_id, status, at, reason from steps
+      order by unique_id, seq
     )
     select unique_id from page`,
   );

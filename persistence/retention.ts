@@ -86,9 +86,12 @@ export async function forgetNewsOfHostsAway(premise: Database, days: number): Pr
     (sql) => sql`
     with past as (
       select row.lane, row.written, row.id
-      from premise_core.host_outbox as row join premise_core.messages as message using (unique_id)
+      from premise_core.host_outbox as row cross join lateral (
+        select from premise_core.messages
+        where unique_id = row.unique_id and due_at is null and expires_at < now() - make_interval(days => ${days}::integer)
+        limit 1
+      ) as message
       where row.at < now() - make_interval(days => ${days}::integer)
-        and message.due_at is null and message.expires_at < now() - make_interval(days => ${days}::integer)
         and not exists (
           select from premise_core.host_links as link
           where link.host_system_id = row.host_system_id

@@ -6,8 +6,8 @@ import { deviceBehaviour, idle, type Message, notificationFor, type State, step,
 import type { Message as Answer } from "../actors/message.ts";
 import { type Address, startActorSystem } from "../cluster/actor-system.ts";
 import type { DeviceId, Priority, UniqueId } from "../domain.ts";
-import type { WakeTarget } from "../persistence/acceptance.ts";
 import type { Notification } from "../persistence/notifications.ts";
+import type { WakeTarget } from "../persistence/page-devices.ts";
 import { eventually } from "./helpers/eventually.ts";
 
 const closers: (() => void)[] = [];

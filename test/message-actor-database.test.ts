@@ -12,11 +12,12 @@ import type { Receipt, SubscriberId, UniqueId } from "../domain.ts";
 import { shardOf, systemClock } from "../domain.ts";
 import { silentLog } from "../log.ts";
 import { silentMeter } from "../meter.ts";
-import type { PageToAccept, WakeTarget } from "../persistence/acceptance.ts";
+import type { PageToAccept } from "../persistence/acceptance.ts";
 import type { Device } from "../persistence/devices.ts";
 import { inboxes } from "../persistence/inbox.ts";
 import { changeMessages, type DueMessage, dueMessages, type Written } from "../persistence/messages.ts";
 import type { Notification } from "../persistence/notifications.ts";
+import type { WakeTarget } from "../persistence/page-devices.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 

@@ -3,8 +3,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { CLAIM_MS, type Effect, type Message, type Row, type State, step } from "../actors/message.ts";
 import type { DeviceId, NotificationId, SubscriberId, UniqueId } from "../domain.ts";
-import type { WakeTarget } from "../persistence/acceptance.ts";
 import type { Change } from "../persistence/messages.ts";
+import type { WakeTarget } from "../persistence/page-devices.ts";
 
 const NOW = 1_000_000;
 const target = (n: number): WakeTarget => ({

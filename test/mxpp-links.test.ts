@@ -1,4 +1,4 @@
-/** All links of a node, looked at together: what a lost hint would have said is found within a second, in one statement. */
+/** All links of a node, looked at together: what a lost hint would have said is found within a second. */
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -85,12 +85,12 @@ test("a link that others have ended is told to claim, and so finds out", async (
   links.remove(link);
 });
 
-test("however many links there are, they cost one statement a second", async () => {
-  const crowd = Array.from({ length: 900 }, () => watched(randomUUID() as LinkId));
+test("links cost one statement a second for each thousand", async () => {
+  const crowd = Array.from({ length: 1_100 }, () => watched(randomUUID() as LinkId));
   await Promise.all(crowd);
   statements = 0;
   await rest(3_000);
-  assert.ok(statements >= 1 && statements <= 4, `${statements}`);
+  assert.ok(statements >= 2 && statements <= 8, `${statements}`);
 });
 
 test.run();

@@ -5,7 +5,14 @@
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type DeviceId, type NotificationId, SHARD_COUNT, type Shard, type SubscriberId } from "../domain.ts";
+import {
+  type DeviceId,
+  type NotificationId,
+  SHARD_COUNT,
+  type Shard,
+  type SubscriberId,
+  type UniqueId,
+} from "../domain.ts";
 import { silentLog } from "../log.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import { openDatabase } from "../persistence/database.ts";
@@ -20,7 +27,7 @@ import {
   recordOutcomes,
   storeNotifications,
 } from "../persistence/notifications.ts";
-import { claimNews, forgetNews, readNews } from "../persistence/outbox.ts";
+import { claimNews, forgetNews, newsOfLinks, readNews } from "../persistence/outbox.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
 import { change, openPages } from "./helpers/pages.ts";
@@ -82,7 +89,7 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
   await ran("repeat", () =>
     answerRepeats(
       database,
-      ids.map((uniqueId) => ({ uniqueId, linkId: link })),
+      (ids.length === 0 ? [randomUUID() as UniqueId] : ids).map((uniqueId) => ({ uniqueId, linkId: link })),
     ),
   );
   await ran("change", () =>
@@ -137,12 +144,13 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
     ),
   );
   await ran("due", () => dueMessages(database, shards, whose.length));
+  await ran("news of links", () => newsOfLinks(database, [{ link, hostSystemId: lab, cursor: "0" }]));
   await ran("claim news", () => claimNews(database, link, lab, whose.length));
   let news: Awaited<ReturnType<typeof readNews>>["news"] = [];
   await ran("look", async () => {
     ({ news } = await readNews(database, link, { cursor: "0", afterId: "0", snapshot: null }, 4 * whose.length));
   });
-  await ran("forget", () => forgetNews(database, link, news));
+  await ran("forget", () => forgetNews(database, link, news.length === 0 ? [{ id: "0", written: "0" }] : news));
 }
 
 function notification({ deviceId }: Person): Notification {

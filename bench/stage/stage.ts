@@ -49,12 +49,7 @@ export type Stage = {
 export const HOSTS = ["contact-centre", "nurse-call", "laboratory", "pharmacy", "command-post"] as const;
 
 /** What the embedded server sets smaller than a default server has it. */
-const AS_DEFAULT = {
-  max_wal_size: "1GB",
-  min_wal_size: "80MB",
-  max_parallel_workers_per_gather: "2",
-  jit: "on",
-};
+const AS_DEFAULT = { max_wal_size: "1GB", min_wal_size: "80MB", max_parallel_workers_per_gather: "2" };
 
 /** The server is ready, has just been started and knows `phones` phones, all Android, registered to confirm. */
 export async function openStage({ root, redis, profileDir }: StageSlice, phones: number): Promise<Stage> {

@@ -45,7 +45,6 @@ export function openCallers(ports: { readonly premise: Database; readonly clock:
     entriesMax: 100,
     waitingMax: 10_000,
     key: (token) => token,
-    urgent: () => false,
     write: (tokens) => authenticate(premise, tokens),
   });
 

@@ -63,7 +63,6 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     entriesMax: 50,
     waitingMax: 10_000,
     key: ({ device }) => device.id,
-    urgent: () => false,
     write: (calls) => inboxes(premise, calls),
   });
 

@@ -28,8 +28,6 @@ class LinkEnded extends Error {
 }
 
 export type Link = LinkOnWatch & {
-  readonly id: LinkId;
-  readonly hostSystemId: HostSystemId;
   /** What is written drains: the actor goes on. */
   drained(): void;
   /** Once a second. `acknowledged`: bytes of this connection that the peer has. `now`: monotonic ms. */

@@ -1,6 +1,6 @@
 /**
- * All links of this node together: whether there is news for any of them, asked once a second in one statement however many
- * they are, since hints may be lost; and the ends of those whose end could not be written.
+ * All links of this node together: whether there is news for any of them, asked once a second in one statement for each
+ * thousand, since hints may be lost; and the ends of those whose end could not be written.
  */
 import { type Loop, superviseLoop } from "../../cluster/supervision.ts";
 import type { Clock, HostSystemId, LinkId } from "../../domain.ts";
@@ -25,11 +25,11 @@ export type Links = {
   close(): Promise<void>;
 };
 
-const LOOK_MS = 1_000;
-const LINKS_OF_A_LOOK = 1_000;
-/** Between two tries to end links whose end could not be written. */
-const CLOSE_MS = 1_000;
-const CLOSE_ROWS = 1_000;
+const EVERY_MS = 1_000;
+/** While ends wait to be written. */
+const AGAIN_MS = 100;
+/** Links in one statement. */
+const AT_ONCE = 1_000;
 
 export function openLinks(ports: { readonly database: Database; readonly log: Log; readonly clock: Clock }): Links {
   const { database } = ports;
@@ -38,9 +38,9 @@ export function openLinks(ports: { readonly database: Database; readonly log: Lo
 
   async function look(): Promise<void> {
     const all = [...links.values()];
-    for (let first = 0; first < all.length && database.isUp(); first += LINKS_OF_A_LOOK) {
+    for (let first = 0; first < all.length && database.isUp(); first += AT_ONCE) {
       const places = all
-        .slice(first, first + LINKS_OF_A_LOOK)
+        .slice(first, first + AT_ONCE)
         .map(({ id, hostSystemId, cursor }) => ({ link: id, hostSystemId, cursor: cursor() }));
       // One that others have ended finds that out when it claims.
       for (const { link, open, news, unclaimed } of await newsOfLinks(urgently(database), places))
@@ -50,20 +50,20 @@ export function openLinks(ports: { readonly database: Database; readonly log: Lo
 
   async function closeRest(): Promise<void> {
     if (unclosed.size === 0) return;
-    const some = [...unclosed].slice(0, CLOSE_ROWS);
+    const some = [...unclosed].slice(0, AT_ONCE);
     await closeLinks(database, some);
     for (const link of some) unclosed.delete(link);
-    if (unclosed.size > 0) closing.wake();
   }
 
-  const looking = superviseLoop("news of links", () => LOOK_MS, look, ports);
-  const closing: Loop = superviseLoop("links", () => CLOSE_MS, closeRest, ports);
+  async function round(): Promise<void> {
+    await closeRest();
+    await look();
+  }
+  const loop: Loop = superviseLoop("links", () => (unclosed.size > 0 ? AGAIN_MS : EVERY_MS), round, ports);
   return {
     add: (link) => void links.set(link.id, link),
     remove: (link) => void links.delete(link.id),
     unclosed: (link) => void unclosed.add(link),
-    async close() {
-      await Promise.all([looking.close(), closing.close()]);
-    },
+    close: () => loop.close(),
   };
 }

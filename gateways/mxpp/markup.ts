@@ -9,18 +9,23 @@ export function renderMarkup(declaration: string, root: Markup): string {
 }
 
 function lines([name, content]: Markup, indent: string): string {
+  if (typeof content === "string") return indent + leaf(name, content);
   if (content.length === 0) return `${indent}<${name} />`;
-  if (typeof content === "string") return `${indent}<${name}>${escapeText(content)}</${name}>`;
   const inner = content.map((child) => lines(child, `${indent}    `));
   return [`${indent}<${name}>`, ...inner, `${indent}</${name}>`].join("\n");
 }
 
+export function leaf(name: string, text: string): string {
+  return text === "" ? `<${name} />` : `<${name}>${escapeText(text)}</${name}>`;
+}
+
 const ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;" };
+/** Most texts; the other goes by code points, which takes longer. */
 const PLAIN = /^[\t\n\x20-\x25\x27-\x3b\x3d\x3f-\uD7FF]*$/;
 const NOT_PLAIN = /[&<>\r]|[^\t\n\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu;
 
 /** A carriage return would be read as a line feed if it were not a reference; what XML cannot hold becomes U+FFFD. */
-export function escapeText(text: string): string {
+function escapeText(text: string): string {
   if (PLAIN.test(text)) return text;
   return text.replace(NOT_PLAIN, (character) => ESCAPES[character] ?? "\uFFFD");
 }

@@ -3,7 +3,7 @@ import { STATUS_TEXTS, type StatusText } from "../../domain.ts";
 import type { NotificationEncoding } from "../../persistence/host-systems.ts";
 import { readDateTime } from "./date-time.ts";
 import { childrenOf, type Element } from "./elements.ts";
-import { escapeText } from "./markup.ts";
+import { leaf } from "./markup.ts";
 import { readTree } from "./tree.ts";
 
 export type Notification = {
@@ -35,10 +35,6 @@ export function renderNotification(notification: Notification, encoding: Notific
     (reason === null ? "" : `            ${leaf("statusReason", reason)}\n`) +
     "        </status>\n    </messageNotification>\n</amcomMessage>";
   return encoding === "utf-16" ? Buffer.from(`\uFEFF${xml}`, "utf16le") : Buffer.from(xml, "utf8");
-}
-
-function leaf(name: string, text: string): string {
-  return text === "" ? `<${name} />` : `<${name}>${escapeText(text)}</${name}>`;
 }
 
 /** A framed document as a notification; null where it is something else, or its status or date is not one. */

@@ -63,7 +63,6 @@ export async function openMxpp(
 
   const refusals = makeBatch<Refusal & { n: number }, true>({
     key: (refusal) => String(refusal.n),
-    urgent: () => false,
     write: async (entries) => {
       await recordRefusals(database, slice.node, entries);
       return entries.map(() => true as const);

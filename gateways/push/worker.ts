@@ -78,7 +78,7 @@ export function openPushWorker(
   const [premise, core] = lane.urgent ? [urgently(ports.premise), urgently(ports.core)] : [ports.premise, ports.core];
   const flying = new Set<Promise<void>>();
   let closed = false;
-  const limits = { entriesMax: 200, waitingMax: 5_000, urgent: () => false };
+  const limits = { entriesMax: 200, waitingMax: 5_000 };
 
   const claiming = makeBatch<DeviceId, ClaimedPush | null>({
     ...limits,

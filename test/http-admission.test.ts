@@ -4,9 +4,9 @@ import { createServer, type RequestListener, type ServerResponse } from "node:ht
 import { type AddressInfo, connect, createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { openAdmission, waitingMax } from "../gateways/admission.ts";
 import { boundCrowds } from "../gateways/crowds.ts";
-import { openDoor, waitingMax } from "../gateways/door.ts";
-import { oneByOne } from "../gateways/one-by-one.ts";
+import { withoutPipelining } from "../gateways/pipelining.ts";
 import { BatchFull } from "../persistence/batch.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { raw } from "./helpers/http.ts";
@@ -24,11 +24,11 @@ async function listening(server: Server): Promise<number> {
 }
 
 test("without a crowd nobody waits; of a crowd each caller's begin by turns, beyond its part they are refused", async () => {
-  const door = openDoor(160);
+  const admission = openAdmission(160);
   const begun: string[] = [];
   const refused: string[] = [];
   const enter = (caller: string, name = caller) =>
-    door.enter(caller, (refusal) => (refusal === undefined ? begun : refused).push(name));
+    admission.enter(caller, (refusal) => (refusal === undefined ? begun : refused).push(name));
   enter("a");
   assert.equal(begun, ["a"], "at once");
   for (let n = 1; n < 32 + 41; n += 1) enter("a");
@@ -46,10 +46,10 @@ test("without a crowd nobody waits; of a crowd each caller's begin by turns, bey
 });
 
 test("a caller has so many places at once; those that wait get them in order, unless they leave, or their part is full", async () => {
-  const door = openDoor(8);
+  const admission = openAdmission(8);
   const seen: string[] = [];
   const settle = (caller: string, name: string) =>
-    door.settle(caller, (refusal) => seen.push(refusal instanceof BatchFull ? `${name} refused` : name));
+    admission.settle(caller, (refusal) => seen.push(refusal instanceof BatchFull ? `${name} refused` : name));
   const leaves = Array.from({ length: 64 }, () => settle("a", ""));
   assert.is(seen.splice(0).length, 64);
   const gone = settle("a", "gone");
@@ -72,7 +72,7 @@ test("a caller has so many places at once; those that wait get them in order, un
 });
 
 async function serves(handler: RequestListener, heldMax: number): Promise<number> {
-  return await listening(createServer(oneByOne(handler, heldMax)));
+  return await listening(createServer(withoutPipelining(handler, heldMax)));
 }
 const ask = (path: string) => `GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`;
 

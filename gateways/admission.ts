@@ -1,5 +1,5 @@
 /**
- * The way in for requests. Callers begin theirs by turns, so that one with a thousand leaves the event loop to the others; and
+ * Admission of requests. Callers begin theirs by turns, so that one with a thousand leaves the event loop to the others; and
  * each has so many under way at once, so that it leaves them the database. Where there is no crowd all pass at once.
  *
  *   enter ─► in its turn ─► the body is read ─► settle ─► a place is free ─► under way ─ left ─► the caller's next
@@ -15,7 +15,7 @@ import { makeTurns } from "./turns.ts";
 /** Goes on with a request, or refuses it. */
 export type Go = (refusal?: BatchFull) => void;
 
-export type Door = {
+export type Admission = {
   /** Calls `go` once, now or in the caller's turn. */
   enter(caller: string, go: Go): void;
   /**
@@ -37,13 +37,13 @@ const WAITING_MOST = 16_000;
 /** Of all that may wait, one caller's: a whole hospital's phones may stand behind one address. */
 const CALLER_PART = 0.25;
 
-type Guest = { readonly since: number; readonly go: Go };
-type Line = { taken: number; readonly waiting: Set<Guest> };
+type Waiter = { readonly since: number; readonly go: Go };
+type Line = { taken: number; readonly waiting: Set<Waiter> };
 
-/** An address, in each room by itself: no balancer's probe waits behind phones, and no phone behind readers of the reference. */
+/** An address, for each first segment of the path by itself: no balancer's probe waits behind phones, no phone behind the reference. */
 export function callerOf(request: FastifyRequest): string {
-  const room = request.routeOptions.url?.split("/", 2)[1] ?? "";
-  return `${room} ${addressKey(request.ip)}`;
+  const segment = request.routeOptions.url?.split("/", 2)[1] ?? "";
+  return `${segment} ${addressKey(request.ip)}`;
 }
 
 /** How many may wait in all, by the heap the process was given. */
@@ -51,7 +51,7 @@ export function waitingMax(heap: number = heapBytes()): number {
   return Math.min(WAITING_MOST, Math.floor(heap / HEAP_FOR_EACH));
 }
 
-export function openDoor(max: number): Door {
+export function openAdmission(max: number): Admission {
   const turns = makeTurns({ costMax: TURN, everyMs: 0 });
   const lines = new Map<string, Line>();
   /** For places, of all callers. */
@@ -90,7 +90,7 @@ export function openDoor(max: number): Door {
 
     settle(caller, go) {
       const line = lines.get(caller) ?? { taken: 0, waiting: new Set() };
-      let guest: Guest | null = null;
+      let waiter: Waiter | null = null;
       let left = false;
       if (line.taken < PLACES) {
         line.taken += 1;
@@ -100,14 +100,14 @@ export function openDoor(max: number): Door {
         left = true;
         go(new BatchFull());
       } else {
-        guest = { since: performance.now(), go: (refusal) => left || go(refusal) };
-        line.waiting.add(guest);
+        waiter = { since: performance.now(), go: (refusal) => left || go(refusal) };
+        line.waiting.add(waiter);
         waiting += 1;
       }
       return () => {
         if (left) return;
         left = true;
-        if (guest !== null && line.waiting.delete(guest)) waiting -= 1;
+        if (waiter !== null && line.waiting.delete(waiter)) waiting -= 1;
         else give(caller, line);
       };
     },

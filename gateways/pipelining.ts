@@ -15,7 +15,7 @@ type Place = { busy: boolean; readonly held: Held[] };
 const HELD_MAX = 64;
 
 /** @param max of all connections together */
-export function oneByOne(handler: RequestListener, max: number): RequestListener {
+export function withoutPipelining(handler: RequestListener, max: number): RequestListener {
   const places = new WeakMap<Socket, Place>();
   let held = 0;
 
