@@ -145,6 +145,8 @@ export type HostPorts = {
   readonly link: LinkId;
   readonly hostSystemId: HostSystemId;
   readonly now: () => number;
+  /** Rises whenever a primary has been found: transaction numbers are compared within one era only. */
+  readonly era: () => number;
   /** Whether that was all there is to claim. */
   readonly claim: (link: LinkId, host: HostSystemId) => Promise<boolean>;
   readonly look: (
@@ -171,14 +173,25 @@ export type HostActor = {
  */
 export function hostActor(ports: HostPorts): HostActor {
   let state = openedLink();
+  let era = ports.era();
+
+  /** Another primary may give out transaction numbers below the cursor again: everything is looked at anew. */
+  function begin(): void {
+    era = ports.era();
+    state = { ...state, look: null, cursor: "0" };
+  }
 
   async function perform(effect: Effect): Promise<Message | null> {
     switch (effect.kind) {
       case "claim":
         if (!(await ports.claim(ports.link, ports.hostSystemId))) ports.later({ kind: "news", unclaimed: true });
         return null;
-      case "look":
-        return { kind: "looked", page: await ports.look(ports.link, effect, PAGE_ROWS), now: ports.now() };
+      case "look": {
+        const page = await ports.look(ports.link, effect, PAGE_ROWS);
+        // It may be the last one's answer.
+        if (ports.era() !== era) throw new DatabaseDown(false);
+        return { kind: "looked", page, now: ports.now() };
+      }
       case "write": {
         const { end, more } = ports.write(effect.news);
         if (!more) state = { ...state, full: true };
@@ -197,6 +210,7 @@ export function hostActor(ports: HostPorts): HostActor {
   async function turn(message: Message): Promise<void> {
     const inbox: Message[] = [message];
     let pages = 0;
+    if (ports.era() !== era) begin();
     try {
       for (let next = inbox.shift(); next !== undefined; next = inbox.shift()) {
         const stepped = step(state, next);
@@ -216,10 +230,9 @@ export function hostActor(ports: HostPorts): HostActor {
         }
       }
     } catch (error) {
-      // Another primary may give out transaction numbers below the cursor again: everything is looked at anew.
-      state = { ...state, look: null, cursor: "0" };
+      begin();
       if (!(error instanceof DatabaseDown || error instanceof Conflict)) throw error;
     }
   }
-  return { turn, cursor: () => state.cursor };
+  return { turn, cursor: () => (ports.era() === era ? state.cursor : "0") };
 }

@@ -44,7 +44,7 @@ async function answerOnce(database: Database, repeats: readonly Repeat[]): Promi
       from page where message.unique_id = any (array[page.unique_id])
     ), overtaken as (
       delete from premise_core.host_outbox as row
-      where row.unique_id = any (array(select unique_id from page)) and row.lane = any (array(
+      where (row.unique_id in (select unique_id from page)) is true and row.lane = any (array(
         select host_system_id from page
         union
         select id from premise_core.host_links where host_system_id in (select host_system_id from page)))

@@ -40,7 +40,7 @@ export async function deleteEndedPages(
       order by ctid
       limit ${BATCH_PAGES}
     ), untold as (
-      select distinct unique_id from premise_core.host_outbox where unique_id = any (array(select unique_id from seen))
+      select distinct unique_id from premise_core.host_outbox where (unique_id in (select unique_id from seen)) is true
     ), held as (
       select message.unique_id from seen cross join lateral (
         select unique_id from premise_core.messages

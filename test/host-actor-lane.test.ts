@@ -186,6 +186,7 @@ test("whatever becomes visible in whatever order: each status is written once, a
         link: LINK,
         hostSystemId: HOST,
         now: () => now,
+        era: () => 0,
         claim: () => statement(() => lane.claim(150)),
         look: (_link, from, limit) => statement(() => lane.read(from, limit)),
         forget: (_link, rows) =>

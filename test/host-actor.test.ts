@@ -2,6 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import {
   type Effect,
+  type HostPorts,
   hostActor,
   KEPT_MS,
   type Message,
@@ -120,20 +121,23 @@ test("step: a busy half minute is forgotten in statements of bounded size", () =
 });
 
 /** A behaviour on a lane that always has more. */
-function endless(more: { look?: () => Promise<NewsPage>; write?: () => boolean; claims?: boolean[] } = {}) {
+function endless(
+  more: { look?: HostPorts["look"]; write?: () => boolean; claims?: boolean[]; era?: () => number } = {},
+) {
   let looks = 0;
   const later: Message[] = [];
-  const { turn: behave } = hostActor({
+  const { turn: behave, cursor } = hostActor({
     link: LINK,
     hostSystemId: HOST,
     now: () => 0,
+    era: more.era ?? (() => 0),
     claim: async () => more.claims?.shift() ?? true,
     look: more.look ?? (async () => page(fullPage(1 + PAGE_ROWS * looks++))),
     forget: async () => {},
     write: () => ({ end: 0, more: more.write?.() ?? true }),
     later: (message) => later.push(message),
   });
-  return { behave, looks: () => looks, later };
+  return { behave, cursor, looks: () => looks, later };
 }
 
 test("a lane that never ends does not keep the turn to itself", async () => {
@@ -173,6 +177,32 @@ test("rows that are never acknowledged stop the reading before they fill the mem
   await behave({ kind: "news", unclaimed: false });
   for (let more = 0; more < 100; more += 1) await behave({ kind: "news", unclaimed: false });
   assert.ok(rows >= UNCONFIRMED_MAX && rows < UNCONFIRMED_MAX + PAGE_ROWS * 100, String(rows));
+});
+
+test("another primary's transactions are not compared with the last one's: its lane is looked at from the beginning", async () => {
+  let era = 1;
+  const from: string[] = [];
+  let during = () => {};
+  const { behave, cursor } = endless({
+    era: () => era,
+    async look(_link, { cursor }) {
+      from.push(cursor);
+      during();
+      return { ...page([]), oldestRunning: "1261" };
+    },
+  });
+  await behave({ kind: "news", unclaimed: false });
+  assert.is(cursor(), "1261");
+  era = 2;
+  assert.is(cursor(), "0", "whoever asks for all links is told so before the link has had a turn");
+  await behave({ kind: "news", unclaimed: false });
+  assert.equal(from, ["0", "0"]);
+  // One finds its answer when there is yet another primary.
+  during = () => {
+    era = 3;
+  };
+  await behave({ kind: "news", unclaimed: false });
+  assert.is(cursor(), "0");
 });
 
 test("a fault that is not the database's absence ends the link", async () => {

@@ -52,7 +52,7 @@ test("a socket that drains while hints pour in is written to again at once, not 
     boot: "7e5d7c4e-0000-4000-8000-000000000002" as BootId,
     log: silentLog,
     clock: systemClock,
-    links: { add: () => {}, remove: () => {}, unclosed: () => {}, close: async () => {} },
+    links: { add: () => {}, remove: () => {}, unclosed: () => {}, era: () => 0, close: async () => {} },
   });
   try {
     await eventually("its first news is written", () => written.length === 1);

@@ -38,6 +38,7 @@ async function startLink(host: HostSystemId, more: { forgets?: boolean } = {}): 
     link: id,
     hostSystemId: host,
     now,
+    era: () => 0,
     claim: async (link, of) => (await claimNews(database, link, of, 500)).moved < 500,
     look: (link, from, limit) => readNews(database, link, from, limit),
     forget: (link, rows) => forgetNews(database, link, rows),

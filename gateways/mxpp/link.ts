@@ -63,6 +63,7 @@ export async function makeLink(
     link: id,
     hostSystemId,
     now: clock.monotonic,
+    era: links.era,
     claim: async (link, host) => {
       const claim = await claimNews(database, link, host, CLAIM_ROWS);
       if (!claim.open) throw new LinkEnded();

@@ -2,7 +2,7 @@
  * All links of this node together: whether there is news for any of them, asked once a second in one statement for each
  * thousand, since hints may be lost; and the ends of those whose end could not be written.
  */
-import { type Loop, superviseLoop } from "../../cluster/supervision.ts";
+import { superviseLoop } from "../../cluster/supervision.ts";
 import type { Clock, HostSystemId, LinkId } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
@@ -22,6 +22,8 @@ export type Links = {
   remove(link: LinkOnWatch): void;
   /** The row of this link may still stand open though the link is no more. */
   unclosed(link: LinkId): void;
+  /** See actors/host.ts. */
+  era(): number;
   close(): Promise<void>;
 };
 
@@ -35,6 +37,10 @@ export function openLinks(ports: { readonly database: Database; readonly log: Lo
   const { database } = ports;
   const links = new Map<LinkId, LinkOnWatch>();
   const unclosed = new Set<LinkId>();
+  let era = 0;
+  database.onChange((up) => {
+    if (up) era += 1;
+  });
 
   async function look(): Promise<void> {
     const all = [...links.values()];
@@ -55,15 +61,16 @@ export function openLinks(ports: { readonly database: Database; readonly log: Lo
     for (const link of some) unclosed.delete(link);
   }
 
-  async function round(): Promise<void> {
-    await closeRest();
-    await look();
-  }
-  const loop: Loop = superviseLoop("links", () => (unclosed.size > 0 ? AGAIN_MS : EVERY_MS), round, ports);
+  // Loops of their own: neither waits for the other's failures.
+  const looking = superviseLoop("news of links", () => EVERY_MS, look, ports);
+  const closing = superviseLoop("ends of links", () => (unclosed.size > 0 ? AGAIN_MS : EVERY_MS), closeRest, ports);
   return {
     add: (link) => void links.set(link.id, link),
     remove: (link) => void links.delete(link.id),
     unclosed: (link) => void unclosed.add(link),
-    close: () => loop.close(),
+    era: () => era,
+    async close() {
+      await Promise.all([looking.close(), closing.close()]);
+    },
   };
 }

@@ -181,7 +181,7 @@ export function openPushWorker(
       .catch((error) => log.debug({ ...lane, ...faultFields(error) }, "push interrupted; its claim will run out"))
       .finally(() => {
         flying.delete(settled);
-        if (full && slots - flying.size >= slots * CLAIM_PART) loop.wake();
+        if (full && slots - flying.size >= enough) loop.wake();
       });
     flying.add(settled);
     return settled;
@@ -189,9 +189,12 @@ export function openPushWorker(
 
   /** More may be due than there were slots for: when some have come free it is time to look again. */
   let full = false;
+  let enough = slots * CLAIM_PART;
   async function round(): Promise<void> {
     const room = slots - flying.size;
     full = room <= 0;
+    // Where most slots hang, the few that do not are filled whenever they come free.
+    enough = Math.max(1, Math.min(slots * CLAIM_PART, room));
     if (closed || full || !core.isUp() || !premise.isUp()) return;
     const overdueMs = ports.redisUp?.() === true ? OVERDUE_MS : 0;
     const claimed = await claimDuePushes(core, lane, overdueMs, room);
