@@ -181,6 +181,37 @@ test("hints and rows together take no more than the slots", async () => {
   assert.is(most, 2);
 });
 
+test("where most of a lane's slots hang, the few that do not go on being filled as they come free", async () => {
+  const [hanging, quick] = [await ward.owed({ notificationAddress: "hangs" }, 36), await ward.owed({}, 250)];
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const hung: string[] = [];
+  const provider: PushProvider = {
+    name: "FCM",
+    async send({ id, notificationAddress }) {
+      if (notificationAddress === "hangs") {
+        hung.push(id);
+        await held;
+      } else await sleep(10);
+      return { kind: "accepted", providerId: null };
+    },
+    close: async () => {},
+  };
+  const lane = { gatewayType: "GCM", urgent: true } as const;
+  // With Redis, rows are looked at by themselves once a second: four at a time would take a minute.
+  const worker = openPushWorker(
+    { lane, slots: 40 },
+    { ...tools, provider, meter: silentMeter, redisUp: () => false, again: () => {}, random: Math.random },
+  );
+  closers.push(worker);
+  await eventually("most of the slots hang", () => hung.length === hanging.length);
+  await eventually("all the others are sent", async () => {
+    const rows =
+      await sql`select from premise_core.notifications where id = any (${quick.map(({ id }) => id)}) and state = 'SENT'`;
+    return rows.length === quick.length;
+  });
+  release();
+});
+
 test("a worker whose slots are all taken by a mute service closes within its deadline", async () => {
   const node = openNode();
   await clients.script({ provider: "FCM", action: "silent", times: 1_000 });
