@@ -29,7 +29,7 @@ export type Message =
   | { readonly kind: "wrote"; readonly news: readonly News[]; readonly end: number }
   | { readonly kind: "forgotten"; readonly rows: readonly Row[] };
 
-type Row = { readonly id: string; readonly written: string };
+type Row = Pick<News, "id" | "written" | "uniqueId" | "status">;
 /** `end`: the peer has it once it has acknowledged so many bytes of the connection. */
 type Unconfirmed = Row & { readonly at: number; end: number };
 
@@ -49,6 +49,11 @@ export type State = {
    */
   readonly unconfirmed: Map<string, Unconfirmed>;
 };
+
+/** Which status it is. Not its number alone: after a failover another primary may give that to another's. */
+function keyOf({ id, uniqueId, status }: Row): string {
+  return `${id} ${uniqueId} ${status}`;
+}
 
 export type Effect =
   | { readonly kind: "claim" }
@@ -91,10 +96,10 @@ export function step(state: State, message: Message): { state: State; effects: r
       return { state: next, effects: state.full ? [...effects, firstLook(state)] : effects };
     }
     case "wrote":
-      for (const { id } of message.news) state.unconfirmed.get(id)!.end = message.end;
+      for (const news of message.news) state.unconfirmed.get(keyOf(news))!.end = message.end;
       return { state, effects: [] };
     case "forgotten":
-      for (const { id } of message.rows) state.unconfirmed.delete(id);
+      for (const row of message.rows) state.unconfirmed.delete(keyOf(row));
       return { state, effects: [] };
     case "looked":
       return looked(state, message.page, message.now);
@@ -104,9 +109,11 @@ export function step(state: State, message: Message): { state: State; effects: r
 }
 
 function looked(state: State, page: NewsPage, now: number): { state: State; effects: readonly Effect[] } {
-  const fresh = page.news.filter((news) => !state.unconfirmed.has(news.id));
-  for (const { id, written } of fresh)
-    state.unconfirmed.set(id, { id, written, at: now, end: Number.POSITIVE_INFINITY });
+  const fresh = page.news.filter((news) => !state.unconfirmed.has(keyOf(news)));
+  for (const news of fresh) {
+    const { id, written, uniqueId, status } = news;
+    state.unconfirmed.set(keyOf(news), { id, written, uniqueId, status, at: now, end: Number.POSITIVE_INFINITY });
+  }
   const write: Effect[] = fresh.length > 0 ? [{ kind: "write", news: fresh }] : [];
   const first = state.look ?? { snapshot: page.snapshot, oldestRunning: page.oldestRunning, afterId: "0" };
   const last = page.news.at(-1);

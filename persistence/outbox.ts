@@ -211,19 +211,18 @@ export async function readNews(
   return { snapshot: rows[0]!.snapshot, oldestRunning: rows[0]!.oldest_running, news };
 }
 
-/** Forgets rows the peer is known to have: the oldest of the lane, so that they lie side by side. One claimed anew since stays. */
+/** Forgets rows the peer is known to have: each by all that it was told as, so that what is another's meanwhile stays. */
 export async function forgetNews(
   database: Database,
   link: LinkId,
-  news: readonly { id: string; written: string }[],
+  news: readonly Pick<News, "id" | "written" | "uniqueId" | "status">[],
 ): Promise<void> {
-  const written = [...new Set(news.map((row) => BigInt(row.written)))].sort((a, b) => (a < b ? -1 : 1));
-  if (written.length === 0) return;
-  const [first, last] = [String(written[0]), String(written.at(-1))];
   await database.run(
     (sql) => sql`
-    delete from premise_core.host_outbox
-    where lane = ${link} and written between ${first}::text::xid8 and ${last}::text::xid8
-      and id = any (${news.map((row) => row.id)}::bigint[])`,
+    delete from premise_core.host_outbox as row
+    using unnest(${news.map(() => link)}::uuid[], ${news.map((n) => n.written)}::text[]::xid8[], ${news.map((n) => n.id)}::bigint[],
+      ${news.map((n) => n.uniqueId)}::uuid[], ${news.map((n) => n.status)}::text[]) as done (lane, written, id, unique_id, status)
+    where row.lane = any (array[done.lane]) and row.written = any (array[done.written]) and row.id = any (array[done.id])
+      and row.unique_id = done.unique_id and row.status = done.status`,
   );
 }

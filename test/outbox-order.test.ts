@@ -252,9 +252,9 @@ test("a link that ends while its claim is still under way does not let the next 
   const look = async () => {
     await claimNews(database, next, host, 100);
     const { news } = await readNews(database, next, { cursor: "0", afterId: "0", snapshot: null }, 100);
-    for (const { id, written, uniqueId, status } of news) {
-      seen.push({ uniqueId, status });
-      await forgetNews(database, next, [{ id, written }]);
+    for (const one of news) {
+      seen.push({ uniqueId: one.uniqueId, status: one.status });
+      await forgetNews(database, next, [one]);
     }
   };
   await sql.begin(async (transaction) => {
