@@ -83,9 +83,10 @@ export async function runProcess(open: (config: Config, log: Log) => Promise<() 
     });
   }
   try {
-    close = await open(config, log);
-    // Where Node keeps what it has compiled, it would write that at an orderly end, which a node that is killed never comes to.
+    // Node keeps what it has compiled at an orderly end, which a node that is killed never comes to. Here, since writing it all, as the
+    // first start does, holds the process for more than a second.
     flushCompileCache();
+    close = await open(config, log);
   } catch (error) {
     console.error(`tocsin: cannot start: ${error instanceof Error ? error.message : String(error)}`);
     process.exit(1);
