@@ -67,9 +67,9 @@ const PROBE_PAUSE_MIN_MS = 100;
 const PROBE_PAUSE_MAX_MS = 1_000;
 
 /**
- * How statements are planned. Each on a page's way looks rows up by an index, whatever the tables hold and whatever is known of them, so it
- * is planned once on each connection and not again at every call, which took longer than the statement itself. Without the other
- * settings a plan made while a table was empty would read the whole of it later.
+ * How statements are planned. Each on a page's way looks rows up by an index, whatever the tables hold, so it is planned once on
+ * each connection and not again at every call, which took longer than the statement itself. Without the other settings a plan
+ * made while a table was empty would read the whole of it later.
  */
 const PLANNING = {
   plan_cache_mode: "force_generic_plan",

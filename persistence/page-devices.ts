@@ -1,5 +1,5 @@
 /**
- * Which of the recipient's devices a page is for, and what it takes to wake them: the one its host named, and every one where it named none or where that one
+ * Which of the recipient's devices a page is for: the one its host named, and every one where it named none or where that one
  * is no more. Asked when a page is woken for, sent for, fetched, answered and traced, and the answer must be the same each time.
  */
 import type { DeviceId, GatewayType, SiteId, TenantId } from "../domain.ts";
