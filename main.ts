@@ -65,7 +65,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const { boot } = membership;
     await membership.joined;
     const system = opened("system", startActorSystem(node));
-    const bus = openBus();
+    const bus = opened("bus", openBus(config.redis && { ...config.redis, boot }, { log }));
 
     let own: GaugeSource = async () => [];
     const gauges = [() => own(), ...storedGauges(premise, core)];

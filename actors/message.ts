@@ -16,6 +16,7 @@
  */
 import { type DeviceId, type NotificationId, rankOf, type UniqueId, unreachable } from "../domain.ts";
 import type { Change, DueMessage, Written } from "../persistence/messages.ts";
+import type { Lane } from "../persistence/outbox.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
 
 /** What the actor knows of the row; times on the database's clock. */
@@ -185,8 +186,8 @@ export type MessagePorts = {
   /** Whether this node may act for the message at this instant; asked before every effect. */
   readonly mayAct: () => boolean;
   readonly write: (change: Change) => Promise<Written | null>;
-  /** The host has news waiting. */
-  readonly announce: (news: NonNullable<Written["news"]>) => void;
+  /** The host has news waiting there. */
+  readonly announce: (lane: Lane) => void;
   readonly ask: (row: Row, target: WakeTarget) => void;
   readonly end: (id: UniqueId) => void;
 };

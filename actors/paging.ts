@@ -133,7 +133,7 @@ export function openPaging(
           else if (change.tell !== null) reached(change.tell, row.priority, written.ageSeconds, change.detail);
           return written;
         },
-        announce: (news) => bus.publish(news),
+        announce: bus.publish,
         ask: (asking, target) => wake(asking, target, shard, self()),
         end: (id) => messages.end(id, self()),
       }),
@@ -167,7 +167,7 @@ export function openPaging(
       const verdict = await accepting.submit(page);
       switch (verdict.kind) {
         case "accepted": {
-          bus.publish({ hostSystemId: page.hostSystemId, lane: page.linkId ?? page.hostSystemId });
+          bus.publish(page.linkId ?? page.hostSystemId);
           const seconds = (clock.monotonic() - asked) / 1_000;
           reached("ACCEPTED", page.priority, seconds, null);
           reached("QUEUED", page.priority, seconds, null);
@@ -192,7 +192,7 @@ export function openPaging(
         }
         case "repeated":
           if (verdict.unanswered !== undefined) throw verdict.unanswered;
-          bus.publish({ hostSystemId: page.hostSystemId, lane: page.linkId ?? page.hostSystemId });
+          bus.publish(page.linkId ?? page.hostSystemId);
           meter.count("duplicates", { kind: "page" });
           break;
         case "refused":
@@ -206,7 +206,7 @@ export function openPaging(
     async record(entry) {
       const result = await receiving.submit(entry);
       if (result.kind === "recorded") {
-        bus.publish({ hostSystemId: result.hostSystemId, lane: result.lane });
+        bus.publish(result.lane);
         reached(entry.receipt, result.priority, result.ageSeconds, null);
       }
       if (result.kind === "repeated") meter.count("duplicates", { kind: "receipt" });

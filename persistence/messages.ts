@@ -2,7 +2,7 @@
  * What a driving node does to a message: finds those that are due, and changes each by compare-and-set on its version,
  * in one statement with its history and what the host is to be told.
  */
-import type { Answer, HostSystemId, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
+import type { Answer, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
 import { PRIORITIES, rankOf, type StatusText, type Transport, transportOf } from "../domain.ts";
 import type { Database } from "./database.ts";
 import { type Lane, laneOf } from "./outbox.ts";
@@ -119,15 +119,15 @@ export type Change = {
   readonly due: number | "expiry" | "never";
 };
 
-/** `news`: a row for the host was written, to this lane. */
+/** `news`: the lane to which a row for the host was written, if one was. */
 export type Written = {
   readonly version: number;
-  readonly news: { readonly hostSystemId: HostSystemId; readonly lane: Lane } | null;
+  readonly news: Lane | null;
   /** How long ago the page was accepted. */
   readonly ageSeconds: number;
 };
 
-type ChangedRow = { unique_id: UniqueId; version: number; host_system_id: HostSystemId; lane: Lane; age: number };
+type ChangedRow = { unique_id: UniqueId; version: number; lane: Lane; age: number };
 
 /** Answers in the order of `changes`; null where the version had moved on and nothing was written. One entry a message. */
 export async function changeMessages(
@@ -176,13 +176,12 @@ export async function changeMessages(
       select lane, host_system_id, unique_id, tell, clock_timestamp(), case when tell = 'FAILED' then detail end
       from lanes where tell is not null
     )
-    select unique_id, version, host_system_id, lane, age from lanes`,
+    select unique_id, version, lane, age from lanes`,
   );
   const written = new Map(rows.map((row) => [row.unique_id, row]));
   return changes.map((change) => {
     const row = written.get(change.uniqueId);
     if (row === undefined) return null;
-    const news = change.tell === null ? null : { hostSystemId: row.host_system_id, lane: row.lane };
-    return { version: row.version, news, ageSeconds: row.age };
+    return { version: row.version, news: change.tell === null ? null : row.lane, ageSeconds: row.age };
   });
 }

@@ -7,7 +7,7 @@
  * beside ours, and is what the host is told (status/dateTime). Phones' clocks are wrong at times, so what is said is held
  * between the page's acceptance and now, both by the database's clock.
  */
-import { type DeviceId, type HostSystemId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
+import { type DeviceId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
@@ -27,7 +27,6 @@ export type ReceiptResult =
   | { readonly kind: "repeated" }
   | {
       readonly kind: "recorded";
-      readonly hostSystemId: HostSystemId;
       readonly lane: Lane;
       readonly priority: Priority;
       /** How long ago the page was accepted. */
@@ -41,7 +40,6 @@ const FIRST_REMINDER = "60 seconds";
 type Row = {
   unique_id: UniqueId;
   told: boolean | null;
-  host_system_id: HostSystemId | null;
   lane: Lane | null;
   priority: number | null;
   age: number | null;
@@ -119,11 +117,11 @@ export async function recordReceipts(
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
       select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
     )
-    select unique_id, null as told, host_system_id, null as lane, priority,
+    select unique_id, null as told, null as lane, priority,
       extract(epoch from clock_timestamp() - accepted_at)::double precision as age
     from before
     union all
-    select unique_id, tells, null, lane, null, null from lanes`,
+    select unique_id, tells, lane, null, null from lanes`,
   );
   const [before, told] = [new Map<UniqueId, Row>(), new Map<UniqueId, Lane>()];
   for (const row of rows) {
@@ -137,7 +135,6 @@ export async function recordReceipts(
     if (lane === undefined) return { kind: "repeated" };
     return {
       kind: "recorded",
-      hostSystemId: row.host_system_id!,
       lane,
       priority: PRIORITIES[row.priority!]!,
       ageSeconds: row.age!,

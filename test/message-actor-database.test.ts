@@ -42,7 +42,7 @@ function openNode(more: { drives?: () => boolean } = {}): { paging: Paging; host
       system,
       branch: openBranches(system, "node"),
       membership: { drives: more.drives ?? (() => true) } as unknown as Membership,
-      bus: openBus(),
+      bus: openBus(null, { log: silentLog }),
       hosted: {
         request(notification) {
           hosted.requests.push(notification);

@@ -64,7 +64,7 @@ const link = await makeLink(
     return { end: told.length, more: true };
   },
   {
-    ...{ database, system, parent: system.root, bus: openBus(), boot: randomUUID() as BootId },
+    ...{ database, system, parent: system.root, bus: openBus(null, { log: silentLog }), boot: randomUUID() as BootId },
     ...{ log: silentLog, clock: systemClock, links },
   },
 );

@@ -35,7 +35,7 @@ const provider: PushProvider = {
   async close() {},
 };
 const tools = { log: silentLog, meter: silentMeter, clock: systemClock };
-const bus = openBus();
+const bus = openBus(null, { log: silentLog });
 const system = startActorSystem("node");
 const providers = new Map<GatewayType, PushProvider>([["GCM", provider]]);
 const push = openPush({ redis: null }, { ...tools, premise: database, core: database, providers });

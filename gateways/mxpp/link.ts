@@ -112,10 +112,10 @@ export async function makeLink(
       if (!hinted.has(unclaimed) && actor.tell({ kind: "news", unclaimed }) === "queued") hinted.add(unclaimed);
     wanted.clear();
   }
-  const unsubscribe = bus.subscribe(({ hostSystemId: whose, lane }) => {
-    if (lane === id) hint(false);
-    else if (whose === hostSystemId && lane === hostSystemId) hint(true);
-  });
+  const unsubscribes = [
+    bus.subscribe(id, true, () => hint(false)),
+    bus.subscribe(hostSystemId, false, () => hint(true)),
+  ];
 
   hint(true);
   const link: Link = {
@@ -127,12 +127,12 @@ export async function makeLink(
     tick: (acknowledged, now) =>
       void actor.tell({ kind: "tick", acknowledged, writable: !socket.writableNeedDrain, now }),
     async close() {
-      unsubscribe();
+      for (const unsubscribe of unsubscribes) unsubscribe();
       if (pause !== null) clearTimeout(pause);
       actor.stop();
       links.remove(link);
       await closeLinks(database, [id]).catch(() => links.unclosed(id));
-      bus.publish({ hostSystemId, lane: hostSystemId });
+      bus.publish(hostSystemId);
     },
   };
   links.add(link);
