@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
-import { findPlace } from "../../persistence/embedded-place.ts";
+import { type EmbeddedPlace, findPlace } from "../../persistence/embedded-place.ts";
 import { childrenOf, signal } from "../../persistence/embedded-process.ts";
 import {
   askServer,
@@ -24,6 +24,7 @@ export type PostgresServer = {
   /** Of an empty database; the same over every restart. */
   readonly url: string;
   readonly port: number;
+  readonly place: EmbeddedPlace;
   /** Of the server's first process; throws while it does not run. */
   readonly pid: number;
   /** As if its machine lost power: every process of it is gone at once. */
@@ -64,8 +65,14 @@ fi
 rm -rf "$1" "$2"
 `;
 
-/** @param settings by their names in postgresql.conf, beside those of the embedded server */
-export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<PostgresServer> {
+/**
+ * @param settings by their names in postgresql.conf, beside those of the embedded server
+ * @param make makes its data; without it they are new ones
+ */
+export async function startPostgres(
+  settings: Readonly<Record<string, string>> = {},
+  make: (place: EmbeddedPlace) => Promise<void> = (place) => makeData(place, AbortSignal.timeout(LIMIT_MS)),
+): Promise<PostgresServer> {
   const home = mkdtempSync(join(tmpdir(), "tocsin-postgres-"));
   chmodSync(home, 0o755); // the server's own user must pass
   const place = findPlace(home);
@@ -95,7 +102,7 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   }
 
   try {
-    await makeData(place, AbortSignal.timeout(LIMIT_MS));
+    await make(place);
     await start();
   } catch (error) {
     await guardian.close();
@@ -104,6 +111,7 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   return {
     url: urlOf(DATABASE),
     port,
+    place,
     get pid() {
       return running();
     },
