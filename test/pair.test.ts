@@ -43,6 +43,19 @@ test("what a synchronous pair committed is there after its primary was killed an
     }
   }));
 
+test("the old primary is rebuilt as the standby, and the roles change again and again", () =>
+  withPair(true, async (pair) => {
+    await pair.sql()`create table pages (n int)`;
+    for (const round of [1, 2, 3]) {
+      await pair.sql()`insert into pages values (${round})`;
+      await pair.killPrimary();
+      await pair.promote();
+      assert.is((await pair.sql()`select from pages`).length, round);
+      await pair.rebuildOld();
+    }
+    assert.is(pair.primaryUrl(), pair.urls[1]);
+  }));
+
 test("without its standby a synchronous primary's commits hang until the standby is dropped, or is back", () =>
   withPair(true, async (pair) => {
     await pair.sql()`create table pages (n int)`;

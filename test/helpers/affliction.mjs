@@ -1,5 +1,5 @@
 // Loaded into a node by NODE_OPTIONS=--import: sets its wall clock off by what the file in AFFLICTION_CLOCK says (ms), as it
-// says now, and holds its event loop for five seconds at SIGUSR2. Timers keep their own, monotonic time, as on a real machine.
+// says now, and holds its event loop for AFFLICTION_HOLD_MS (five seconds) at SIGUSR2. Timers keep their own, monotonic time, as on a real machine.
 import { readFileSync } from "node:fs";
 
 const RealDate = Date;
@@ -23,6 +23,6 @@ globalThis.Date = class extends RealDate {
   }
 };
 process.on("SIGUSR2", () => {
-  const until = performance.now() + 5_000;
+  const until = performance.now() + Number(process.env.AFFLICTION_HOLD_MS ?? 5_000);
   while (performance.now() < until);
 });

@@ -11,6 +11,9 @@ export type PageHistory = {
   readonly trackingId: string;
   readonly text: string;
   readonly phone: number;
+  /** When it was first sent and first ACCEPTED, by `performance.now`. */
+  readonly sentAt: number;
+  acceptedAt: number | null;
   /** Connections on which the page was sent, by their number. More than one: no ACCEPTED had come by then. */
   readonly sentOn: number[];
   readonly heard: { readonly connection: number; readonly status: StatusText; readonly reason: string | null }[];
@@ -47,13 +50,15 @@ export function openHistory(): History {
     sent(trackingId, text, phone, connection) {
       const known = pages.get(trackingId);
       if (known !== undefined) return void known.sentOn.push(connection);
-      const page = { trackingId, text, phone, sentOn: [connection], heard: [], shown: [] };
+      const sentAt = performance.now();
+      const page = { trackingId, text, phone, sentAt, acceptedAt: null, sentOn: [connection], heard: [], shown: [] };
       pages.set(trackingId, page);
       byText.set(text, page);
     },
     heard(trackingId, connection, status, reason) {
       const page = pages.get(trackingId);
       if (page === undefined) return void strays.push(`a host heard ${status} of ${trackingId}, which it never sent`);
+      if (status === "ACCEPTED") page.acceptedAt ??= performance.now();
       page.heard.push({ connection, status, reason });
     },
     shown(text, uniqueId, phone) {

@@ -1,6 +1,6 @@
 /**
- * A hospital at work while its node is made to suffer: hosts that send and reconnect, phones that wake, fetch and read, a push
- * emulator that survives the node, and a history of all that hosts and phones saw.
+ * A hospital at work while its node, or nodes, are made to suffer: hosts that send and reconnect, phones that wake, fetch and read, a push
+ * emulator that survives them, and a history of all that hosts and phones saw.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -14,16 +14,21 @@ import { freePort } from "../../persistence/embedded-server.ts";
 import { eventually } from "./eventually.ts";
 import { type History, openHistory } from "./history.ts";
 import { type Hospital, openHospital } from "./hospital.ts";
+import { type NodeProcess, startNode } from "./node.ts";
 import type { Random } from "./random.ts";
 import { TEXT_MARK } from "./secrets.ts";
 
 export type Ordeal = {
   readonly hospital: Hospital;
+  /** The first is the hospital's. */
+  readonly nodes: readonly NodeProcess[];
   readonly history: History;
   /** What the emulator recorded for this address. */
   pushes(token: string): Promise<readonly unknown[]>;
   /** Stops sending, lets everything under way come to its end; fails when it does not within the limit. */
   heals(limitMs: number): Promise<void>;
+  /** Sends again after `heals`. */
+  resumes(): void;
   close(): Promise<void>;
 };
 
@@ -34,30 +39,38 @@ export type OrdealOptions = {
   readonly phones: number;
   readonly pagesPerSecond: number;
   readonly settings?: Readonly<Record<string, string>>;
+  /** What each node has beside these; one node where this is left out. */
+  readonly nodes?: readonly Readonly<Record<string, string>>[];
   /** Where hosts connect instead of the node's own port: a proxy before it, for one. */
   readonly hostPort?: (port: number) => Promise<number>;
 };
 
 const RECONNECT_MS = 50;
 const SEND_TICK_MS = 20;
+/** With more than one node: a host that has heard nothing of a page for so long takes its connection for dead. */
+const SILENT_MS = 4_000;
 
 export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
-  const { random, hostPort = async (port: number) => port } = options;
+  const { random, hostPort = async (port: number) => port, nodes: own = [{}] } = options;
   const history = openHistory();
   const emulator = await startEmulator();
-  // While the node is away its ports must not become another's: these lie below those the system gives out.
-  const ports = { TOCSIN_MXPP_PORT: String(await freePort(null)), TOCSIN_HTTP_PORT: String(await freePort(null)) };
+  const shared = { TOCSIN_PUSH: "services", TOCSIN_LOG_LEVEL: "warn", ...emulator.settings, ...options.settings };
+  // While a node is away its ports must not become another's: these lie below those the system gives out.
+  const ports = async () => ({
+    TOCSIN_MXPP_PORT: String(await freePort(null)),
+    TOCSIN_HTTP_PORT: String(await freePort(null)),
+  });
   const hospital = await openHospital(
-    {
-      ...ports,
-      TOCSIN_PUSH: "services",
-      TOCSIN_LOG_LEVEL: "warn",
-      ...emulator.settings,
-      ...options.settings,
-    },
+    { ...(await ports()), ...shared, ...own[0] },
     { databaseUrl: options.databaseUrl },
   );
-  const { node } = hospital;
+  const nodes = [hospital.node];
+  for (const settings of own.slice(1)) {
+    const { databaseUrl } = options;
+    const { adminKey } = hospital.node;
+    const base = { TOCSIN_PREMISE_DATABASE_URL: databaseUrl, TOCSIN_ADMIN_KEY: adminKey };
+    nodes.push(await startNode({ ...base, ...(await ports()), ...shared, ...settings }));
+  }
   const power = new AbortController();
   let sending = true;
   let connections = 0;
@@ -66,10 +79,11 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
   const phones = await Promise.all(
     Array.from({ length: options.phones }, async (_, index) => {
       const phone = await hospital.phone({ gatewayType: index % 3 === 0 ? "APNS" : "GCM", confirms: index % 4 !== 0 });
+      let place = index;
       const session = openPhone(
         {
           registration: phone.registration,
-          server: () => ({ url: node.run().url }),
+          server: () => ({ url: nodes[place % nodes.length]!.run().url }),
           emulatorUrl: () => emulator.url,
           signal: power.signal,
         },
@@ -78,23 +92,29 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
             history.shown(page.Text, page.UniqueId, index);
             session.report(page.UniqueId, "READ");
           },
+          onState(state) {
+            if (state === "offline") place += 1;
+          },
         },
       );
       return { destination: phone.person.destination, ended: session.ended };
     }),
   );
 
-  async function runHost(name: string): Promise<void> {
+  async function runHost(name: string, index: number): Promise<void> {
     const waiting = new Map<string, Uint8Array>();
+    let place = index;
     while (!power.signal.aborted) {
       connections += 1;
       const connection = connections;
+      let heardAt = performance.now();
       let link: HostLink;
       try {
         link = await openHostLink(
-          { host: "127.0.0.1", port: await hostPort(node.run().mxpp!.port) },
+          { host: "127.0.0.1", port: await hostPort(nodes[place % nodes.length]!.run().mxpp!.port) },
           {
             onNotification({ trackingId, status, reason }) {
+              heardAt = performance.now();
               history.heard(trackingId, connection, status, reason);
               if (status === "ACCEPTED") waiting.delete(trackingId);
             },
@@ -102,6 +122,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
           },
         );
       } catch {
+        place += 1;
         await rest(RECONNECT_MS);
         continue;
       }
@@ -136,8 +157,11 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
           waiting.set(trackingId, bytes);
           await link.send(bytes).catch(() => {});
         }
+        if (waiting.size === 0) heardAt = performance.now();
+        if (nodes.length > 1 && performance.now() - heardAt > SILENT_MS) break;
         await rest(SEND_TICK_MS);
       }
+      place += 1;
       link.cut();
     }
   }
@@ -148,6 +172,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
 
   return {
     hospital,
+    nodes,
     history,
     async pushes(token) {
       const answer = await fetch(`${emulator.url}/pushes?token=${encodeURIComponent(token)}`);
@@ -170,9 +195,13 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
         );
       });
     },
+    resumes() {
+      sending = true;
+    },
     async close() {
       power.abort();
       await Promise.all([...running, ...phones.map((phone) => phone.ended)]);
+      for (const node of nodes.slice(1)) await node.close();
       await hospital.close();
       await emulator.close();
     },

@@ -3,10 +3,10 @@
  * copy of the first one's data taken while it runs, as pg_basebackup takes it; the packaged binaries do not hold that program.
  *
  *   first   primary ──kill──► gone ──startOldAgain──► writable, of the older timeline
- *   second  standby ──promote──► primary, of the next timeline
+ *   second  standby ──promote──► primary, of the next timeline ── rebuildOld ──► the roles are changed, and all begins anew
  */
 import { spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, cpSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, cpSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
@@ -18,23 +18,26 @@ import { eventually } from "./eventually.ts";
 export type Pair = {
   /** Of the same empty database on the first server and on the second. */
   readonly urls: readonly [string, string];
-  /** The first until the second was promoted. */
+  /** The first until the second was promoted, and so on. */
   primaryUrl(): string;
   /** A session on the server that is the primary now, opened anew after a promotion; it ends with the pair. */
   sql(): postgres.Sql;
-  /** As if the first one's machine lost power. */
+  /** As if its machine lost power. */
   killPrimary(): Promise<void>;
   /** It keeps its connections and answers nothing. */
   freezePrimary(): void;
+  /** Also one that has been replaced meanwhile. */
   thawPrimary(): void;
-  /** Resolves once the second takes writes, with the time (of `performance.now`) at which it did, to 10 ms. */
+  /** Resolves once the standby takes writes, with the time (of `performance.now`) at which it did, to 10 ms. */
   promote(): Promise<number>;
   /** The primary takes no writes any more, and no session is ended. */
   demoteInPlace(): Promise<void>;
   /** Undoes `demoteInPlace`. */
   raiseAgain(): Promise<void>;
-  /** The first comes back as it was: it takes writes, on its old timeline. */
+  /** The one that was primary comes back as it was: it takes writes, on its old timeline. */
   startOldAgain(): Promise<void>;
+  /** The one that was primary becomes the standby of the one that is, as its operator must have it do. */
+  rebuildOld(): Promise<void>;
   killStandby(): Promise<void>;
   startStandby(): Promise<void>;
   /** The primary waits for no standby any more, as a manager of failovers has it do. */
@@ -42,7 +45,7 @@ export type Pair = {
   close(): Promise<void>;
 };
 
-const STANDBY = "second";
+const STANDBY = "standby";
 const LIMIT_MS = 20_000;
 const MONITOR_MS = 10;
 const NOT_COPIED = /^postmaster\.(pid|opts)$/;
@@ -63,7 +66,8 @@ export async function openPair(
     throw error;
   });
   const urls = [first.url, second.url] as const;
-  let primary = first;
+  let [primary, other] = [first, second];
+  let frozen: PostgresServer | null = null;
   let session: { readonly url: string; readonly sql: postgres.Sql } | null = null;
 
   async function alter(...statements: readonly string[]): Promise<void> {
@@ -93,6 +97,11 @@ export async function openPair(
     }
   }
 
+  async function awaitStandby(): Promise<void> {
+    if (synchronous) await alter(`alter system set synchronous_standby_names = '${STANDBY}'`);
+    await standbyStreams();
+  }
+
   const pair: Pair = {
     urls,
     primaryUrl: () => primary.url,
@@ -104,10 +113,16 @@ export async function openPair(
       return session.sql;
     },
     killPrimary: () => primary.kill(),
-    freezePrimary: () => primary.freeze(),
-    thawPrimary: () => first.thaw(),
+    freezePrimary() {
+      frozen = primary;
+      primary.freeze();
+    },
+    thawPrimary() {
+      frozen?.thaw();
+      frozen = null;
+    },
     async promote() {
-      const sql = openSession(second.url);
+      const sql = openSession(other.url);
       try {
         await sql`select pg_promote(false)`;
         const until = performance.now() + LIMIT_MS;
@@ -117,7 +132,7 @@ export async function openPair(
           if (performance.now() > until) throw new Error("the standby was not promoted in time");
           await sleep(MONITOR_MS);
         }
-        primary = second;
+        [primary, other] = [other, primary];
         return performance.now();
       } finally {
         await sql.end({ timeout: 1 });
@@ -125,9 +140,20 @@ export async function openPair(
     },
     demoteInPlace: () => alter("alter system set default_transaction_read_only = on"),
     raiseAgain: () => alter("alter system reset default_transaction_read_only"),
-    startOldAgain: () => first.start(),
-    killStandby: () => second.kill(),
-    startStandby: () => second.start(),
+    startOldAgain: () => other.start(),
+    async rebuildOld() {
+      pair.thawPrimary();
+      // It may be gone.
+      await Promise.resolve()
+        .then(other.kill)
+        .catch(() => {});
+      rmSync(other.place.data, { recursive: true, force: true });
+      await copyAsStandby(primary, other.place);
+      await other.start();
+      await awaitStandby();
+    },
+    killStandby: () => other.kill(),
+    startStandby: () => other.start(),
     dropStandby: () => alter("alter system reset synchronous_standby_names"),
     async close() {
       await session?.sql.end({ timeout: 0 }).catch(() => {});
@@ -135,8 +161,7 @@ export async function openPair(
     },
   };
   try {
-    if (synchronous) await alter(`alter system set synchronous_standby_names = '${STANDBY}'`);
-    await standbyStreams();
+    await awaitStandby();
     return pair;
   } catch (error) {
     await pair.close();
@@ -153,7 +178,9 @@ async function copyAsStandby(from: PostgresServer, to: EmbeddedPlace): Promise<v
   const password = passwordOf(from.place);
   const sql = openSession(from.url);
   try {
-    await sql`select pg_create_physical_replication_slot(${STANDBY}, true)`;
+    await sql`
+      select pg_create_physical_replication_slot(${STANDBY}, true)
+      where not exists (select from pg_replication_slots where slot_name = ${STANDBY})`;
     await sql`select pg_backup_start('standby', true)`;
     cpSync(from.place.data, to.data, {
       recursive: true,
@@ -172,7 +199,7 @@ async function copyAsStandby(from: PostgresServer, to: EmbeddedPlace): Promise<v
   const conninfo = `host=127.0.0.1 port=${from.port} user=${EMBEDDED_USER} password=${password} application_name=${STANDBY}`;
   appendFileSync(
     join(to.data, "postgresql.auto.conf"),
-    `\nprimary_conninfo = '${conninfo}'\nprimary_slot_name = '${STANDBY}'\nwal_retrieve_retry_interval = '200ms'\n`,
+    `\nprimary_conninfo = '${conninfo}'\nprimary_slot_name = '${STANDBY}'\nwal_retrieve_retry_interval = '200ms'\nsynchronous_standby_names = ''\n`,
   );
   writeFileSync(join(to.folder, "password"), `${password}`, { mode: 0o600 });
   const { runAs } = to;

@@ -1,0 +1,59 @@
+// limit: 400 s, once
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { openCluster } from "./helpers/cluster.ts";
+import { befall } from "./helpers/mix.ts";
+import { randomFrom } from "./helpers/random.ts";
+import { stepFaults } from "./helpers/steps.ts";
+
+/** How many mixes; a long run is a command of its own, see package.json. */
+const MIXES = Number(process.env.MIXES ?? 4);
+const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+const RATE = Number(process.env.RATE ?? 300);
+const FOR_MS = 6_000;
+const HEAL_MS = 90_000;
+
+test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, double and reorder nothing (SEED=${seed})`, async () => {
+  const cluster = await openCluster({
+    nodes: 3,
+    redis: true,
+    random: randomFrom(seed),
+    hosts: 6,
+    phones: 12,
+    pagesPerSecond: RATE,
+  });
+  try {
+    await cluster.settles();
+    let known = 0;
+    for (let mix = 0; mix < MIXES; mix += 1) {
+      const from = await cluster.now();
+      const random = randomFrom(seed + mix);
+      const accepted = cluster.history.accepted();
+      const done = await befall(cluster, random, FOR_MS);
+      const say = (text: string) => console.log(`  mix ${seed + mix}: ${text}`);
+      try {
+        await cluster.heals(HEAL_MS);
+        await cluster.settles();
+      } catch (error) {
+        for (const what of done) say(what);
+        throw error;
+      }
+      // All that befell it is one take-over: what two nodes may do at once is theirs then.
+      const faults = [
+        ...cluster.history.faults(),
+        ...(await stepFaults(cluster.sql(), [{ from: 0, to: await cluster.now() }])),
+      ];
+      say(`${done.length} faults, ${cluster.history.accepted() - accepted} pages accepted, ${faults.length} wrongs`);
+      if (faults.length > known) for (const what of [...done, ...faults.slice(0, 20)]) say(what);
+      known = faults.length;
+      assert.ok(cluster.history.accepted() > accepted, "there was work under way");
+      assert.ok((await cluster.now()) > from);
+      cluster.resumes();
+    }
+    assert.is(known, 0);
+  } finally {
+    await cluster.close();
+  }
+});
+
+test.run();

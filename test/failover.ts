@@ -1,0 +1,91 @@
+/**
+ * How long pages stand still when a part of a cluster is lost: each event again and again under load, as a table, with what was
+ * lost and doubled.
+ *
+ *   npm run failover -- [--rounds 20] [--rate 300] [--nodes 3] [--only EVENT] [--seed N] [--json]
+ */
+import { parseArgs } from "node:util";
+import { openCluster } from "./helpers/cluster.ts";
+import { randomFrom } from "./helpers/random.ts";
+import { stepFaults, type Window } from "./helpers/steps.ts";
+import { EVENTS, type Trial, tryOut } from "./helpers/trials.ts";
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "20" },
+    rate: { type: "string", default: "300" },
+    nodes: { type: "string", default: "3" },
+    only: { type: "string" },
+    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
+    json: { type: "boolean", default: false },
+  },
+});
+/** What each must reach, ms; `median` where it is asked for. */
+const BOUNDS: Readonly<Record<(typeof EVENTS)[number], { readonly median?: number; readonly worst: number }>> = {
+  "kill -9 of a node": { median: 1_000, worst: 3_000 },
+  "SIGSTOP of a node": { worst: 4_000 },
+  "stalled loop of a node": { worst: 4_000 },
+  "network cut of a node": { worst: 4_000 },
+  "primary killed, standby promoted": { worst: 1_000 },
+  "rolling restart of all nodes": { worst: 250 },
+};
+
+const random = randomFrom(Number(values.seed));
+const cluster = await openCluster({
+  nodes: Number(values.nodes),
+  redis: true,
+  random,
+  hosts: 6,
+  phones: 12,
+  pagesPerSecond: Number(values.rate),
+});
+const say = (text: string) => console.error(text);
+let exitCode = 0;
+try {
+  await cluster.settles();
+  const table: { event: string; trials: readonly Trial[]; lost: number; doubled: number; other: readonly string[] }[] =
+    [];
+  const takeovers: Window[] = [];
+  for (const event of EVENTS.filter((name) => values.only === undefined || name.includes(values.only))) {
+    // A restart of all takes as long as many of the others.
+    const rounds = event.startsWith("rolling") ? Math.ceil(Number(values.rounds) / 5) : Number(values.rounds);
+    const trials: Trial[] = [];
+    const from = await cluster.now();
+    const known = new Set(cluster.history.faults());
+    for (let round = 0; round < rounds; round += 1) {
+      const trial = await tryOut(event, cluster, random);
+      trials.push(trial);
+      say(`${event} ${round + 1} of ${rounds}: ${Math.round(trial.ms)} ms (${trial.pages} pages)`);
+    }
+    await cluster.heals(60_000);
+    takeovers.push({ from, to: await cluster.now() });
+    const faults = [
+      ...cluster.history.faults().filter((fault) => !known.has(fault)),
+      ...(await stepFaults(cluster.sql(), takeovers)),
+    ];
+    const lost = faults.filter((fault) => /never shown|FAILED/.test(fault));
+    const doubled = faults.filter((fault) => /times|twice|was told/.test(fault));
+    const other = faults.filter((fault) => !lost.includes(fault) && !doubled.includes(fault));
+    for (const fault of faults.slice(0, 10)) say(`  ${fault}`);
+    table.push({ event, trials, lost: lost.length, doubled: doubled.length, other });
+    cluster.resumes();
+  }
+  const rows = table.map(({ event, trials, lost, doubled, other }) => {
+    const ms = trials.map((trial) => trial.ms).sort((a, b) => a - b);
+    const { median: medianMax, worst: worstMax } = BOUNDS[event as (typeof EVENTS)[number]];
+    const [median, worst] = [ms[ms.length >> 1]!, ms.at(-1)!];
+    const met = median <= (medianMax ?? worstMax) && worst <= worstMax && lost + doubled + other.length === 0;
+    return { event, rounds: ms.length, medianMs: Math.round(median), worstMs: Math.round(worst), lost, doubled, met };
+  });
+  if (rows.some(({ met }) => !met)) exitCode = 1;
+  if (values.json) console.log(JSON.stringify({ seed: Number(values.seed), pages: cluster.history.pages.size, rows }));
+  else {
+    console.log(
+      `${values.nodes} nodes, ${values.rate} pages a second, ${cluster.history.pages.size} pages, seed ${values.seed}`,
+    );
+    console.table(Object.fromEntries(rows.map(({ event, ...figures }) => [event, figures])));
+  }
+} finally {
+  await cluster.close();
+}
+process.exit(exitCode);

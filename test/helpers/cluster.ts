@@ -1,0 +1,140 @@
+/**
+ * A hospital on a real cluster: node processes on a pair of Postgres servers and a Redis, each reached by each node through
+ * proxies of its own, so that any of them may be killed, frozen, held up or cut off from any other while pages flow.
+ */
+import type postgres from "postgres";
+import { SHARD_COUNT } from "../../domain.ts";
+import { eventually } from "./eventually.ts";
+import type { NodeProcess } from "./node.ts";
+import { type Ordeal, type OrdealOptions, openOrdeal } from "./ordeal.ts";
+import { openPair, type Pair } from "./pair.ts";
+import { openProxy, type TcpProxy, through } from "./proxy.ts";
+import { type RedisServer, startRedis } from "./redis.ts";
+
+/** What a node may be cut off from, and how: whether bytes are lost both ways, answers alone, or connections refused. */
+export type Cut = "black hole" | "answers lost" | "refused";
+export type Dependency = "database" | "redis";
+
+export type Cluster = Ordeal & {
+  readonly pair: Pair;
+  readonly redis: RedisServer | null;
+  /** A session on the primary there is now, without a proxy. */
+  sql(): postgres.Sql;
+  /** The database's clock, ms since 1970. */
+  now(): Promise<number>;
+  kills(node: number): Promise<void>;
+  starts(node: number): Promise<void>;
+  freezes(node: number): void;
+  thaws(node: number): void;
+  /** Its event loop does nothing else for `HOLD_MS`. */
+  stalls(node: number): void;
+  cuts(node: number, from: readonly Dependency[], how: Cut): void;
+  mends(node: number): void;
+  /** Stopped as by an operator, and started again. */
+  restarts(node: number): Promise<void>;
+  /** Shards by the name of the node that owns them; "" for those of no living node. */
+  shards(): Promise<ReadonlyMap<string, readonly number[]>>;
+  /** Every living node has its shards, and nobody else. */
+  settles(limitMs?: number): Promise<void>;
+};
+
+export const HOLD_MS = 3_000;
+const AFFLICTION = new URL("affliction.mjs", import.meta.url).href;
+
+export async function openCluster(
+  options: Omit<OrdealOptions, "databaseUrl" | "nodes"> & {
+    readonly nodes: number;
+    readonly redis: boolean;
+    readonly synchronous?: boolean;
+  },
+): Promise<Cluster> {
+  const pair = await openPair({ synchronous: options.synchronous ?? true });
+  const redis = options.redis ? await startRedis() : null;
+  const proxies: Record<Dependency, TcpProxy[]>[] = [];
+  const settings: Record<string, string>[] = [];
+  for (let node = 0; node < options.nodes; node += 1) {
+    const database = await Promise.all(
+      pair.urls.map((url) => openProxy({ host: "127.0.0.1", port: Number(new URL(url).port) })),
+    );
+    const cache = redis === null ? [] : [await openProxy({ host: "127.0.0.1", port: redis.port })];
+    proxies.push({ database, redis: cache });
+    settings.push({
+      TOCSIN_NODE: `node-${node}`,
+      TOCSIN_PREMISE_DATABASE_URL: pair.urls.map((url, index) => through(database[index]!, url)).join(","),
+      ...(cache[0] === undefined ? {} : { TOCSIN_REDIS_URL: `redis://127.0.0.1:${cache[0].port}` }),
+      NODE_OPTIONS: `--import=${AFFLICTION}`,
+      AFFLICTION_HOLD_MS: String(HOLD_MS),
+    });
+  }
+
+  async function closeRest(): Promise<void> {
+    for (const { database, redis: cache } of proxies)
+      await Promise.all([...database, ...cache].map((proxy) => proxy.close()));
+    await redis?.close();
+    await pair.close();
+  }
+
+  const ordeal = await openOrdeal({ ...options, databaseUrl: pair.primaryUrl(), nodes: settings }).catch(
+    async (error: unknown) => {
+      await closeRest();
+      throw error;
+    },
+  );
+  const nodeOf = (node: number): NodeProcess => ordeal.nodes[node]!;
+
+  async function shards(): Promise<ReadonlyMap<string, readonly number[]>> {
+    const rows = await pair.sql()<{ name: string | null; shards: number[] }[]>`
+      select nodes.name, json_agg(shards.id order by shards.id) as shards
+      from premise_core.shards left join premise_core.nodes on boot = owner_boot and state <> 'DEAD'
+      group by nodes.name`;
+    return new Map(rows.map((row) => [row.name ?? "", row.shards]));
+  }
+
+  const cluster: Cluster = {
+    ...ordeal,
+    pair,
+    redis,
+    sql: () => pair.sql(),
+    async now() {
+      const [row] = await pair.sql()<{ now: number }[]>`
+        select extract(epoch from clock_timestamp())::double precision * 1000 as now`;
+      return row!.now;
+    },
+    kills: (node) => nodeOf(node).kills(),
+    starts: (node) => nodeOf(node).starts(),
+    freezes: (node) => nodeOf(node).freezes(),
+    thaws: (node) => nodeOf(node).thaws(),
+    stalls: (node) => void process.kill(nodeOf(node).pid(), "SIGUSR2"),
+    cuts(node, from, how) {
+      for (const proxy of from.flatMap((dependency) => proxies[node]![dependency])) {
+        if (how === "black hole") proxy.blackholes();
+        else if (how === "answers lost") proxy.swallowsAnswers();
+        else proxy.refuses();
+      }
+    },
+    mends(node) {
+      for (const proxy of Object.values(proxies[node]!).flat()) proxy.heals();
+    },
+    async restarts(node) {
+      await nodeOf(node).stops();
+      await nodeOf(node).starts();
+    },
+    shards,
+    async settles(limitMs = 30_000) {
+      await eventually(
+        "every living node has its share of the shards",
+        async () => {
+          const owned = await shards();
+          const share = SHARD_COUNT / ordeal.nodes.length;
+          return !owned.has("") && ordeal.nodes.every((node) => (owned.get(node.name)?.length ?? 0) > share / 3);
+        },
+        limitMs,
+      );
+    },
+    async close() {
+      await ordeal.close();
+      await closeRest();
+    },
+  };
+  return cluster;
+}
