@@ -58,8 +58,8 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const membership = opened(
       "membership",
       joinCluster(
-        { node, address: config.bind },
-        { lease: stores.lease, database: premise, log, clock, load, heard: clock.heard },
+        { node, address: config.bind, urls: stores.premiseUrls, logLevel: config.logLevel },
+        { database: premise, log, clock, load, heard: clock.heard },
       ),
     );
     const { boot } = membership;

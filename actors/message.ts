@@ -15,7 +15,7 @@
  * after it the user deadline (FAILED) or a reminder. A reminder is a wake-up like any other.
  */
 import { type DeviceId, type NotificationId, rankOf, type UniqueId, unreachable } from "../domain.ts";
-import type { Change, DueMessage, Written } from "../persistence/messages.ts";
+import { type Change, CLAIM_MS, type DueMessage, type Written } from "../persistence/messages.ts";
 import type { Lane } from "../persistence/outbox.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
 
@@ -49,8 +49,6 @@ export type Effect =
 
 /** Between two wake-ups that nothing has come of. */
 export const WAKE_REPEAT_MS = 30_000;
-/** A claimed step whose outcome is not written by then is taken up by another. */
-export const CLAIM_MS = 5_000;
 
 export function step(state: State, message: Message): { state: State; effects: readonly Effect[] } {
   switch (message.kind) {

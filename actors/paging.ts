@@ -18,11 +18,11 @@ import type { Meter } from "../meter.ts";
 import { acceptPages, type PageToAccept, type Verdict } from "../persistence/acceptance.ts";
 import { makeBatch } from "../persistence/batch.ts";
 import { type Database, urgently } from "../persistence/database.ts";
-import { type Change, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
+import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
-import { CLAIM_MS, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
+import { type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
 
 export type Paging = {
   /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */

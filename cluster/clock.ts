@@ -8,8 +8,8 @@ import type { Clock } from "../domain.ts";
 import type { Log } from "../log.ts";
 
 export type DatabaseClock = Clock & {
-  /** The database said that it is `now` (ms since 1970), at some instant since `asked` (monotonic ms). */
-  heard(now: number, asked: number): void;
+  /** The database said that it is `now` (ms since 1970), at some instant between `asked` and `answered` (monotonic ms). */
+  heard(now: number, asked: number, answered?: number): void;
 };
 
 /** A word that took longer says too little of when it was spoken. */
@@ -28,8 +28,7 @@ export function openDatabaseClock(machine: Clock, ports: { readonly log: Log }):
   return {
     wall,
     monotonic: machine.monotonic,
-    heard(now, asked) {
-      const answered = machine.monotonic();
+    heard(now, asked, answered = machine.monotonic()) {
       if (answered - asked > PROMPT_MS && answered - heardAt < STALE_MS) return;
       offset = now - (asked + answered) / 2;
       heardAt = answered;

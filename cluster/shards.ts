@@ -62,5 +62,6 @@ export function openSweep(
   const pauseMs = () => (full ? Math.min(50, slice.intervalMs) : slice.intervalMs);
   const loop = superviseLoop("sweep", pauseMs, round, ports);
   ports.membership.onGain(() => loop.wake());
+  ports.membership.onRelease(() => loop.wake());
   return loop;
 }

@@ -11,16 +11,28 @@ export type NodeRow = {
   readonly address: string;
   readonly state: "LIVE" | "DRAINING";
   readonly load: number;
-  /** Its lease has not run out. */
-  readonly leased: boolean;
-  /** Its last renewal is less than 750 ms old. */
-  readonly fresh: boolean;
+  /** How long its lease still lasts, ms; not above 0 when it has run out. */
+  readonly leaseMs: number;
+  /** How long ago it last renewed, ms. */
+  readonly silentMs: number;
   /** Its session still holds its advisory lock. */
   readonly locked: boolean;
   /** How long it has been up, ms. */
-  readonly age: number;
-  /** When the primary answered, on its clock: ms since 1970. */
+  readonly ageMs: number;
+  /** Somebody asked it to give its shards away. */
+  readonly drainAsked: boolean;
+};
+
+/** What the primary said to a renewal. */
+export type Renewed = {
+  /** When it answered, on its clock: ms since 1970. */
   readonly now: number;
+  /** Which history of writes this is: the server's system and the timeline it writes. */
+  readonly timeline: string;
+  /** When that server was started; its locks are no older. */
+  readonly startedAt: number;
+  /** All that are not written off, as they were before this renewal. */
+  readonly nodes: readonly NodeRow[];
 };
 
 export type Self = {
@@ -32,9 +44,11 @@ export type Self = {
   readonly lockKey: string;
 };
 
+type RenewedRow = Omit<NodeRow, "boot"> & { boot: BootId | null; now: number; timeline: string; startedAt: number };
+
 /** Renews this node's lease and says who else there is, in one statement. Run it on the session that holds the lock. */
-export async function renewLease(database: Database, self: Self, leaseMs: number): Promise<NodeRow[]> {
-  return database.run<NodeRow>(
+export async function renewLease(database: Database, self: Self, leaseMs: number): Promise<Renewed> {
+  const rows = await database.run<RenewedRow>(
     (sql) => sql`
     with locked as (
       select case when not exists (
@@ -48,17 +62,47 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
       from locked
       on conflict (boot) do update set
         state = excluded.state, load = excluded.load, renewed_at = clock_timestamp(), lease_until = excluded.lease_until
+    ), server as (
+      -- The timeline of the place where it writes: the one of its last checkpoint lags behind a promotion.
+      select (select system_identifier from pg_control_system())::text
+          || '/' || substring(pg_walfile_name(pg_current_wal_lsn()) from 1 for 8) as timeline,
+        extract(epoch from pg_postmaster_start_time())::double precision * 1000 as "startedAt",
+        extract(epoch from clock_timestamp())::double precision * 1000 as now
     )
-    select boot, name, address, state, load::double precision as load, lease_until > clock_timestamp() as leased,
-      renewed_at > clock_timestamp() - interval '750 ms' as fresh,
+    select server.*, boot, name, address, state, load::double precision as load, drain_asked as "drainAsked",
+      extract(epoch from lease_until - clock_timestamp())::double precision * 1000 as "leaseMs",
+      extract(epoch from clock_timestamp() - renewed_at)::double precision * 1000 as "silentMs",
       exists (
         select from pg_locks where locktype = 'advisory' and granted and (classid::bigint << 32 | objid::bigint) = nodes.lock_key
       ) as locked,
-      extract(epoch from clock_timestamp() - started_at)::double precision * 1000 as age,
-      extract(epoch from clock_timestamp())::double precision * 1000 as now
-    from premise_core.nodes where state <> 'DEAD'`,
+      extract(epoch from clock_timestamp() - started_at)::double precision * 1000 as "ageMs"
+    from server left join premise_core.nodes on state <> 'DEAD'`,
     1_500,
   );
+  const { now, timeline, startedAt } = rows[0]!;
+  const nodes = rows.flatMap(({ boot, now: _, timeline: __, startedAt: ___, ...row }) =>
+    boot === null ? [] : [{ ...row, boot }],
+  );
+  return { now, timeline, startedAt, nodes };
+}
+
+/** Ends this node's lease now: it is there, and cannot do its work. Its next renewal takes it back. */
+export async function giveUpLease(database: Database, boot: BootId): Promise<void> {
+  await database.run(
+    (sql) => sql`update premise_core.nodes set lease_until = clock_timestamp() where boot = ${boot}`,
+    1_500,
+  );
+}
+
+/** Asks the nodes of this name to give their shards away, or takes that back; whether there is such a node. */
+export async function askDrain(database: Database, name: string, asked: boolean): Promise<boolean> {
+  const rows = await database.run(
+    (sql) => sql`
+    update premise_core.nodes set drain_asked = ${asked} where name = ${name} and state <> 'DEAD' returning boot`,
+    1_500,
+    true,
+  );
+  return rows.length > 0;
 }
 
 /**

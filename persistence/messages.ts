@@ -95,6 +95,9 @@ export async function dueMessages(
   }));
 }
 
+/** A claimed step whose outcome is not written by then is taken up by another; ms. No claim is longer. */
+export const CLAIM_MS = 5_000;
+
 /** One change of one message, carried out only if its version is still the one given. */
 export type Change = {
   readonly uniqueId: UniqueId;

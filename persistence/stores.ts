@@ -20,8 +20,8 @@ export type Stores = {
   readonly premise: Database;
   readonly meta: Database;
   readonly core: Database;
-  /** The premise database over one connection that nothing else uses: leases and this node's lock. */
-  readonly lease: Database;
+  /** Where the premise database is, for what keeps a connection of its own. */
+  readonly premiseUrls: readonly string[];
   readonly embedded: boolean;
   /** What the operator should know of the embedded server. */
   readonly note: string | null;
@@ -85,16 +85,11 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
   }
 
   try {
-    const lease = openDatabase(
-      { name: "premise_core", urls: premiseUrls, node: slice.node, connectionsMax: 1, lease: true },
-      { log },
-    );
-    opened.push(lease);
     return {
       premise: await open("premise_core"),
       meta: await open("meta"),
       core: await open("core"),
-      lease,
+      premiseUrls,
       embedded: embedded !== null,
       note: embedded?.note ?? null,
       close,

@@ -84,7 +84,7 @@ test("a node written off by mistake drives nothing before it has read who owns w
 test("a node that has come back is not declared dead on an old look", async () => {
   const place = await openPlace();
   const [one, two] = [await join(place, "one"), await join(place, "two")];
-  assert.equal(await declareDead(one.lease, [two.boot]), []);
+  assert.equal(await declareDead(one.pool, [two.boot]), []);
   await two.kill();
   await eventually("it has not been heard of for a while", async () => {
     const [row] = await place.sql`select state from premise_core.nodes where boot = ${two.boot}`;

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { CLAIM_MS, type Effect, type Message, type Row, type State, step } from "../actors/message.ts";
+import { type Effect, type Message, type Row, type State, step } from "../actors/message.ts";
 import type { DeviceId, NotificationId, SubscriberId, UniqueId } from "../domain.ts";
-import type { Change } from "../persistence/messages.ts";
+import { type Change, CLAIM_MS } from "../persistence/messages.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
 
 const NOW = 1_000_000;

@@ -60,6 +60,7 @@ function open(
   const membership = {
     shards: () => place.shards,
     onGain: (listener: () => void) => void listeners.push(listener),
+    onRelease: () => {},
   } as unknown as Membership;
   const flaky: Database = {
     ...database,

@@ -9,6 +9,7 @@ import { type Database, DatabaseDown, openDatabase } from "../../persistence/dat
 import { migrate } from "../../persistence/migrate.ts";
 import { openTestDatabase } from "./database.ts";
 import { eventually } from "./eventually.ts";
+import { openProxy, through } from "./proxy.ts";
 
 export const SHARDS = Array.from({ length: SHARD_COUNT }, (_, n) => n as Shard);
 const ends: (() => Promise<unknown>)[] = [];
@@ -46,68 +47,84 @@ export async function preparePlace(url: string): Promise<Place> {
 
 /** What can happen to a node's database beside the node's knowledge. */
 export type Faults = {
+  /** Nothing comes through to it any more, and nothing from it. */
   cut: boolean;
-  /** Every answer comes so much later; on the connections beside the lease's `poolMs` later still. */
+  /** Every renewal and its answer take so much longer, and what goes beside them `poolMs`. */
   answerMs: number;
   poolMs: number;
 };
 export type Node = Membership & {
   readonly faults: Faults;
-  readonly lease: Database;
+  /** Its connections beside the lease's. */
+  readonly pool: Database;
   readonly gained: Shard[][];
+  readonly released: number[];
   kill(): Promise<void>;
 };
 
 export async function join(place: Place, name: string, age: "old" | "new" = "old"): Promise<Node> {
-  const lease = openDatabase(
-    { name: "premise_core", urls: [place.url], node: name, connectionsMax: 1, lease: true },
-    { log: silentLog },
-  );
-  await lease.untilUp(5_000);
+  const { hostname: host, port } = new URL(place.url);
+  const proxy = await openProxy({ host, port: Number(port) });
+  ends.push(proxy.close);
   const pool = openDatabase(
     { name: "premise_core", urls: [place.url], node: `${name} pool`, connectionsMax: 2 },
     { log: silentLog },
   );
   await pool.untilUp(5_000);
-  const faults: Faults = { cut: false, answerMs: 0, poolMs: 0 };
-  const flaky = (database: Database): Database => ({
-    ...database,
+  let cut = false;
+  let answerMs = 0;
+  const faults: Faults = {
+    get cut() {
+      return cut;
+    },
+    set cut(is) {
+      cut = is;
+      if (is) proxy.blackholes();
+      else proxy.heals();
+      proxy.delays(answerMs / 2);
+    },
+    get answerMs() {
+      return answerMs;
+    },
+    set answerMs(ms) {
+      answerMs = ms;
+      proxy.delays(ms / 2);
+    },
+    poolMs: 0,
+  };
+  const flaky: Database = {
+    ...pool,
     async run(build, deadlineMs, urgent) {
       if (faults.cut) {
         await sleep(100);
         throw new DatabaseDown(true);
       }
-      const rows = await database.run(build, deadlineMs, urgent);
-      const lateMs = faults.answerMs + (database === lease ? 0 : faults.poolMs);
-      if (lateMs > 0) await sleep(lateMs);
+      const rows = await pool.run(build, deadlineMs, urgent);
+      if (faults.poolMs > 0) await sleep(faults.poolMs);
       return rows;
     },
-  });
+  };
   const membership = joinCluster(
-    { node: name, address: "127.0.0.1" },
-    {
-      lease: flaky(lease),
-      database: flaky(pool),
-      log: silentLog,
-      clock: systemClock,
-      load: () => 0.5,
-      heard: () => {},
-    },
+    { node: name, address: "127.0.0.1", urls: [through(proxy, place.url)], logLevel: "silent" },
+    { database: flaky, log: silentLog, clock: systemClock, load: () => 0.5, heard: () => {} },
   );
   const gained: Shard[][] = [];
   membership.onGain((shards) => gained.push([...shards]));
+  const released: number[] = [];
+  membership.onRelease(() => released.push(performance.now()));
   let killed = false;
   // As the death of its process: its session ends, and it says and does nothing more.
   const kill = async () => {
     killed = true;
     faults.cut = true;
-    await Promise.all([lease.close(), pool.close()]);
+    proxy.refuses();
+    await pool.close();
   };
   ends.push(async () => {
     if (!killed) faults.cut = false;
     faults.poolMs = 0;
     await membership.close();
-    await Promise.all([lease.close(), pool.close()]);
+    await pool.close();
   });
   await eventually(`${name} is in the list of nodes`, async () => {
     const rows = await place.sql`select from premise_core.nodes where boot = ${membership.boot}`;
@@ -117,7 +134,7 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
   if (age === "old") {
     await place.sql`update premise_core.nodes set started_at = now() - interval '1 hour' where boot = ${membership.boot}`;
   }
-  return { ...membership, faults, lease, gained, kill };
+  return { ...membership, faults, pool, gained, released, kill };
 }
 
 export const drivenBy = (node: Node) => SHARDS.filter((shard) => node.drives(shard));
