@@ -1,11 +1,12 @@
-// limit: 120 s, alone
+// limit: 180 s, alone
 /** What may not disturb a lease, and what becomes of a node's shards when it is to go. */
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { SHARD_COUNT } from "../domain.ts";
-import { declareDead } from "../persistence/leases.ts";
+import { acceptPages } from "../persistence/acceptance.ts";
+import { askDrain, declareDead } from "../persistence/leases.ts";
 import { eventually } from "./helpers/eventually.ts";
 import {
   arrange,
@@ -18,9 +19,11 @@ import {
   openPlace,
   owners,
   type Place,
+  preparePlace,
   settle,
   timesMoved,
 } from "./helpers/nodes.ts";
+import { openWard, pageFor } from "./helpers/ward.ts";
 
 test.after.each(endAll);
 
@@ -114,6 +117,80 @@ test("a node that drains gives its shards away at once, and is a member until it
     "and it was given none back",
   );
   assert.is(one.view().nodes.find((node) => node.boot === two.boot)?.state, "DRAINING");
+});
+
+test("a node withdraws for as long as a reason stands, and says which", async () => {
+  const place = await openPlace();
+  const nodes = [await join(place, "one"), await join(place, "two")] as const;
+  await arrange(place, nodes);
+  const [one, two] = nodes;
+  two.withdraw("push");
+  two.withdraw("mxpp");
+  await settle(place, [one], 2_000);
+  assert.equal(two.view().nodes.find((node) => node.boot === two.boot)?.reasons, ["push", "mxpp"]);
+  two.restore("push");
+  await sleep(1_200);
+  assert.equal(drivenBy(two), [], "the other reason stands");
+  assert.is(one.view().nodes.find((node) => node.boot === two.boot)?.state, "DRAINING");
+  two.restore("mxpp");
+  two.restore("mxpp");
+  await settle(place, nodes);
+});
+
+test("a node drains when anybody asks it to, by its name, and comes back when that is taken back", async () => {
+  const place = await openPlace();
+  const nodes = [await join(place, "one"), await join(place, "two")] as const;
+  await arrange(place, nodes);
+  const [one, two] = nodes;
+  assert.is(await askDrain(one.pool, "nobody", true), false);
+  assert.is(await askDrain(one.pool, "two", true), true);
+  await settle(place, [one], 3_000);
+  const seen = await eventually("the other sees it", () => {
+    const found = one.view().nodes.find((node) => node.boot === two.boot);
+    return found?.drainAsked === true && found.state === "DRAINING" ? found : undefined;
+  });
+  assert.is(seen.shards, 0);
+  const moved = one.view().moves.filter((move) => move.from === "two" && move.to === "one");
+  assert.ok(moved.reduce((sum, move) => sum + move.shards, 0) > 0);
+  assert.ok(moved.every((move) => Math.abs(move.at - Date.now()) < 60_000));
+  await askDrain(one.pool, "two", false);
+  await settle(place, nodes);
+});
+
+test("where every node withdraws, what the first that goes had is driven all the same", async () => {
+  const place = await openPlace();
+  const nodes = [await join(place, "one"), await join(place, "two")] as const;
+  await arrange(place, nodes);
+  const [one, two] = nodes;
+  one.withdraw("push");
+  two.withdraw("push");
+  await sleep(1_000);
+  await two.kill();
+  await settle(place, [one], 6_000);
+});
+
+test("what a node had claimed is due before its claim runs out when the node dies, and the others look at once", async () => {
+  const ward = await openWard();
+  endsWith(ward.close);
+  const place = await preparePlace(ward.url);
+  const [one, two] = [await join(place, "one"), await join(place, "two")];
+  await settle(place, [one, two]);
+  const lab = await ward.host("lab");
+  await ward.device(await ward.subscriber("5551"));
+  await acceptPages(ward.database, "two", [pageFor(ward, lab, "5551")]);
+  const due = async () =>
+    (
+      await place.sql<{ due: boolean; ms: number }[]>`
+      select due_at <= now() as due, extract(epoch from now() - accepted_at)::float8 * 1000 as ms from premise_core.messages`
+    )[0]!;
+  await two.kill();
+  assert.is((await due()).due, false);
+  const { ms } = await eventually("the page is due", async () => {
+    const now = await due();
+    return now.due ? now : undefined;
+  });
+  assert.ok(ms < 2_800, `only after ${ms} ms, when the claim ran out`);
+  await eventually("the other looks", () => one.released.length > 0, 500);
 });
 
 test("a node alone goes on driving while it drains: there is nobody to do it", async () => {
