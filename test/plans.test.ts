@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  type BootId,
   type DeviceId,
   type NotificationId,
   SHARD_COUNT,
@@ -15,6 +16,7 @@ import {
 } from "../domain.ts";
 import { silentLog } from "../log.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
+import { releaseClaims } from "../persistence/claims.ts";
 import { openDatabase } from "../persistence/database.ts";
 import { authenticate, clearDeadAddresses } from "../persistence/devices.ts";
 import { inboxes } from "../persistence/inbox.ts";
@@ -67,9 +69,7 @@ async function people(from: number, to: number): Promise<Person[]> {
 
 /** What one page goes through, a statement each, for so many people at once. */
 async function journey(whose: readonly Person[], ran: (what: string, work: () => Promise<unknown>) => Promise<void>) {
-  const pages = whose
-    .map(({ destination }) => pageFor(ward, lab, destination, { linkId: link }))
-    .sort((a, b) => (a.uniqueId < b.uniqueId ? -1 : 1));
+  const pages = whose.map(({ destination }) => pageFor(ward, lab, destination, { linkId: link })).sort(byId);
   const ids = pages.map(({ uniqueId }) => uniqueId);
   const devices = whose.map(({ deviceId }) => deviceId);
   const to = new Map(whose.map((person) => [person.destination, person]));
@@ -153,6 +153,8 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
   await ran("forget", () => forgetNews(database, link, news));
 }
 
+const byId = (a: { uniqueId: UniqueId }, b: { uniqueId: UniqueId }) => (a.uniqueId < b.uniqueId ? -1 : 1);
+
 function notification({ deviceId }: Person): Notification {
   return {
     id: randomUUID() as NotificationId,
@@ -184,15 +186,12 @@ async function read(): Promise<number> {
 test("planned on empty tables, each statement of a page's way reads no more than what it is about once they are full", async () => {
   await sql`vacuum (analyze)`;
   await journey([], (_, work) => work().then(() => {}));
+  await releaseClaims(database, "node", [], BATCH);
   const all = await people(0, PEOPLE);
   // Never analysed: what the planner knows of the tables is what they were.
   for (let n = 0; n < all.length; n += 250) {
     const pages = all.slice(n, n + 250).map(({ destination }) => pageFor(ward, lab, destination, { linkId: link }));
-    await acceptPages(
-      database,
-      "node",
-      pages.sort((a, b) => (a.uniqueId < b.uniqueId ? -1 : 1)),
-    );
+    await acceptPages(database, "node", pages.sort(byId));
     const notes = all.slice(n, n + 250).map(notification);
     await storeNotifications(database, notes);
     await enqueue(
@@ -212,6 +211,27 @@ test("planned on empty tables, each statement of a page's way reads no more than
     if (each > (LANE_READERS.includes(what) ? LANE_READ_MAX : READ_MAX)) costs.push(`${what}: ${each}`);
   });
   assert.equal(costs, []);
+});
+
+test("what a lost node had claimed is found without a look at what others are to do, and that there is nothing at once", async () => {
+  const [lost] = await sql<{ boot: BootId }[]>`
+    insert into premise_core.nodes (boot, name, address, state, lock_key, lease_until)
+    values (gen_random_uuid(), 'lost', '', 'LIVE', 1, now()) returning boot`;
+  // The claims of the 2,000 pages accepted before run out.
+  await sql`select pg_sleep(5)`;
+  const whose = await people(PEOPLE, PEOPLE + BATCH);
+  await acceptPages(database, "lost", whose.map(({ destination }) => pageFor(ward, lab, destination)).sort(byId));
+  await Promise.all([1, 2].map(() => sql`select pg_stat_force_next_flush(), pg_sleep(0.1)`));
+  for (const [boots, released] of [
+    [[], 0],
+    [[lost!.boot], BATCH],
+    [[lost!.boot], 0],
+  ] as const) {
+    const before = await read();
+    assert.is(await releaseClaims(database, "node", boots, 2 * BATCH), released);
+    const each = ((await read()) - before) / BATCH;
+    assert.ok(each <= (released > 0 ? READ_MAX : 4), `${boots.length} lost, ${released} released: ${each}`);
+  }
 });
 
 test.run();
