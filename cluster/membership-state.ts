@@ -182,9 +182,10 @@ function candidates(state: MembershipState): Candidate[] {
 /** Notes what has moved since the last look. */
 function withOwners(state: MembershipState, ownership: Ownership, at: number): MembershipState {
   const moves = new Map<string, SeenMove>();
-  if (state.ownership.size === SHARD_COUNT) {
+  const last = state.ownership;
+  if (last.size === SHARD_COUNT) {
     for (const [shard, to] of ownership) {
-      const from = state.ownership.get(shard) ?? null;
+      const from = last.get(shard) ?? null;
       if (from === to) continue;
       const key = `${from} ${to}`;
       moves.set(key, { at, from, to, shards: (moves.get(key)?.shards ?? 0) + 1 });

@@ -43,11 +43,15 @@ export async function recovery(cluster: Cluster, { at, node, shards }: InHand, l
           order by seq desc limit 1
         ) as last
         where message.accepted_at <= to_timestamp(${at / 1_000}) and message.accepted_at > to_timestamp(${at / 1_000 - 30})
-          and last.event in ('QUEUED', 'WAKE') and (last.node = ${node})
+          and last.event in ('QUEUED', 'WAKE') and last.node = ${node}
       )
       select count(*)::integer as pages, count(next.at)::integer as moved,
         max(extract(epoch from next.at)::double precision * 1000) as last
-      from held left join premise_core.message_history as next on next.unique_id = held.unique_id and next.seq = held.seq + 1`;
+      from held left join lateral (
+        select at from premise_core.message_history as history
+        where history.unique_id = held.unique_id and history.seq > held.seq and history.event <> 'RELEASE'
+        order by seq limit 1
+      ) as next on true`;
     const { pages, moved, last } = row!;
     if (pages === moved) return { pages, pagesMs: pages === 0 ? 0 : last! - at, shardsMs };
     if (now > at + limitMs) return { pages, pagesMs: null, shardsMs };
