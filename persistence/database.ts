@@ -1,21 +1,25 @@
 /**
- * One logical database: finds the primary among its servers, runs single statements on it with a deadline, and names
- * what went wrong. A server that dies never ends the process and is found again by itself.
+ * One logical database: runs single statements on the primary among its servers with a deadline, and names what went wrong. A
+ * server that dies never ends the process and is found again by itself.
  *
- *            a statement meets a dead or read-only server
- *     up ──────────────────────────────────────────────────► down
- *      ▲                                                       │ probe every server in turn,
- *      └───────────────────────────────────────────────────────┘ 100 ms to 1 s apart
- *               one answers and is writable
+ *            a statement meets a dead or read-only server, or the primary is another now, or none
+ *     up ─────────────────────────────────────────────────────────────────────────────────────────► down
+ *      ▲                                                                                             │
+ *      └─────────────────────────────────────────────────────────────────────────────────────────────┘
+ *               a look younger than the loss shows a primary that commits (primary.ts)
+ *
+ * A primary whose commits hang is not left, since what is read from it is good; but no pool is opened to it: those whose
+ * statements have waited out their deadline would leave session after session behind in it.
  *
  * postgres.js is held to what it does safely: one pool for one host (its multi-host list spins when all are down), no
  * `begin` and no `reserve` (both end the process when the server dies inside), no look-up of types at connecting (the same), and
  * a pool that has seen a connection die is replaced, since its next statement would be given the dead one's error.
  */
 import postgres from "postgres";
-import { faultFields, type Log } from "../log.ts";
-import { ARRAY_TYPES } from "./array-types.ts";
-import { classify, DatabaseDown, DeadlinePassed } from "./database-faults.ts";
+import { faultFields, type Log, type LogFields } from "../log.ts";
+import { connectionOptions, withDeadline } from "./connecting.ts";
+import { classify, DatabaseDown } from "./database-faults.ts";
+import { followPrimary, hostOf, type PrimaryState } from "./primary.ts";
 import { openStatementLine, type StatementLine } from "./statement-line.ts";
 
 export { BadData, Conflict, DatabaseDown } from "./database-faults.ts";
@@ -32,6 +36,8 @@ export type DatabaseSlice = {
   readonly connectionsMax: number;
   /** For leases: the connection is kept for as long as it lasts, and its commits do not wait for a standby. */
   readonly lease?: boolean;
+  /** Keeps which timeline was seen over restarts (timelines.ts); without it that lasts as long as the process. */
+  readonly timelineFile?: string;
 };
 
 export type Database = {
@@ -43,6 +49,8 @@ export type Database = {
   isUp(): boolean;
   /** The primary's URL; null while none is known. */
   currentUrl(): string | null;
+  /** What is known of its servers. */
+  servers(): PrimaryState;
   /** Resolves when a primary has been found; rejects with DatabaseDown after the deadline. */
   untilUp(deadlineMs: number): Promise<void>;
   /** Called on each change between up and down. */
@@ -59,102 +67,74 @@ const STATEMENT_DEADLINE_MS = 5_000;
 /** Those that wait for a connection; a server that does 1,000 a second is 2 s behind a full line. */
 const WAITING_MAX = 2_000;
 const WAIT_MS = 3_000;
-/** Server-side limits end the statement before the client gives up on it, so that its outcome is known. */
-const SERVER_STATEMENT_TIMEOUT_MS = 4_000;
-const SERVER_LOCK_TIMEOUT_MS = 3_000;
-const PROBE_DEADLINE_MS = 1_500;
-const PROBE_PAUSE_MIN_MS = 100;
-const PROBE_PAUSE_MAX_MS = 1_000;
-
-/**
- * How statements are planned. Each on a page's way looks rows up by an index, whatever the tables hold, so it is planned once on
- * each connection and not again at every call, which took longer than the statement itself. Without the other settings a plan
- * made while a table was empty would read the whole of it later.
- */
-const PLANNING = {
-  plan_cache_mode: "force_generic_plan",
-  enable_seqscan: "off",
-  enable_hashjoin: "off",
-  enable_mergejoin: "off",
-  jit: "off",
-};
-
-/** Options every connection of Tocsin shares. */
-export function connectionOptions(name: string): postgres.Options<Record<string, postgres.PostgresType>> {
-  return {
-    types: ARRAY_TYPES,
-    fetch_types: false,
-    connect_timeout: 3,
-    onnotice: () => {},
-    connection: {
-      ...PLANNING,
-      application_name: name,
-      statement_timeout: SERVER_STATEMENT_TIMEOUT_MS,
-      lock_timeout: SERVER_LOCK_TIMEOUT_MS,
-      idle_in_transaction_session_timeout: SERVER_STATEMENT_TIMEOUT_MS,
-    },
-  };
-}
+/** How long statements under way may take when their pool is left: after one failed; after the primary was another. */
+const LEAVING_SECONDS = { failed: 2, moved: 0.2 };
+/** A pool that is lost as soon as it was found is opened again after so long, doubled each time. */
+const AGAIN_MIN_MS = 100;
+const AGAIN_MAX_MS = 1_000;
+const SOON_MS = 1_000;
 
 /** What is known of the primary: its pool, and the line before it. */
-type Pool = { readonly url: string; readonly sql: Sql; readonly line: StatementLine };
+type Pool = { readonly url: string; readonly sql: Sql; readonly line: StatementLine; readonly openedAt: number };
 
 export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Database {
   const log = ports.log.child({ database: slice.name });
+  const { urls, node, connectionsMax, lease = false, timelineFile = null } = slice;
   const listeners: ((up: boolean) => void)[] = [];
   const waiting = new Set<() => void>();
+  const primary = followPrimary({ urls, node, timelineFile }, { log: ports.log });
   let pool: Pool | null = null;
-  let searching = false;
+  /** A look must be younger than the last loss. */
+  let lostAt = Number.NEGATIVE_INFINITY;
+  let againMs = 0;
   let closed = false;
 
   function openPool(url: string): Pool {
-    const { connectionsMax, lease = false } = slice;
-    const options = { ...connectionOptions(`tocsin ${slice.node}`), max: connectionsMax };
+    const options = { ...connectionOptions(`tocsin ${node}`), max: connectionsMax };
     const connection = { ...options.connection, synchronous_commit: "local" };
     const sql = postgres(url, lease ? { ...options, connection, max_lifetime: null } : options);
-    return { url, sql, line: openStatementLine({ places: connectionsMax, waitingMax: WAITING_MAX, waitMs: WAIT_MS }) };
+    const line = openStatementLine({ places: connectionsMax, waitingMax: WAITING_MAX, waitMs: WAIT_MS });
+    return { url, sql, line, openedAt: performance.now() };
   }
 
-  /** Lets statements under way finish; nothing new reaches this pool, and what waited for it was not sent. */
-  async function retire(old: Pool): Promise<void> {
+  /** Lets statements under way finish for so long; nothing new reaches this pool, and what waited for it was not sent. */
+  async function retire(old: Pool, seconds: number): Promise<void> {
     old.line.end(new DatabaseDown(false));
-    await old.sql.end({ timeout: 2 }).catch(() => {});
+    await old.sql.end({ timeout: seconds }).catch(() => {});
   }
 
-  function lose(seen: Pool, error: unknown): void {
+  function lose(seen: Pool, fields: LogFields, leavingSeconds: number): void {
     if (pool !== seen) return;
     pool = null;
-    void retire(seen);
-    log.warn(faultFields(error), "database lost");
+    lostAt = performance.now();
+    const soon = lostAt - seen.openedAt < SOON_MS;
+    againMs = soon ? Math.min(Math.max(againMs * 2, AGAIN_MIN_MS), AGAIN_MAX_MS) : 0;
+    void retire(seen, leavingSeconds);
+    log.warn(fields, "database lost");
     for (const listener of listeners) listener(false);
-    void search();
+    primary.search();
   }
 
-  async function search(): Promise<void> {
-    if (searching || closed) return;
-    searching = true;
-    let pause = 0;
-    while (pool === null && !closed) {
-      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
-      pause = Math.min(Math.max(pause * 2, PROBE_PAUSE_MIN_MS), PROBE_PAUSE_MAX_MS);
-      for (const url of slice.urls) {
-        if (!(await isPrimary(url, slice.node)) || closed) continue;
-        pool = openPool(url);
-        break;
-      }
+  primary.onLook(() => {
+    if (closed) return;
+    if (pool !== null) {
+      const now = primary.state().primary;
+      if (now?.url !== pool.url)
+        lose(pool, { why: now === null ? "no primary" : "the primary is another" }, LEAVING_SECONDS.moved);
     }
-    searching = false;
-    if (pool === null) return;
-    log.info({ server: new URL(pool.url).host }, "database found");
+    if (pool !== null || performance.now() < lostAt + againMs) return;
+    const url = primary.confirmed(lostAt, lease);
+    if (url === null) return;
+    pool = openPool(url);
+    log.info({ server: hostOf(url) }, "database found");
     for (const listener of listeners) listener(true);
     for (const wake of waiting) wake();
-  }
-
-  void search();
+  });
 
   return {
     isUp: () => pool !== null,
     currentUrl: () => pool?.url ?? null,
+    servers: () => primary.state(),
     onChange: (listener) => {
       listeners.push(listener);
     },
@@ -175,7 +155,7 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
       });
     },
 
-    async run(build, deadlineMs = STATEMENT_DEADLINE_MS, urgent = false) {
+    async run<Row>(build: (sql: Sql) => Statement<Row>, deadlineMs = STATEMENT_DEADLINE_MS, urgent = false) {
       const used = pool;
       if (used === null) throw new DatabaseDown(false);
       return used.line.enter(urgent, async () => {
@@ -183,7 +163,7 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
           return await withDeadline(build(used.sql), deadlineMs);
         } catch (error) {
           const { fault, connectionLost } = classify(error);
-          if (connectionLost) lose(used, error);
+          if (connectionLost) lose(used, faultFields(error), LEAVING_SECONDS.failed);
           throw fault;
         }
       });
@@ -191,45 +171,10 @@ export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Databas
 
     async close() {
       closed = true;
+      primary.close();
       const last = pool;
       pool = null;
-      if (last !== null) await retire(last);
+      if (last !== null) await retire(last, LEAVING_SECONDS.failed);
     },
   };
-}
-
-/** Whether the server at this URL answers in time and takes writes. */
-async function isPrimary(url: string, node: string): Promise<boolean> {
-  const probe = postgres(url, {
-    ...connectionOptions(`tocsin probe ${node}`),
-    max: 1,
-    connect_timeout: 1,
-  });
-  try {
-    const [row] = await withDeadline(
-      probe<{ writable: boolean }[]>`
-        select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as writable`,
-      PROBE_DEADLINE_MS,
-    );
-    return row?.writable === true;
-  } catch {
-    return false;
-  } finally {
-    probe.end({ timeout: 0 }).catch(() => {});
-  }
-}
-
-async function withDeadline<Row>(statement: Statement<Row>, deadlineMs: number): Promise<Row[]> {
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new DeadlinePassed()), deadlineMs);
-  });
-  // The loser of the race may still reject; without a listener that would end the process.
-  const settled = Promise.resolve(statement);
-  settled.catch(() => {});
-  try {
-    return (await Promise.race([settled, deadline])) as Row[];
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -2,6 +2,7 @@
  * The three logical databases of a node, each brought to the schema this program knows, on servers of the operator's or on
  * an embedded one. Those with the same servers share a pool.
  */
+import { join } from "node:path";
 import type { Log } from "../log.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { startEmbeddedPostgres } from "./embedded.ts";
@@ -42,6 +43,7 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
     meta: slice.meta ?? premiseUrls,
     core: slice.core ?? premiseUrls,
   };
+  const timelineFile = join(slice.dataDir, "timelines");
   const opened: Database[] = [];
   const byServers = new Map<string, Database>();
 
@@ -49,7 +51,11 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
     const servers = urls[name].join(",");
     const shared = byServers.get(servers);
     const database =
-      shared ?? openDatabase({ name, urls: urls[name], node: slice.node, connectionsMax: CONNECTIONS_MAX }, { log });
+      shared ??
+      openDatabase(
+        { name, urls: urls[name], node: slice.node, connectionsMax: CONNECTIONS_MAX, timelineFile },
+        { log },
+      );
     if (shared === undefined) {
       opened.push(database);
       byServers.set(servers, database);

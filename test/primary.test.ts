@@ -1,0 +1,234 @@
+// limit: 240 s
+/** The primary is followed among a real pair of servers, whatever becomes of them. */
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type Database, DatabaseDown, openDatabase } from "../persistence/database.ts";
+import { eventually } from "./helpers/eventually.ts";
+import { recordLog } from "./helpers/log-record.ts";
+import { openPair, type Pair } from "./helpers/pair.ts";
+
+const WRITES_MS = 1_000;
+const folder = mkdtempSync(join(tmpdir(), "tocsin-timelines-"));
+const closers: (() => Promise<void>)[] = [];
+let files = 0;
+
+async function pairOf(options: Parameters<typeof openPair>[0] = {}): Promise<Pair> {
+  const pair = await openPair(options);
+  closers.push(pair.close);
+  await pair.sql()`create table pages (n integer)`;
+  return pair;
+}
+
+/** Each with what is remembered in a file of its own, as if it were a process of its own. */
+function open(pair: Pair, more: { readonly lease?: boolean; readonly timelineFile?: string } = {}) {
+  const { log, lines } = recordLog();
+  const timelineFile = more.timelineFile ?? join(folder, `${++files}`);
+  const slice = { name: "core" as const, urls: pair.urls, node: "test", connectionsMax: 4, ...more, timelineFile };
+  const database = openDatabase(slice, { log });
+  closers.unshift(database.close);
+  return { database, lines, timelineFile };
+}
+
+async function openUp(pair: Pair, more: Parameters<typeof open>[1] = {}) {
+  const opened = open(pair, more);
+  await opened.database.untilUp(5_000);
+  return opened;
+}
+
+const write = (database: Database, n: number) => database.run((sql) => sql`insert into pages values (${n})`);
+const refusals = (lines: ReturnType<typeof recordLog>["lines"]) =>
+  lines.filter(({ level, event }) => level === "error" && event === "a database server that takes writes is refused");
+
+/** Writes one row after the other until it is told to end; what was acknowledged, and when each write ended well. */
+function writeOn(database: Database) {
+  const acknowledged: number[] = [];
+  let lastAt = 0;
+  let ending = false;
+  const running = (async () => {
+    for (let n = 0; !ending; n += 1) {
+      try {
+        await write(database, n);
+        acknowledged.push(n);
+        lastAt = performance.now();
+      } catch (error) {
+        assert.instance(error, DatabaseDown);
+        await sleep(5);
+      }
+    }
+  })();
+  const writer = {
+    acknowledged,
+    wroteAfter: (at: number) =>
+      eventually("it writes", () => (lastAt > at ? lastAt - at : undefined), 10_000) as Promise<number>,
+    async ends() {
+      ending = true;
+      await running;
+    },
+  };
+  closers.unshift(writer.ends);
+  return writer;
+}
+
+test.after.each(async () => {
+  for (const close of closers.splice(0)) await close();
+});
+test.after(() => rmSync(folder, { recursive: true, force: true }));
+
+test("after the primary is killed and its standby promoted it writes within 1 s, and nothing acknowledged is lost", async () => {
+  const pair = await pairOf();
+  const { database } = await openUp(pair);
+  const writer = writeOn(database);
+  await eventually("it writes", () => writer.acknowledged.length > 50);
+  await pair.killPrimary();
+  await sleep(1_500);
+  const promoted = await pair.promote();
+  const took = await writer.wroteAfter(promoted);
+  await writer.ends();
+  assert.ok(took < WRITES_MS, `${Math.round(took)} ms`);
+  assert.is(database.currentUrl(), pair.urls[1]);
+  const there = new Set((await pair.sql()<{ n: number }[]>`select n from pages`).map(({ n }) => n));
+  assert.equal(
+    writer.acknowledged.filter((n) => !there.has(n)),
+    [],
+  );
+});
+
+test("a primary demoted in place is left at once, though its sessions stay open and no statement meets it", async () => {
+  const pair = await pairOf({ synchronous: false });
+  const { database } = await openUp(pair);
+  await pair.demoteInPlace();
+  await eventually("it is left", () => !database.isUp(), 1_500);
+  await pair.raiseAgain();
+  await eventually("it is found again", () => database.isUp(), 1_500);
+  await write(database, 1);
+  await pair.demoteInPlace();
+  const promoted = await pair.promote();
+  const took = await writeOn(database).wroteAfter(promoted);
+  assert.ok(took < WRITES_MS, `${Math.round(took)} ms`);
+  assert.is(database.currentUrl(), pair.urls[1]);
+});
+
+test("a primary that still writes is left within a second of its standby's promotion, and refused from then on", async () => {
+  const pair = await pairOf({ synchronous: false });
+  const { database, lines } = await openUp(pair);
+  const promoted = await pair.promote();
+  await eventually("it is left", () => database.currentUrl() === pair.urls[1], 1_500);
+  assert.ok(performance.now() - promoted < WRITES_MS);
+  await write(database, 1);
+  assert.is((await pair.sql()`select from pages`).length, 1);
+  assert.is(refusals(lines).length, 1);
+});
+
+test("an old primary that comes back able to write is refused, told once, and not taken when the new one is gone", async () => {
+  const pair = await pairOf();
+  const { database, lines } = await openUp(pair);
+  await pair.killPrimary();
+  await pair.promote();
+  await eventually("the new one is found", () => database.currentUrl() === pair.urls[1]);
+  await pair.startOldAgain();
+  await eventually("it is refused", () => database.servers().refused.length === 1);
+  await sleep(1_500);
+  assert.is(database.currentUrl(), pair.urls[1]);
+  await pair.killStandby();
+  await eventually("the new one is lost", () => !database.isUp());
+  await sleep(2_000);
+  assert.is(database.isUp(), false);
+  assert.is(refusals(lines).length, 1, "once");
+  assert.is(refusals(lines)[0]!.fields.timeline, 1);
+  assert.not.match(JSON.stringify(lines), new URL(pair.urls[0]).password);
+  await pair.startStandby();
+  await eventually("the new one is found again", () => database.currentUrl() === pair.urls[1]);
+});
+
+test("a node that starts again refuses the old primary by its file", async () => {
+  const pair = await pairOf({ synchronous: false });
+  const { database, timelineFile } = await openUp(pair);
+  await pair.killPrimary();
+  await pair.promote();
+  await eventually("the new one is found", () => database.currentUrl() === pair.urls[1]);
+  await database.close();
+  await pair.killStandby();
+  await pair.startOldAgain();
+  // Another file is another memory: nothing but what was written to it is known.
+  const kept = join(folder, "kept");
+  copyFileSync(timelineFile, kept);
+  assert.match(readFileSync(kept, "utf8"), /^\d+ 2\n$/);
+  const remembering = open(pair, { timelineFile: kept });
+  await remembering.database.untilUp(3_000).then(
+    () => assert.unreachable("it fell for it"),
+    (error) => assert.instance(error, DatabaseDown),
+  );
+  assert.is(refusals(remembering.lines).length, 1);
+  const { database: new_ } = await openUp(pair, { timelineFile: join(folder, "none") });
+  assert.is(new_.currentUrl(), pair.urls[0], "one that knows of nothing takes it");
+});
+
+test("a frozen primary is left, its promoted standby written to within 1 s, and it is refused when it thaws", async () => {
+  const pair = await pairOf();
+  const { database, lines } = await openUp(pair);
+  const writer = writeOn(database);
+  await eventually("it writes", () => writer.acknowledged.length > 50);
+  pair.freezePrimary();
+  await eventually("it is left", () => !database.isUp(), 3_000);
+  const promoted = await pair.promote();
+  const took = await writer.wroteAfter(promoted);
+  assert.ok(took < WRITES_MS, `${Math.round(took)} ms`);
+  await writer.ends();
+  pair.thawPrimary();
+  await eventually("it is refused", () => refusals(lines).length === 1);
+  assert.is(database.currentUrl(), pair.urls[1]);
+});
+
+test("while commits wait for a lost standby it says so, reads and leases go on, and no session is left behind for each try", async () => {
+  const pair = await pairOf({ settings: { max_connections: "40" } });
+  const { database, timelineFile } = await openUp(pair);
+  const { database: lease } = await openUp(pair, { lease: true, timelineFile });
+  await pair.killStandby();
+  const writers = Array.from({ length: 8 }, () => writeOn(database));
+  await eventually("commits hang", () => database.servers().primary?.state === "stalled", 5_000);
+  await eventually(
+    "the standby is missed",
+    () => {
+      const replication = database.servers().primary?.replication;
+      return replication?.required === 1 && replication.inSync === 0 && replication.waiting > 0;
+    },
+    5_000,
+  );
+  const sessions = async () =>
+    (await pair.sql()`select from pg_stat_activity where application_name like 'tocsin%'`).length;
+  await sleep(6_000);
+  const early = await sessions();
+  await sleep(7_000);
+  assert.ok((await sessions()) <= early, `${early} sessions became ${await sessions()}`);
+  await write(lease, -1);
+  await pair.dropStandby();
+  for (const writer of writers) {
+    const took = await writer.wroteAfter(performance.now());
+    assert.ok(took < 3_000, `${Math.round(took)} ms`);
+    await writer.ends();
+  }
+  const there = new Set((await pair.sql()<{ n: number }[]>`select n from pages`).map(({ n }) => n));
+  for (const writer of writers) for (const n of writer.acknowledged) assert.ok(there.has(n));
+});
+
+test("with both servers away nothing spins, and the first that is back and may be the primary is found", async () => {
+  const pair = await pairOf();
+  const { database } = await openUp(pair);
+  await Promise.all([pair.killStandby(), pair.killPrimary()]);
+  await eventually("it is lost", () => !database.isUp());
+  const before = process.cpuUsage();
+  await sleep(3_000);
+  const { user, system } = process.cpuUsage(before);
+  assert.ok((user + system) / 1_000 < 1_000, `${Math.round((user + system) / 1_000)} ms of 3 s at work`);
+  await pair.startStandby();
+  await sleep(1_000);
+  assert.is(database.isUp(), false, "a standby is none");
+  await pair.promote();
+  await eventually("it is found", () => database.currentUrl() === pair.urls[1], WRITES_MS);
+});
+
+test.run();
