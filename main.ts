@@ -4,6 +4,7 @@
  *   stores ─► cluster ─► push ─► actors ─► listeners ─► ready ─► shards given away ─► closed in reverse
  */
 import { openPaging } from "./actors/paging.ts";
+import { superviseDatabases } from "./actors/supervisors/database.ts";
 import { startActorSystem } from "./cluster/actor-system.ts";
 import { openBus } from "./cluster/bus.ts";
 import { openDatabaseClock } from "./cluster/clock.ts";
@@ -72,6 +73,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const metrics = opened("metrics", await openMetrics(config.metrics, { log, gauges }));
     const { meter } = metrics;
     const tools = { log, meter, clock };
+    const databases = opened("databases", superviseDatabases({ premise, meta, core }, { ...tools, system }));
     const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, openEmulator }));
     const push = opened("push", openPush({ redis: config.redis }, { ...tools, premise, core, providers }));
     const hosted = opened("hosted", openHosted({ ...tools, premise, core, queued: push.queued }));
@@ -93,7 +95,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     let listening = () => false;
     let sweepWell = () => false;
     const checks = {
-      database: async () => [premise, meta, core].every((database) => database.isUp()) || "no writable server",
+      database: async () => databases.ready(),
       lease: async () => membership.leased() || "the lease has lapsed",
       push: async () => push.ready(),
       sweep: async () => sweepWell() || "the sweep keeps failing",
@@ -130,7 +132,10 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     );
     opened("retention", openRetention({ days: config.retentionDays }, { ...tools, premise, core, membership }));
     sweepWell = () => sweep.failingSince() === null;
-    own = async () => ownGauges({ paging, system, membership, connections: mxpp.connections });
+    own = async () => [
+      ...ownGauges({ paging, system, membership, connections: mxpp.connections }),
+      ...databases.gauges(),
+    ];
 
     const emulatorUrl = emulator?.address.url ?? null;
     const running = { node, url: http.address.url, mxpp: mxpp.address, metricsUrl: metrics.address.url, emulatorUrl };

@@ -29,6 +29,10 @@ export type Counters = {
   back_pressure: "queue";
   /** Compare-and-sets that found the row moved on. */
   stale_changes: "kind";
+  /** A database by its logical name, `premise | meta | core`; those that share their servers are counted as the first. */
+  database_losses: "database";
+  database_moves: "database";
+  database_stalls: "database";
 };
 
 /** Histograms, all in seconds, and the labels each may carry. */
@@ -54,6 +58,12 @@ export type Gauges = {
   mailbox_depth: "actor";
   batch_depth: "batch";
   shards: never;
+  database_up: "database";
+  database_timeline: "database";
+  database_servers_refused: "database";
+  database_standbys_required: "database";
+  database_standbys_in_sync: "database";
+  database_commits_waiting: "database";
 };
 
 export type CounterName = keyof Counters;

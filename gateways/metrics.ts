@@ -42,6 +42,9 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   actor_failures: { help: "Turns of actors that failed.", labels: ["actor"] },
   back_pressure: { help: "Times a full queue made its source wait or turned it away.", labels: ["queue"] },
   stale_changes: { help: "Changes that found their row moved on, and did nothing.", labels: ["kind"] },
+  database_losses: { help: "Times no server took this node's writes.", labels: ["database"] },
+  database_moves: { help: "Times another server, or a new timeline of it, became the primary.", labels: ["database"] },
+  database_stalls: { help: "Times commits began to hang.", labels: ["database"] },
 };
 
 const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } = {
@@ -73,6 +76,12 @@ const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
   mailbox_depth: { help: "Messages waiting in actors' mailboxes.", labels: ["actor"] },
   batch_depth: { help: "Entries waiting to be written or being written.", labels: ["batch"] },
   shards: { help: "Shards this node drives.", labels: [] },
+  database_up: { help: "Whether a server takes this node's writes.", labels: ["database"] },
+  database_timeline: { help: "Timeline of the primary; it rises with each promotion. 0: none.", labels: ["database"] },
+  database_servers_refused: { help: "Servers that take writes and must not be given any.", labels: ["database"] },
+  database_standbys_required: { help: "Standbys that each commit waits for.", labels: ["database"] },
+  database_standbys_in_sync: { help: "Standbys that commits may count.", labels: ["database"] },
+  database_commits_waiting: { help: "Tocsin's commits that wait for a standby.", labels: ["database"] },
 };
 
 /** Asked once a scrape, each with a deadline; the values of one that fails are left out rather than shown stale. */
