@@ -59,7 +59,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const membership = opened(
       "membership",
       joinCluster(
-        { node, address: config.bind, urls: stores.premiseUrls, logLevel: config.logLevel },
+        { node, address: config.bind, ...stores.premiseServers, logLevel: config.logLevel },
         { database: premise, log, clock, load, heard: clock.heard },
       ),
     );

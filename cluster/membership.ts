@@ -27,8 +27,7 @@ import { RENEW_MS, type Report } from "./lease.ts";
 import { isDraining, type MembershipEvent, newMember, stepMembership } from "./membership-state.ts";
 import { type ClusterView, viewOf } from "./membership-view.ts";
 import type { Move } from "./placement.ts";
-import { openRenewal } from "./renewal.ts";
-import type { RenewalSlice } from "./renewal-thread.ts";
+import { type MemberSlice, openRenewal } from "./renewal.ts";
 import { superviseLoop } from "./supervision.ts";
 
 /** Between two looks for links that belong to no living node. */
@@ -65,7 +64,7 @@ export type Membership = {
 const STOPPING = "stopping";
 
 export function joinCluster(
-  slice: RenewalSlice,
+  slice: MemberSlice,
   ports: {
     readonly database: Database;
     readonly log: Log;

@@ -9,6 +9,7 @@ import { faultFields, openLog } from "../log.ts";
 import { openDatabase } from "../persistence/database.ts";
 import { DatabaseDown, isDriverFault } from "../persistence/database-faults.ts";
 import { giveUpLease, renewLease } from "../persistence/leases.ts";
+import { openToldPrimary, type Told } from "../persistence/told-primary.ts";
 import {
   LEASE_MS,
   type Lease,
@@ -26,7 +27,6 @@ import { superviseLoop } from "./supervision.ts";
 export type RenewalSlice = {
   readonly node: string;
   readonly address: string;
-  readonly urls: readonly string[];
   readonly logLevel: string;
 };
 export type ThreadData = {
@@ -37,11 +37,16 @@ export type ThreadData = {
   /** What the thread before this one knew. */
   readonly before: Pick<Lease, "tenure" | "server" | "left"> | null;
 };
-export type ToThread = { readonly kind: "renew"; readonly id: number } | { readonly kind: "close" };
+export type ToThread =
+  | { readonly kind: "renew"; readonly id: number }
+  | { readonly kind: "primary"; readonly told: Told }
+  | { readonly kind: "close" };
 export type FromThread =
   | { readonly kind: "report"; readonly report: Report; readonly lease: Pick<Lease, "tenure" | "server" | "left"> }
   /** The renewal asked for is over, well or not. */
-  | { readonly kind: "renewed"; readonly id: number; readonly well: boolean };
+  | { readonly kind: "renewed"; readonly id: number; readonly well: boolean }
+  /** The connection was lost: the main loop is to look for the primary. */
+  | { readonly kind: "search" };
 
 const LOOK_MS = 100;
 
@@ -49,9 +54,10 @@ const port = parentPort!;
 const { slice, boot, lockKey, buffer, before } = workerData as ThreadData;
 const log = openLog(slice.logLevel, slice.node).child({ thread: "renewal" });
 const memory = openLeaseMemory(buffer);
+const primary = openToldPrimary(() => say({ kind: "search" }));
 const database = openDatabase(
-  { name: "premise_core", urls: slice.urls, node: slice.node, connectionsMax: 1, lease: true },
-  { log },
+  { name: "premise_core", urls: [], node: slice.node, connectionsMax: 1, lease: true },
+  { log, primary },
 );
 let lease = noLease(boot, before);
 let pauseMs = RENEW_MS;
@@ -121,6 +127,10 @@ const watch = setInterval(() => {
 port.on("message", (message: ToThread) => {
   if (message.kind === "close") {
     void close();
+    return;
+  }
+  if (message.kind === "primary") {
+    primary.tell(message.told);
     return;
   }
   const { id } = message;

@@ -9,10 +9,19 @@ import { Worker } from "node:worker_threads";
 import type { BootId, Clock } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 import { DatabaseDown } from "../persistence/database-faults.ts";
+import { followPrimary } from "../persistence/primary.ts";
+import { tellPrimary } from "../persistence/told-primary.ts";
 import type { Report } from "./lease.ts";
 import { newLeaseBuffer, openLeaseMemory } from "./lease-memory.ts";
 import type { FromThread, RenewalSlice, ThreadData, ToThread } from "./renewal-thread.ts";
 import { type FailureRecord, judge, type RestartPolicy } from "./supervision.ts";
+
+export type MemberSlice = RenewalSlice & {
+  /** Servers of one cluster. */
+  readonly urls: readonly string[];
+  /** See persistence/database.ts. */
+  readonly timelineFile: string | null;
+};
 
 export type Renewal = {
   /** Whether this node may drive at this instant what it read the owners of in this tenure; null: in any. */
@@ -40,7 +49,7 @@ class RenewalThreadLost extends Error {
 }
 
 export function openRenewal(
-  slice: RenewalSlice & { readonly boot: BootId; readonly lockKey: string },
+  slice: MemberSlice & { readonly boot: BootId; readonly lockKey: string },
   ports: {
     readonly log: Log;
     readonly clock: Clock;
@@ -49,10 +58,12 @@ export function openRenewal(
   },
 ): Renewal {
   const { log, clock } = ports;
-  const { boot, lockKey, node, address, urls, logLevel } = slice;
+  const { boot, lockKey, node, address, urls, timelineFile, logLevel } = slice;
   const buffer = newLeaseBuffer();
   const memory = openLeaseMemory(buffer);
   const asking = new Map<number, { resolve(): void; reject(error: unknown): void }>();
+  const primary = followPrimary({ urls, node, timelineFile }, { log });
+  primary.onLook(tell);
   let asked = 0;
   let before: ThreadData["before"] = null;
   let record: FailureRecord = [];
@@ -63,13 +74,20 @@ export function openRenewal(
   let load = 0;
 
   function start(): void {
-    const workerData: ThreadData = { slice: { node, address, urls, logLevel }, boot, lockKey, buffer, before };
+    const workerData: ThreadData = {
+      slice: { node, address, logLevel },
+      boot,
+      lockKey,
+      buffer,
+      before,
+    };
     const started = new Worker(new URL("./renewal-thread.ts", import.meta.url), {
       workerData,
       name: "renewal",
       resourceLimits: RESOURCE_LIMITS,
     });
     worker = started;
+    tell();
     started.on("message", hear);
     started.on("error", (error) => log.error({ ...faultFields(error) }, "the renewal thread failed"));
     started.on("exit", (code) => {
@@ -78,6 +96,10 @@ export function openRenewal(
       asking.clear();
       if (!closed) died(code);
     });
+  }
+
+  function tell(): void {
+    worker?.postMessage({ kind: "primary", told: tellPrimary(primary) } satisfies ToThread);
   }
 
   function died(code: number): void {
@@ -96,6 +118,10 @@ export function openRenewal(
     if (message.kind === "report") {
       before = message.lease;
       ports.onReport(message.report);
+      return;
+    }
+    if (message.kind === "search") {
+      primary.search();
       return;
     }
     const one = asking.get(message.id);
@@ -144,6 +170,7 @@ export function openRenewal(
         await ending.terminate();
       }
       clearInterval(ticking);
+      primary.close();
       memory.publish({ tenure: memory.tenure() + 1, until: Number.NEGATIVE_INFINITY });
     },
   };

@@ -19,7 +19,7 @@ import postgres from "postgres";
 import { faultFields, type Log, type LogFields } from "../log.ts";
 import { connectionOptions, withDeadline } from "./connecting.ts";
 import { classify, DatabaseDown } from "./database-faults.ts";
-import { followPrimary, hostOf, type PrimaryState } from "./primary.ts";
+import { followPrimary, hostOf, type PrimaryState, type PrimaryWatch } from "./primary.ts";
 import { openStatementLine, type StatementLine } from "./statement-line.ts";
 
 export { BadData, Conflict, DatabaseDown } from "./database-faults.ts";
@@ -37,7 +37,7 @@ export type DatabaseSlice = {
   /** For leases: the connection is kept for as long as it lasts, and its commits do not wait for a standby. */
   readonly lease?: boolean;
   /** Keeps which timeline was seen over restarts (timelines.ts); without it that lasts as long as the process. */
-  readonly timelineFile?: string;
+  readonly timelineFile?: string | null;
 };
 
 export type Database = {
@@ -77,12 +77,16 @@ const SOON_MS = 1_000;
 /** What is known of the primary: its pool, and the line before it. */
 type Pool = { readonly url: string; readonly sql: Sql; readonly line: StatementLine; readonly openedAt: number };
 
-export function openDatabase(slice: DatabaseSlice, ports: { log: Log }): Database {
+/** @param ports `primary`: who follows it, where that is another's work already */
+export function openDatabase(
+  slice: DatabaseSlice,
+  ports: { readonly log: Log; readonly primary?: PrimaryWatch },
+): Database {
   const log = ports.log.child({ database: slice.name });
   const { urls, node, connectionsMax, lease = false, timelineFile = null } = slice;
   const listeners: ((up: boolean) => void)[] = [];
   const waiting = new Set<() => void>();
-  const primary = followPrimary({ urls, node, timelineFile }, { log: ports.log });
+  const primary = ports.primary ?? followPrimary({ urls, node, timelineFile }, { log: ports.log });
   let pool: Pool | null = null;
   /** A look must be younger than the last loss. */
   let lostAt = Number.NEGATIVE_INFINITY;

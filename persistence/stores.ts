@@ -22,7 +22,7 @@ export type Stores = {
   readonly meta: Database;
   readonly core: Database;
   /** Where the premise database is, for what keeps a connection of its own. */
-  readonly premiseUrls: readonly string[];
+  readonly premiseServers: { readonly urls: readonly string[]; readonly timelineFile: string };
   readonly embedded: boolean;
   /** What the operator should know of the embedded server. */
   readonly note: string | null;
@@ -95,7 +95,7 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
       premise: await open("premise_core"),
       meta: await open("meta"),
       core: await open("core"),
-      premiseUrls,
+      premiseServers: { urls: premiseUrls, timelineFile },
       embedded: embedded !== null,
       note: embedded?.note ?? null,
       close,

@@ -65,7 +65,7 @@ function owner() {
       system,
       branch: openBranches(system, "owner"),
       membership: { drives: () => true } as unknown as Membership,
-      bus: openBus(),
+      bus: openBus(null, { log: silentLog }),
       hosted: { request: async (notification) => void (await storeNotifications(database, [notification])) },
       log: silentLog,
       meter: silentMeter,

@@ -26,7 +26,7 @@ const database = openDatabase(
 );
 await database.untilUp(5_000);
 const membership = joinCluster(
-  { node: name, address: "", urls: [url], logLevel: "silent" },
+  { node: name, address: "", urls: [url], timelineFile: null, logLevel: "silent" },
   { database, log: silentLog, clock: systemClock, load: () => 0, heard: () => {} },
 );
 

@@ -105,7 +105,7 @@ export async function join(place: Place, name: string, age: "old" | "new" = "old
     },
   };
   const membership = joinCluster(
-    { node: name, address: "127.0.0.1", urls: [through(proxy, place.url)], logLevel: "silent" },
+    { node: name, address: "127.0.0.1", urls: [through(proxy, place.url)], timelineFile: null, logLevel: "silent" },
     { database: flaky, log: silentLog, clock: systemClock, load: () => 0.5, heard: () => {} },
   );
   const gained: Shard[][] = [];

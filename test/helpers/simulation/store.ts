@@ -45,7 +45,7 @@ const SILENT_MS = 750;
 /** The shortest pause after a claim that came to nothing is 2 s, less what two servers' clocks may differ by. */
 const BETWEEN_CLAIMS_MS = 1_500;
 const STATUSES = ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"];
-const NO_HOST = { hostSystemId: "host" as HostSystemId, lane: "lane" as never };
+const LANE = "lane" as HostSystemId;
 
 export type Store = ReturnType<typeof openStore>;
 
@@ -201,7 +201,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
       page.dueAt = typeof change.due === "number" ? clock() + change.due : null;
       if (change.tell !== null) tell(page, change.tell);
       commit();
-      return { version: page.version, news: change.tell === null ? null : NO_HOST, ageSeconds: 0 };
+      return { version: page.version, news: change.tell === null ? null : LANE, ageSeconds: 0 };
     },
     fetch(id: UniqueId, node: string): void {
       const page = pages.get(id);
