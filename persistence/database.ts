@@ -20,6 +20,7 @@ import { faultFields, type Log, type LogFields } from "../log.ts";
 import { connectionOptions, withDeadline } from "./connecting.ts";
 import { classify, DatabaseDown } from "./database-faults.ts";
 import { followPrimary, hostOf, type PrimaryState, type PrimaryWatch } from "./primary.ts";
+import type { ServerView } from "./primary-choice.ts";
 import { openStatementLine, type StatementLine } from "./statement-line.ts";
 
 export { BadData, Conflict, DatabaseDown } from "./database-faults.ts";
@@ -75,7 +76,13 @@ const AGAIN_MAX_MS = 1_000;
 const SOON_MS = 1_000;
 
 /** What is known of the primary: its pool, and the line before it. */
-type Pool = { readonly url: string; readonly sql: Sql; readonly line: StatementLine; readonly openedAt: number };
+type Pool = {
+  readonly url: string;
+  readonly timeline: number | null;
+  readonly sql: Sql;
+  readonly line: StatementLine;
+  readonly openedAt: number;
+};
 
 /** @param ports `primary`: who follows it, where that is another's work already */
 export function openDatabase(
@@ -93,12 +100,12 @@ export function openDatabase(
   let againMs = 0;
   let closed = false;
 
-  function openPool(url: string): Pool {
+  function openPool({ url, timeline }: ServerView): Pool {
     const options = { ...connectionOptions(`tocsin ${node}`), max: connectionsMax };
     const connection = { ...options.connection, synchronous_commit: "local" };
     const sql = postgres(url, lease ? { ...options, connection, max_lifetime: null } : options);
     const line = openStatementLine({ places: connectionsMax, waitingMax: WAITING_MAX, waitMs: WAIT_MS });
-    return { url, sql, line, openedAt: performance.now() };
+    return { url, timeline, sql, line, openedAt: performance.now() };
   }
 
   /** Lets statements under way finish for so long; nothing new reaches this pool, and what waited for it was not sent. */
@@ -121,16 +128,17 @@ export function openDatabase(
 
   primary.onLook(() => {
     if (closed) return;
-    if (pool !== null) {
-      const now = primary.state().primary;
-      if (now?.url !== pool.url)
-        lose(pool, { why: now === null ? "no primary" : "the primary is another" }, LEAVING_SECONDS.moved);
+    const used = pool;
+    const now = primary.state().primary;
+    // Behind one address another server may stand now.
+    if (used !== null && (now?.url !== used.url || now.timeline !== used.timeline)) {
+      lose(used, { why: now === null ? "no primary" : "the primary is another" }, LEAVING_SECONDS.moved);
     }
     if (pool !== null || performance.now() < lostAt + againMs) return;
-    const url = primary.confirmed(lostAt, lease);
-    if (url === null) return;
-    pool = openPool(url);
-    log.info({ server: hostOf(url) }, "database found");
+    const found = primary.confirmed(lostAt, lease);
+    if (found === null) return;
+    pool = openPool(found);
+    log.info({ server: hostOf(found.url), timeline: found.timeline }, "database found");
     for (const listener of listeners) listener(true);
     for (const wake of waiting) wake();
   });

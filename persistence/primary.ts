@@ -28,7 +28,7 @@ export type PrimaryWatch = {
    * The primary, once a look that began after this instant (monotonic ms) has shown that it commits, or, where `stalledToo`,
    * that it answers; null before.
    */
-  confirmed(after: number, stalledToo: boolean): string | null;
+  confirmed(after: number, stalledToo: boolean): ServerView | null;
   /** Has every server looked at now, and often, until a look younger than this shows a primary that commits. */
   search(): void;
   close(): void;
@@ -68,7 +68,7 @@ export function followPrimary(
     confirmed(after, stalledToo) {
       const { primary } = shared.state;
       if (primary === null || primary.at < after) return null;
-      return primary.state === "writable" || stalledToo ? primary.url : null;
+      return primary.state === "writable" || stalledToo ? primary : null;
     },
     search() {
       shared.soughtAt = performance.now();

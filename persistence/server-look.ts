@@ -33,6 +33,8 @@ const STALL_MS = 1_500;
 /** Between two writes to a primary that is in use and well. */
 const WRITE_EVERY_MS = 1_000;
 const REPLICATION_EVERY_MS = 2_000;
+/** How long a session serves for a server that takes no writes, while a primary is searched for. */
+const ANEW_MS = 1_000;
 
 type Said = {
   readonly recovering: boolean;
@@ -62,6 +64,7 @@ export function lookAt(
   let wroteAt = Number.NEGATIVE_INFINITY;
   let askedAt = Number.NEGATIVE_INFINITY;
   let replication: Replication | null = null;
+  let openedAt = 0;
   let interrupt = new AbortController();
   let hurried = false;
   let closed = false;
@@ -94,6 +97,10 @@ export function lookAt(
   }
 
   async function look(): Promise<Omit<ServerView, "at">> {
+    // Behind this address another server may stand by now, which a session that has stayed open does not see.
+    const idle = view.state === "standby" || view.state === "read-only";
+    if (idle && ports.searching() && performance.now() - openedAt >= ANEW_MS) drop();
+    if (asking === null) openedAt = performance.now();
     asking ??= session((sql) => {
       if (sql !== asking) return;
       drop();

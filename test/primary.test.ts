@@ -1,4 +1,4 @@
-// limit: 240 s
+// limit: 300 s
 /** The primary is followed among a real pair of servers, whatever becomes of them. */
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { type Database, DatabaseDown, openDatabase } from "../persistence/databa
 import { eventually } from "./helpers/eventually.ts";
 import { recordLog } from "./helpers/log-record.ts";
 import { openPair, type Pair } from "./helpers/pair.ts";
+import { openProxy, through } from "./helpers/proxy.ts";
 
 const WRITES_MS = 1_000;
 const folder = mkdtempSync(join(tmpdir(), "tocsin-timelines-"));
@@ -213,6 +214,41 @@ test("while commits wait for a lost standby it says so, reads and leases go on, 
   }
   const there = new Set((await pair.sql()<{ n: number }[]>`select n from pages`).map(({ n }) => n));
   for (const writer of writers) for (const n of writer.acknowledged) assert.ok(there.has(n));
+});
+
+test("a role without rights of its own follows the primary; what standbys do it sees as a member of pg_monitor", async () => {
+  const pair = await pairOf();
+  await pair.sql().unsafe("create role plain login password 'plain'");
+  const urls = pair.urls.map((url) => Object.assign(new URL(url), { username: "plain", password: "plain" }).href);
+  const { log } = recordLog();
+  const database = openDatabase({ name: "core", urls, node: "test", connectionsMax: 1 }, { log });
+  closers.unshift(database.close);
+  await database.untilUp(5_000);
+  const replication = () => database.servers().primary?.replication;
+  await eventually("it has asked", () => replication() != null);
+  assert.equal([replication()?.required, replication()?.inSync], [1, null]);
+  await pair.sql().unsafe("grant pg_monitor to plain");
+  await eventually("it sees the standby", () => replication()?.inSync === 1);
+});
+
+test("behind an address that leads to the promoted server now, it is found and the old one's sessions are left", async () => {
+  const pair = await pairOf({ synchronous: false });
+  const address = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) });
+  const target = address(pair.urls[0]);
+  const proxy = await openProxy(target);
+  closers.push(proxy.close);
+  const { log } = recordLog();
+  const slice = { name: "core" as const, urls: [through(proxy, pair.urls[0])], node: "test", connectionsMax: 2 };
+  const database = openDatabase(slice, { log });
+  closers.unshift(database.close);
+  await database.untilUp(5_000);
+  await pair.demoteInPlace();
+  await eventually("it is left", () => !database.isUp());
+  await pair.promote();
+  // For connections to come; those there are stay where they are.
+  Object.assign(target, address(pair.urls[1]));
+  await eventually("the new one is found", () => database.servers().primary?.timeline === 2 && database.isUp(), 3_000);
+  await write(database, 1);
 });
 
 test("with both servers away nothing spins, and the first that is back and may be the primary is found", async () => {

@@ -70,7 +70,7 @@ export function step(state: State, message: Message, now: number): { state: Stat
   const effects: Effect[] = [];
   const say = (level: "info" | "warn" | "error", event: string, fields: LogFields = {}) =>
     void effects.push({ kind: "say", level, event, fields: { database, ...fields } });
-  const condition = conditionOf(seen);
+  const condition = conditionOf(seen, before?.condition);
   const changed = before === undefined || before.condition !== condition;
   const since = changed ? now : before.since;
   let told = !changed && before.told;
@@ -113,9 +113,10 @@ export function step(state: State, message: Message, now: number): { state: Stat
   return { state: new Map(state).set(database, watched), effects };
 }
 
-function conditionOf({ up, server, hanging }: Seen): Condition {
+/** Behind commits that hung the pools are opened anew, which takes an instant. */
+function conditionOf({ up, server, hanging }: Seen, before: Condition | undefined): Condition {
   if (server === null) return "away";
-  if (hanging) return "hanging";
+  if (hanging || (!up && before === "hanging")) return "hanging";
   return up ? "well" : "away";
 }
 
