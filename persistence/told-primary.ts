@@ -22,7 +22,7 @@ export function openToldPrimary(search: () => void): PrimaryWatch & { tell(told:
     confirmed(after, stalledToo) {
       const { primary } = state;
       if (primary === null || primary.at < after) return null;
-      return primary.state === "writable" || stalledToo ? primary.url : null;
+      return primary.state === "writable" || stalledToo ? primary : null;
     },
     search,
     close: () => listeners.clear(),

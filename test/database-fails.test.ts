@@ -129,13 +129,13 @@ test(`database fails: pages flow while the primary is killed and its standby pro
 
     // Started anew with nobody there but the old one, it waits.
     await node.kills();
-    await other.killStandby();
+    await other.killPrimary();
     const told = node.said().split(REFUSED).length;
     const starting = node.starts();
     starting.catch(() => {});
     await eventually("it refuses it by what it kept", () => node.said().split(REFUSED).length > told);
     await sleep(2_000);
-    await other.startStandby();
+    await other.startPrimary();
     await starting;
     await accepts(100);
     await ordeal.heals(60_000);

@@ -134,14 +134,14 @@ test("an old primary that comes back able to write is refused, told once, and no
   await eventually("it is refused", () => database.servers().refused.length === 1);
   await sleep(1_500);
   assert.is(database.currentUrl(), pair.urls[1]);
-  await pair.killStandby();
+  await pair.killPrimary();
   await eventually("the new one is lost", () => !database.isUp());
   await sleep(2_000);
   assert.is(database.isUp(), false);
   assert.is(refusals(lines).length, 1, "once");
   assert.is(refusals(lines)[0]!.fields.timeline, 1);
   assert.not.match(JSON.stringify(lines), new URL(pair.urls[0]).password);
-  await pair.startStandby();
+  await pair.startPrimary();
   await eventually("the new one is found again", () => database.currentUrl() === pair.urls[1]);
 });
 
@@ -152,7 +152,7 @@ test("a node that starts again refuses the old primary by its file", async () =>
   await pair.promote();
   await eventually("the new one is found", () => database.currentUrl() === pair.urls[1]);
   await database.close();
-  await pair.killStandby();
+  await pair.killPrimary();
   await pair.startOldAgain();
   // Another file is another memory: nothing but what was written to it is known.
   const kept = join(folder, "kept");

@@ -24,6 +24,8 @@ export type Pair = {
   sql(): postgres.Sql;
   /** As if its machine lost power. */
   killPrimary(): Promise<void>;
+  /** The killed one is back, and is the primary still. */
+  startPrimary(): Promise<void>;
   /** It keeps its connections and answers nothing. */
   freezePrimary(): void;
   /** Also one that has been replaced meanwhile. */
@@ -113,6 +115,7 @@ export async function openPair(
       return session.sql;
     },
     killPrimary: () => primary.kill(),
+    startPrimary: () => primary.start(),
     freezePrimary() {
       frozen = primary;
       primary.freeze();
