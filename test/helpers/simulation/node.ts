@@ -16,13 +16,18 @@ const STATEMENT_MS = 5_000;
 const LEASE_STATEMENT_MS = 1_500;
 const FIRST_CLAIM_MS = 2_500;
 const LEAF_LIFE_MS = 10_000;
-/** A node that lost a shard may go on for so long: until its lease is over, or it reads who owns what. */
-const TAKEOVER_MS = 2_500;
+const OWNERS_MS = 1_500;
 
 export type SimulatedNode = ReturnType<typeof openNode>;
 
 export function openNode(
-  slice: { readonly boot: BootId; readonly name: string; readonly sweepMs: number; readonly mutation: Mutation },
+  slice: {
+    readonly boot: BootId;
+    readonly name: string;
+    readonly sweepMs: number;
+    readonly wayMs: number;
+    readonly mutation: Mutation;
+  },
   ports: {
     readonly scheduler: Scheduler;
     readonly store: Store;
@@ -32,12 +37,14 @@ export function openNode(
 ) {
   const { boot, name, mutation } = slice;
   const { scheduler, store } = ports;
-  const process = openProcess(scheduler, store);
+  const process = openProcess(scheduler, store, slice.wayMs);
   let lease = noLease(boot);
   let lookMs = RENEW_MS;
   let state = newMember(boot);
   const leaves = new Map<UniqueId, { state: State; readonly mayAct: () => boolean; readonly since: number }>();
   let acts = 0;
+  /** When the owners it goes by were so, in the scheduler's time. */
+  let readAt = Number.NEGATIVE_INFINITY;
 
   const tenureNow = () => (mutation === "no tenure" ? 0 : lease.tenure);
   const holds = (tenure: number | null) =>
@@ -120,18 +127,18 @@ export function openNode(
     (over) => {
       if (!holds(null)) return over(true);
       const begun = tenureNow();
-      call("main", store.shardOwners, (rows) => {
-        if (rows === null) return over(false);
-        const moves = take({ kind: "owners", owners: rows, begun, tenure: tenureNow() });
+      const at = () => ({ at: scheduler.now(), owners: store.shardOwners() });
+      process.call("main", OWNERS_MS, at, (seen) => {
+        if (seen === null) return over(false);
+        const tenure = tenureNow();
+        if (tenure === begun) readAt = seen.at;
+        const moves = take({ kind: "owners", owners: seen.owners, begun, tenure });
         if (moves.length === 0) return over(true);
-        call(
-          "main",
-          () => store.moveShards(moves),
-          (moved) => {
-            if (moved !== null) take({ kind: "moved", moves, moved, begun, tenure: tenureNow() });
-            over(moved !== null);
-          },
-        );
+        const move = () => ({ at: scheduler.now(), moved: store.moveShards(moves) });
+        process.call("main", OWNERS_MS, move, (done) => {
+          if (done !== null) take({ kind: "moved", moves, moved: done.moved, begun, tenure: tenureNow() });
+          over(done !== null);
+        });
       });
     },
   );
@@ -236,9 +243,10 @@ export function openNode(
     acts += 1;
     const now = scheduler.now();
     if (now >= (store.granted.get(boot) ?? 0)) throw new Violation(`${name} acts though its lease is over`);
-    const ago = now - store.lostAt[shard]!;
-    if (store.owners[shard] !== boot && ago > TAKEOVER_MS)
-      throw new Violation(`${name} acts for shard ${shard}, which went to another ${Math.round(ago)} ms ago`);
+    if (readAt < (store.grantedAnew.get(boot) ?? 0))
+      throw new Violation(`${name} goes by owners it read before its lease lapsed`);
+    if (store.owners[shard] !== boot && readAt > store.lostAt[shard]!)
+      throw new Violation(`${name} acts for shard ${shard}, though it has read that it is another's`);
   }
 
   return {

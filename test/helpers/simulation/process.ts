@@ -12,14 +12,14 @@ export type Process = ReturnType<typeof openProcess>;
 
 const ROUND_TRIP_FAILED_MS = 50;
 
-export function openProcess(scheduler: Scheduler, store: Store) {
+export function openProcess(scheduler: Scheduler, store: Store, ordinaryMs: number) {
   const { random } = scheduler;
   const rate = 1 + (random.next() - 0.5) / 50;
   const begun = random.between(0, 1_000_000);
   let killed = false;
   let frozenUntil = 0;
   let stalledUntil = 0;
-  const net = { cutUntil: 0, loss: 0, slowMs: 5 };
+  const net = { cutUntil: 0, loss: 0, slowMs: ordinaryMs };
 
   const monotonic = () => begun + scheduler.now() * rate;
   const waits = (thread: Thread) => Math.max(frozenUntil, thread === "main" ? stalledUntil : 0);
@@ -76,7 +76,7 @@ export function openProcess(scheduler: Scheduler, store: Store) {
     heal() {
       net.cutUntil = 0;
       net.loss = 0;
-      net.slowMs = 5;
+      net.slowMs = ordinaryMs;
     },
 
     /** As `superviseLoop`: a round at a time, a pause between, woken out of it. A round that fails is tried again soon. */

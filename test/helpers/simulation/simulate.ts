@@ -47,12 +47,17 @@ export function simulate(seed: number, mutation: Mutation = null, only: readonly
   const happened: string[] = [];
   const accepted = new Set<UniqueId>();
   const sweepMs = random.of([250, 1_000]);
+  const wayMs = random.of([2, 20, 150]);
+  const pages = random.between(5, 25);
 
   const running = () => nodes.filter((node) => !node.process.isKilled());
   function join(): void {
     if (nodes.length >= NODES_MAX) return;
     const n = nodes.length;
-    const node = openNode({ boot: BOOTS[n]!, name: `node ${n}`, sweepMs, mutation }, { scheduler, store, woken });
+    const node = openNode(
+      { boot: BOOTS[n]!, name: `node ${n}`, sweepMs, wayMs, mutation },
+      { scheduler, store, woken },
+    );
     nodes.push(node);
   }
   function woken(id: UniqueId): void {
@@ -128,6 +133,7 @@ export function simulate(seed: number, mutation: Mutation = null, only: readonly
   }
 
   function isWell(): boolean {
+    if (accepted.size < pages) return false;
     for (const page of store.pages.values()) if (page.status < ENROUTE) return false;
     const living = running();
     if (!store.owners.every((owner) => living.some((node) => node.boot === owner))) return false;
@@ -140,14 +146,18 @@ export function simulate(seed: number, mutation: Mutation = null, only: readonly
   try {
     const first = random.between(2, 5);
     for (let n = 0; n < first; n += 1) scheduler.after(random.next() * 300, join);
-    const pages = random.between(5, 25);
     for (let n = 0; n < pages; n += 1) {
       const shard = random.between(0, SHARD_COUNT - 1) as Shard;
       scheduler.after(random.next() * FAULTS_MS, () => brings(`page ${n}` as UniqueId, shard));
     }
+    // Or owners would have little to do, and nothing to do wrong.
+    const aways = random.between(0, 3);
+    for (let n = 0; n < aways; n += 1) {
+      scheduler.after(random.next() * FAULTS_MS, () => store.hostedIsAway(random.between(200, 2_000)));
+    }
     // Some kinds of faults, or what one hides another would never show.
     const kinds = only.length > 0 ? only : FAULTS.filter(() => chance(0.4));
-    const faults = kinds.length === 0 ? 0 : random.between(only.length > 0 ? 6 : 1, 8);
+    const faults = kinds.length === 0 ? 0 : random.between(only.length > 0 ? 6 : 2, 10);
     for (let n = 0; n < faults; n += 1) {
       scheduler.after(500 + random.next() * (FAULTS_MS - 500), () => causes(random.of(kinds)));
     }
@@ -161,7 +171,6 @@ export function simulate(seed: number, mutation: Mutation = null, only: readonly
       scheduler.runUntil(scheduler.now() + 250);
     }
     for (const id of accepted) if (!store.pages.has(id)) throw new Violation(`${id} was accepted, and is gone`);
-    if (accepted.size < pages) scheduler.runUntil(scheduler.now() + 7_000);
     const acts = nodes.reduce((sum, node) => sum + node.acts(), 0);
     return { pages, acts, faults: happened, healedMs: scheduler.now() - healed };
   } catch (error) {
@@ -172,6 +181,6 @@ export function simulate(seed: number, mutation: Mutation = null, only: readonly
   function whatLacks(): string {
     const stuck = [...store.pages.values()].filter((page) => page.status < ENROUTE).map((page) => page.id);
     const orphans = store.owners.filter((owner) => !running().some((node) => node.boot === owner)).length;
-    return `${stuck.length} pages wait (${stuck.slice(0, 3).join()}), ${orphans} shards have no living owner`;
+    return `${pages - accepted.size} pages are not accepted, ${stuck.length} wait (${stuck.slice(0, 3).join()}), ${orphans} shards have no living owner`;
   }
 }

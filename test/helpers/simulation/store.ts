@@ -62,6 +62,8 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
   const notifications = new Set<string>();
   /** Until when anybody ever gave each node the right to drive, in the scheduler's time. */
   const granted = new Map<BootId, number>();
+  /** When each node last came back to such a right after it had run out. */
+  const grantedAnew = new Map<BootId, number>();
   let timeline = 1;
   let startedAt = 0;
   let ahead = 0;
@@ -102,6 +104,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
     lostAt,
     notifications,
     granted,
+    grantedAnew,
     isDown: () => scheduler.now() < downUntil,
     clock,
     rowOf: (id: UniqueId) => rowOf(pages.get(id)!),
@@ -128,6 +131,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
       const kept = { startedAt: old?.startedAt ?? now, drainAsked: old?.drainAsked ?? false };
       nodes.set(boot, { boot, name, state, ...kept, renewedAt: now, leaseUntil: now + leaseMs });
       locks.add(boot);
+      if ((granted.get(boot) ?? 0) <= scheduler.now()) grantedAnew.set(boot, scheduler.now());
       granted.set(boot, scheduler.now() + leaseMs);
       return { now, timeline: `1/${timeline}`, startedAt, nodes: rows };
     },
