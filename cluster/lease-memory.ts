@@ -13,8 +13,6 @@ const FIELDS = 5;
 const PARTS = 1_000;
 const MILLION = 1_000_000;
 
-export type LeaseMemory = ReturnType<typeof openLeaseMemory>;
-
 export function newLeaseBuffer(): SharedArrayBuffer {
   return new SharedArrayBuffer(FIELDS * BigInt64Array.BYTES_PER_ELEMENT);
 }

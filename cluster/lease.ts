@@ -128,6 +128,8 @@ function answered(
 
 /** When the next renewal is due, ms from a renewal that said `nodes`: at once when one of them could be judged. */
 export function nextLookMs(lease: Lease, nodes: readonly NodeRow[], now: number): number {
+  // What it wrote it sees in the next: a node that has just come, or come back, need not wait for that.
+  if (nodes.every((node) => node.boot !== lease.boot)) return LOOK_MIN_MS;
   const others = nodes.filter((node) => node.boot !== lease.boot && !isDead(node));
   const judged = others.map((node) => (node.locked ? node.leaseMs : Math.min(node.leaseMs, SILENT_MS - node.silentMs)));
   const waits = now < lease.judgesFrom ? [lease.judgesFrom - now] : judged;

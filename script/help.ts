@@ -10,6 +10,7 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   check: "lint, types, unused code, architecture",
   format: "puts the code into the house's form",
   soak: "kills a node under load 1,000 times (half an hour); SEED=… KILLS=… to choose",
+  simulate: "runs 10,000 seeds of the simulated cluster; SEED=… node test/simulation.test.ts shows one again",
   bench: "measures what a page costs beside the machine's ceilings; -- --quick, -- --help",
   settings: "prints every setting as .env.example; -- --table as a Markdown table",
   sbom: "prints the bill of materials as CycloneDX; -- FILE writes it there",

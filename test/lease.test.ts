@@ -123,8 +123,13 @@ for (const [what, more, ms] of looks) {
 
 test("while nobody is judged the next renewal is due when judging begins", () => {
   const lease = { ...noLease(ME), judgesFrom: 1_300 };
-  assert.is(nextLookMs(lease, [row("other", { leaseMs: 10 })], 1_000), 305);
-  assert.is(nextLookMs(lease, [row("other", { leaseMs: 10 })], 0), 500);
+  const nodes = [row("me"), row("other", { leaseMs: 10 })];
+  assert.is(nextLookMs(lease, nodes, 1_000), 305);
+  assert.is(nextLookMs(lease, nodes, 0), 500);
+});
+
+test("a node that is not in the list yet looks again at once", () => {
+  assert.is(nextLookMs(noLease(ME), [row("other")], 0), 20);
 });
 
 test.run();

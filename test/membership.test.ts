@@ -1,3 +1,4 @@
+// limit: 240 s
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { test } from "uvu";

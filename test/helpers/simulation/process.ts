@@ -8,8 +8,6 @@ import type { Store } from "./store.ts";
 /** Which of the two threads an event belongs to. */
 export type Thread = "main" | "renewal";
 
-export type Process = ReturnType<typeof openProcess>;
-
 const ROUND_TRIP_FAILED_MS = 50;
 
 export function openProcess(scheduler: Scheduler, store: Store, ordinaryMs: number) {

@@ -1,0 +1,183 @@
+import fc from "fast-check";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { Report } from "../cluster/lease.ts";
+import {
+  isDraining,
+  type MembershipEffect,
+  type MembershipEvent,
+  newMember,
+  stepMembership,
+} from "../cluster/membership-state.ts";
+import { viewOf } from "../cluster/membership-view.ts";
+import { MOVES_MAX, type Ownership, ownerOf } from "../cluster/placement.ts";
+import { type BootId, SHARD_COUNT, type Shard } from "../domain.ts";
+import type { NodeRow } from "../persistence/leases.ts";
+
+const [ME, OTHER, THIRD] = ["me", "other", "third"] as BootId[] as [BootId, BootId, BootId];
+const SHARDS = Array.from({ length: SHARD_COUNT }, (_, n) => n as Shard);
+
+const row = (boot: BootId, more: Partial<NodeRow> = {}): NodeRow => ({
+  boot,
+  name: `node ${boot}`,
+  address: "",
+  state: "LIVE",
+  load: 0,
+  leaseMs: 2_000,
+  silentMs: 0,
+  locked: true,
+  ageMs: 60_000,
+  drainAsked: false,
+  ...more,
+});
+const DEAD = { locked: false, silentMs: 800 };
+const renewed = (nodes: readonly NodeRow[], more: Partial<Report> = {}): MembershipEvent => ({
+  kind: "renewed",
+  report: { asked: 0, answered: 0, now: 0, tenure: 1, state: "LIVE", nodes, judges: true, ...more },
+});
+const all = (owner: BootId | null): Ownership => new Map(SHARDS.map((shard) => [shard, owner]));
+const placed = (...boots: BootId[]): Ownership =>
+  new Map(
+    SHARDS.map((shard) => [
+      shard,
+      ownerOf(
+        shard,
+        boots.map((boot) => ({ boot, weight: 1 })),
+      ),
+    ]),
+  );
+const read = (owners: Ownership, tenure = 1, begun = tenure): MembershipEvent => ({
+  kind: "owners",
+  owners,
+  begun,
+  tenure,
+});
+
+function after(...events: MembershipEvent[]) {
+  let state = newMember(ME);
+  let effects: readonly MembershipEffect[] = [];
+  for (const event of events) ({ state, effects } = stepMembership(state, event, 1_000));
+  const moves = effects.flatMap((effect) => (effect.kind === "move" ? effect.moves : []));
+  const gained = effects.flatMap((effect) => (effect.kind === "gained" ? effect.shards : []));
+  return { state, kinds: effects.map((effect) => effect.kind), moves, gained };
+}
+
+test("the dead are no candidates, and house is kept for them; while nobody is judged they count as living", () => {
+  const seen = [row(ME), row(OTHER, DEAD)];
+  const judged = after(renewed(seen));
+  assert.equal([judged.state.dead, judged.kinds], [[OTHER], ["place", "keep-house"]]);
+  assert.is(after(renewed(seen), read(all(OTHER))).moves.length, SHARD_COUNT);
+  const spared = after(renewed(seen, { judges: false }));
+  assert.equal([spared.state.dead, spared.kinds], [[], ["place"]]);
+  assert.is(after(renewed(seen, { judges: false }), read(all(OTHER))).moves.length, 0);
+});
+
+test("owners read in an older tenure are read again, and what was mine before a new one is mine no more", () => {
+  const old = after(renewed([row(ME)]), read(all(ME), 2, 1));
+  assert.equal([old.state.mine.size, old.kinds], [0, ["place"]]);
+  const had = [renewed([row(ME)]), read(all(ME))];
+  assert.is(after(...had).state.mine.size, SHARD_COUNT);
+  assert.is(after(...had, renewed([row(ME)])).state.mine.size, SHARD_COUNT);
+  const lapsed = after(...had, renewed([row(ME)], { tenure: 2 }));
+  assert.is(lapsed.state.mine.size, 0);
+  const again = after(...had, renewed([row(ME)], { tenure: 2 }), read(all(ME), 2));
+  assert.is(again.gained.length, SHARD_COUNT, "and comes to it again");
+  const late = after(...had, renewed([row(ME)], { tenure: 2 }), read(all(ME), 2), renewed([row(ME)], { tenure: 1 }));
+  assert.is(late.state.mine.size, SHARD_COUNT, "a late report takes nothing away");
+});
+
+test("what is given away is driven no more before it is written, and again only when it was read that it was not", () => {
+  const both = [row(ME), row(OTHER)];
+  const giving = after(renewed(both), read(all(ME)));
+  assert.is(giving.moves.length, MOVES_MAX);
+  assert.is(giving.state.mine.size, SHARD_COUNT - MOVES_MAX);
+  const { moves } = giving;
+  const moved = (ids: readonly Shard[]): MembershipEvent => ({
+    kind: "moved",
+    moves,
+    moved: new Set(ids),
+    begun: 1,
+    tenure: 1,
+  });
+  const events = [renewed(both), read(all(ME))];
+  assert.is(after(...events, moved(moves.map((move) => move.id))).state.mine.size, SHARD_COUNT - MOVES_MAX);
+  assert.is(after(...events, moved([])).state.mine.size, SHARD_COUNT - MOVES_MAX);
+});
+
+test("it gives nothing away before the others were told that it goes, and everything then", () => {
+  const mine = placed(ME, OTHER);
+  const both = [row(ME), row(OTHER)];
+  const wish: MembershipEvent = { kind: "withdraw", reason: "push" };
+  const asked = after(renewed(both), read(mine), wish);
+  assert.equal([asked.kinds, isDraining(asked.state)], [["tell"], true]);
+  assert.equal(after(renewed(both), read(mine), wish, read(mine)).moves, []);
+  const told = after(renewed(both), read(mine), wish, renewed(both, { state: "DRAINING" }), read(mine));
+  assert.is(told.moves.length, [...mine.values()].filter((owner) => owner === ME).length);
+  assert.is(told.state.mine.size, 0);
+});
+
+test("it comes back with the last reason and the operator's wish, and says each change once", () => {
+  const [push, mxpp] = ["push", "mxpp"].map((reason) => ({ kind: "withdraw", reason }) as const);
+  const [noPush, noMxpp] = ["push", "mxpp"].map((reason) => ({ kind: "restore", reason }) as const);
+  assert.equal(after(push!, mxpp!).kinds, []);
+  assert.equal(after(push!, mxpp!, noPush!).kinds, []);
+  assert.equal(after(push!, mxpp!, noPush!, noMxpp!).kinds, ["tell"]);
+  const wished = renewed([row(ME, { drainAsked: true })]);
+  assert.equal(after(wished).kinds, ["place", "tell"]);
+  assert.equal(after(push!, wished, noPush!).kinds, []);
+  assert.equal(after(wished, renewed([row(ME)])).kinds, ["place", "tell"]);
+});
+
+test("where nobody stays those that would go take what nobody has", () => {
+  const going = [row(ME), row(OTHER, { state: "DRAINING" }), row(THIRD, DEAD)];
+  const wish: MembershipEvent = { kind: "withdraw", reason: "push" };
+  const { moves } = after(wish, renewed(going, { state: "DRAINING" }), read(all(THIRD)));
+  assert.ok(moves.length > 64 && moves.every((move) => move.to === ME));
+});
+
+test("what is seen to move is kept, the latest fifty, by the names of the nodes", () => {
+  const both = [row(ME), row(OTHER)];
+  const turns = Array.from({ length: 60 }, (_, n) => read(all(n % 2 === 0 ? ME : OTHER)));
+  const { state } = after(renewed(both), ...turns);
+  assert.is(state.moves.length, 50);
+  const view = viewOf(state, 3_000, 1_000_000);
+  assert.equal(view.moves.at(-1), { at: 998_000, from: "node me", to: "node other", shards: SHARD_COUNT });
+  assert.equal([view.unowned, view.nodes.map((node) => node.shards)], [0, [0, SHARD_COUNT]]);
+});
+
+test("whatever it hears, it drives only what it last read to be its own and does not give away", () => {
+  const owners = fc
+    .array(fc.constantFrom(ME, OTHER, THIRD, null), { minLength: SHARD_COUNT, maxLength: SHARD_COUNT })
+    .map((list): Ownership => new Map(list.map((owner, shard) => [shard as Shard, owner])));
+  const node = (boot: BootId) =>
+    fc
+      .record({ leaseMs: fc.constantFrom(-1, 1_000), state: fc.constantFrom("LIVE", "DRAINING") })
+      .map((more) => row(boot, more as never));
+  const event = fc.oneof(
+    fc
+      .tuple(node(ME), node(OTHER), node(THIRD), fc.boolean())
+      .map(([a, b, c, judges]) => renewed([a, b, c], { judges })),
+    owners.map((some) => read(some)),
+    fc.constantFrom<MembershipEvent>({ kind: "withdraw", reason: "x" }, { kind: "restore", reason: "x" }),
+  );
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 12 }), (events) => {
+      let state = newMember(ME);
+      let last: Ownership = new Map();
+      let giving = new Set<Shard>();
+      for (const one of events) {
+        const stepped = stepMembership(state, one, 0);
+        state = stepped.state;
+        if (one.kind === "owners") {
+          last = one.owners;
+          const moves = stepped.effects.flatMap((effect) => (effect.kind === "move" ? effect.moves : []));
+          giving = new Set(moves.filter((move) => move.from === ME).map((move) => move.id));
+        }
+        for (const shard of state.mine) assert.ok(last.get(shard) === ME && !giving.has(shard));
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test.run();
