@@ -21,13 +21,14 @@ import { openCertificates } from "./gateways/certificates.ts";
 import { clientRoutes } from "./gateways/client/routes.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
 import { openEmulator } from "./gateways/emulator/emulator.ts";
-import { ownGauges, storedGauges } from "./gateways/gauges.ts";
+import { countMoves, ownGauges, storedGauges } from "./gateways/gauges.ts";
 import { healthRoutes } from "./gateways/health.ts";
 import { openHttp } from "./gateways/http.ts";
 import { type GaugeSource, openMetrics } from "./gateways/metrics.ts";
 import { openMxpp } from "./gateways/mxpp/server.ts";
 import { openProviders } from "./gateways/push/providers.ts";
 import { openPush } from "./gateways/push/push.ts";
+import { openServices, type Services } from "./gateways/services.ts";
 import { openPeers } from "./gateways/unacknowledged.ts";
 import { type Closer, closeInReverse, runProcess } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
@@ -40,11 +41,7 @@ const LISTENERS_DEADLINE_MS = 3_000;
 async function open(config: Config, log: Log): Promise<() => Promise<void>> {
   const node = config.node.name;
   const closers: Closer[] = [];
-  let draining = false;
-  const close = async () => {
-    draining = true;
-    await closeInReverse(closers, log);
-  };
+  const close = () => closeInReverse(closers, log);
   const opened = <T extends { close(...deadline: number[]): Promise<void> | void }>(part: string, it: T): T => {
     closers.push({ part, close: () => it.close(LISTENERS_DEADLINE_MS) });
     return it;
@@ -52,15 +49,14 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
 
   try {
     const stores = opened("stores", await openStores({ node, dataDir: config.dataDir, ...config.databases }, { log }));
-    const { premise, meta, core } = stores;
+    const { premise, meta, core, embedded } = stores;
     const messageKey = await readMessageKey(premise);
-    const load = openLoad();
     const clock = openDatabaseClock(systemClock, { log });
     const membership = opened(
       "membership",
       joinCluster(
         { node, address: config.bind, ...stores.premiseServers, logLevel: config.logLevel },
-        { database: premise, log, clock, load, heard: clock.heard },
+        { database: premise, log, clock, load: openLoad(), heard: clock.heard },
       ),
     );
     const { boot } = membership;
@@ -72,6 +68,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const gauges = [() => own(), ...storedGauges(premise, core)];
     const metrics = opened("metrics", await openMetrics(config.metrics, { log, gauges }));
     const { meter } = metrics;
+    countMoves(membership, meter);
     const tools = { log, meter, clock };
     const databases = opened("databases", superviseDatabases({ premise, meta, core }, { ...tools, system }));
     const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, openEmulator }));
@@ -89,18 +86,14 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const peers = openPeers();
     const certificates =
       config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
-    const { embedded } = stores;
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
-    const cluster = async () => membership.view();
-    let listening = () => false;
-    let sweepWell = () => false;
+    let services: Services | null = null;
     const checks = {
       database: async () => databases.ready(),
       lease: async () => membership.leased() || "the lease has lapsed",
       push: async () => push.ready(),
-      sweep: async () => sweepWell() || "the sweep keeps failing",
-      listeners: async () => listening() || "a host listener is closed",
-      staying: async () => !draining || "draining",
+      services: async () => services?.ready() ?? "opening",
+      staying: async () => membership.staying(),
     };
     const http = opened(
       "http",
@@ -110,7 +103,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },
           { ...tools, premise, meta, paging, peers },
         ),
-        adminRoutes({ premise, meta, meter, clock, cluster, deviceRemoved: () => {} }),
+        adminRoutes({ premise, meta, meter, clock, log, deviceRemoved: () => {} }),
       ]),
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };
@@ -121,7 +114,6 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
         { ...tools, ...links, paging, addressAllowed, messageKey, certificates },
       ),
     );
-    listening = mxpp.listening;
     // Last: what it drives tells phones where to fetch from.
     const sweep = opened(
       "sweep",
@@ -131,11 +123,13 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       ),
     );
     opened("retention", openRetention({ days: config.retentionDays }, { ...tools, premise, core, membership }));
-    sweepWell = () => sweep.failingSince() === null;
-    own = async () => [
-      ...ownGauges({ paging, system, membership, connections: mxpp.connections }),
-      ...databases.gauges(),
-    ];
+    const loops = [sweep, ...push.loops];
+    const supervisor = opened(
+      "services",
+      openServices({ http, mxpp, metrics, loops }, { ...tools, system, membership }),
+    );
+    services = supervisor;
+    own = async () => ownGauges({ paging, system, membership, mxpp, services: supervisor, databases });
 
     const emulatorUrl = emulator?.address.url ?? null;
     const running = { node, url: http.address.url, mxpp: mxpp.address, metricsUrl: metrics.address.url, emulatorUrl };

@@ -27,6 +27,12 @@ export type Counters = {
   actor_failures: "actor";
   /** Times a full queue made its source wait or turned it away. */
   back_pressure: "queue";
+  /** Shards that came to this node and went from it: direction `gained | given`. */
+  shard_moves: "direction";
+  /** Shards taken over from nodes that died. */
+  takeovers: never;
+  /** Services of this node that were closed and opened anew. */
+  service_restarts: "service";
   /** Compare-and-sets that found the row moved on. */
   stale_changes: "kind";
   /** A database by its logical name, `premise | meta | core`; those that share their servers are counted as the first. */
@@ -64,6 +70,12 @@ export type Gauges = {
   database_standbys_required: "database";
   database_standbys_in_sync: "database";
   database_commits_waiting: "database";
+  /** Nodes this one sees: state `LIVE | DRAINING`. */
+  nodes: "state";
+  /** What is left of this node's lease; 0 when it has lapsed. */
+  lease_seconds: never;
+  /** 1: it serves. */
+  service_up: "service";
 };
 
 export type CounterName = keyof Counters;

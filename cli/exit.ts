@@ -17,10 +17,10 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 export const EXIT_MEANINGS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.ok, "done"],
-  [EXIT.failed, "the page FAILED, or was not answered as --until asks; a check of doctor failed"],
+  [EXIT.failed, "the page FAILED, or was not answered as --until asks; a check of doctor failed; shards have no owner"],
   [EXIT.timeout, "the time given by --timeout is over"],
   [EXIT.usage, "the command line is wrong"],
-  [EXIT.notFound, "no such message, subscriber or host system"],
+  [EXIT.notFound, "no such message, subscriber, host system or node"],
   [EXIT.unavailable, "no server runs, or it cannot be reached"],
   [EXIT.software, "a fault of this program"],
   [EXIT.protocol, "the server answered what this program does not understand"],

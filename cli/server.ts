@@ -158,13 +158,15 @@ export type Api = {
   /** Null where the server knows no such thing. */
   find<T>(path: string): Promise<T | null>;
   post<T>(path: string, body?: object): Promise<T>;
+  /** For answers without a body; false where the server knows no such thing. */
+  tell(method: "POST" | "DELETE", path: string): Promise<boolean>;
 };
 
 /** The admin API of the server that the options name. Its methods throw CommandFault alone. */
 export function openApi(options: ServerOptions, env: NodeJS.ProcessEnv): Api {
   const ca = options.ca === undefined ? undefined : readFile(options.ca);
 
-  async function ask(method: "GET" | "POST", path: string, body?: object): Promise<JsonAnswer> {
+  async function ask(method: "GET" | "POST" | "DELETE", path: string, body?: object): Promise<JsonAnswer> {
     const url = findUrl(options, env);
     const bearer = findKey(options, env);
     try {
@@ -183,6 +185,12 @@ export function openApi(options: ServerOptions, env: NodeJS.ProcessEnv): Api {
   return {
     get: (path) => expect("GET", path),
     post: (path, body) => expect("POST", path, body),
+    async tell(method, path) {
+      const answer = await ask(method, path);
+      if (answer.status === 404) return false;
+      if (answer.status >= 200 && answer.status < 300) return true;
+      throw refusal(answer);
+    },
     async find<T>(path: string) {
       const answer = await ask("GET", path);
       if (answer.status === 404) return null;

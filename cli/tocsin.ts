@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { addCluster } from "./cluster.ts";
 import { addDoctor } from "./doctor.ts";
 import { addEmulator } from "./emulator.ts";
 import { CommandFault, EXIT, EXIT_MEANINGS, type ExitCode } from "./exit.ts";
@@ -35,6 +36,7 @@ function makeProgram(finish: (code: ExitCode) => void): Command {
   addPage(program, finish);
   addPhone(program, finish);
   addTrace(program, finish);
+  addCluster(program, finish);
   addEmulator(program, finish);
   addDoctor(program, finish);
   program

@@ -7,8 +7,8 @@
  */
 import type { Lease } from "./lease.ts";
 
-const [UNTIL, TENURE, TICKS, LOAD, DRAINING] = [0, 1, 2, 3, 4] as const;
-const FIELDS = 5;
+const [UNTIL, TENURE, TICKS, LOAD] = [0, 1, 2, 3] as const;
+const FIELDS = 4;
 /** Times in µs and shares in millionths, since only whole numbers are written undivided. */
 const PARTS = 1_000;
 const MILLION = 1_000_000;
@@ -27,6 +27,8 @@ export function openLeaseMemory(buffer: SharedArrayBuffer) {
       const until = read(UNTIL) / PARTS;
       return now < until && (tenure === null || read(TENURE) === tenure);
     },
+    /** ms until the right to drive ends; 0 when it has. */
+    leftMs: (now: number): number => Math.max(0, read(UNTIL) / PARTS - now),
     tenure: () => read(TENURE),
     publish({ tenure, until }: Pick<Lease, "tenure" | "until">): void {
       write(TENURE, tenure);
@@ -35,10 +37,7 @@ export function openLeaseMemory(buffer: SharedArrayBuffer) {
 
     tick: () => Atomics.add(fields, TICKS, 1n),
     ticks: () => read(TICKS),
-    say({ load, draining }: { readonly load: number; readonly draining: boolean }): void {
-      write(LOAD, load * MILLION);
-      write(DRAINING, Number(draining));
-    },
-    said: () => ({ load: read(LOAD) / MILLION, draining: read(DRAINING) === 1 }),
+    say: (load: number) => void write(LOAD, load * MILLION),
+    load: () => read(LOAD) / MILLION,
   };
 }

@@ -21,11 +21,10 @@ import type { BootId, Clock, Shard } from "../domain.ts";
 import type { Log } from "../log.ts";
 import { releaseClaims } from "../persistence/claims.ts";
 import type { Database } from "../persistence/database.ts";
-import { declareDead, leave, moveShards, shardOwners } from "../persistence/leases.ts";
+import { declareDead, leave, moveShards, type NodeRow, shardOwners } from "../persistence/leases.ts";
 import { closeLinksOf, closeStrayLinks } from "../persistence/outbox.ts";
 import { RENEW_MS, type Report } from "./lease.ts";
-import { isDraining, type MembershipEvent, newMember, stepMembership } from "./membership-state.ts";
-import { type ClusterView, viewOf } from "./membership-view.ts";
+import { type MembershipEvent, newMember, stepMembership, whyDraining } from "./membership-state.ts";
 import type { Move } from "./placement.ts";
 import { type MemberSlice, openRenewal } from "./renewal.ts";
 import { superviseLoop } from "./supervision.ts";
@@ -38,6 +37,9 @@ const PLACE_MS = 10 * RENEW_MS;
 const RELEASE_MAX = 1_000;
 const RELEASES_MAX = 20;
 
+/** How many shards came and went; `takenOver`: of those gained, from nodes that are no more. */
+export type Moved = { readonly gained: number; readonly given: number; readonly takenOver: number };
+
 export type Membership = {
   readonly boot: BootId;
   /** Whether this node may drive the shard at this instant. */
@@ -45,7 +47,14 @@ export type Membership = {
   shards(): readonly Shard[];
   /** Whether its lease is good. */
   leased(): boolean;
-  view(): ClusterView;
+  /** All that are alive, as the last renewal saw them. */
+  nodes(): readonly Pick<NodeRow, "name" | "state">[];
+  /** ms until its lease runs out by its own clock; 0 when it has. */
+  leaseLeftMs(): number;
+  /** true, or why this node gives its shards away. */
+  staying(): true | string;
+  /** Called when shards have come to this node or gone from it. */
+  onMoves(listener: (moves: Moved) => void): void;
   /** Resolves when the first renewal is over, well or not: from then on the database's time is known, where it is there. */
   readonly joined: Promise<void>;
   /** Called when shards have come to this node. */
@@ -78,13 +87,14 @@ export function joinCluster(
   const lockKey = randomBytes(8).readBigInt64BE().toString();
   const { database, log, clock } = ports;
   const gainListeners: ((shards: readonly Shard[]) => void)[] = [];
+  const movesListeners: ((moves: Moved) => void)[] = [];
   const releaseListeners: (() => void)[] = [];
   let state = newMember(boot);
   let closed = false;
 
   /** Takes in what has happened; answers with the moves it asks for. */
   function take(event: MembershipEvent): readonly Move[] {
-    const stepped = stepMembership(state, event, clock.monotonic());
+    const stepped = stepMembership(state, event);
     state = stepped.state;
     let moves: readonly Move[] = [];
     for (const effect of stepped.effects) {
@@ -96,17 +106,20 @@ export function joinCluster(
           housekeeping.wake();
           break;
         case "tell":
-          renewal.say(isDraining(state));
+          renewal.say(whyDraining(state));
           // What could not be told now is told by the next renewal.
           renewal.renew().catch(() => {});
           break;
         case "move":
           moves = effect.moves;
           break;
-        case "gained":
-          log.info({ gained: effect.shards.length, owned: state.mine.size }, "shards gained");
-          for (const listener of gainListeners) listener(effect.shards);
+        case "changed": {
+          const { gained, given, takenOver } = effect;
+          if (gained.length > 0) log.info({ gained: gained.length, owned: state.mine.size }, "shards gained");
+          if (gained.length > 0) for (const listener of gainListeners) listener(gained);
+          for (const listener of movesListeners) listener({ gained: gained.length, given, takenOver });
           break;
+        }
       }
     }
     return moves;
@@ -172,15 +185,26 @@ export function joinCluster(
     drives: (shard) => state.mine.has(shard) && renewal.holds(state.tenure),
     shards: () => (renewal.holds(state.tenure) ? [...state.mine] : []),
     leased: () => renewal.holds(null),
-    view: () => viewOf(state, clock.monotonic(), clock.wall()),
+    leaseLeftMs: renewal.leftMs,
+    nodes: () => state.nodes,
+    staying: () => whyDraining(state) ?? true,
+    onMoves: (listener) => {
+      movesListeners.push(listener);
+    },
     onGain: (listener) => {
       gainListeners.push(listener);
     },
     onRelease: (listener) => {
       releaseListeners.push(listener);
     },
-    withdraw: (reason) => void take({ kind: "withdraw", reason }),
-    restore: (reason) => void take({ kind: "restore", reason }),
+    withdraw(reason) {
+      log.warn({ reason }, "this node withdraws");
+      take({ kind: "withdraw", reason });
+    },
+    restore(reason) {
+      log.warn({ reason }, "this node is no longer withdrawn");
+      take({ kind: "restore", reason });
+    },
     drain,
     async close() {
       // Without a database the others see the lock go.

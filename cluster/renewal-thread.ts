@@ -40,6 +40,8 @@ export type ThreadData = {
 export type ToThread =
   | { readonly kind: "renew"; readonly id: number }
   | { readonly kind: "primary"; readonly told: Told }
+  /** Why this node gives its shards away; null: it does not. */
+  | { readonly kind: "why"; readonly why: string | null }
   | { readonly kind: "close" };
 export type FromThread =
   | { readonly kind: "report"; readonly report: Report; readonly lease: Pick<Lease, "tenure" | "server" | "left"> }
@@ -61,6 +63,7 @@ const database = openDatabase(
 );
 let lease = noLease(boot, before);
 let pauseMs = RENEW_MS;
+let why: string | null = null;
 
 process.on("uncaughtException", (error: unknown) => {
   log.error({ ...faultFields(error) }, "an error nobody caught");
@@ -83,10 +86,10 @@ async function round(): Promise<void> {
     return;
   }
   const asked = clock.monotonic();
-  const { load, draining } = memory.said();
-  const state = draining ? "DRAINING" : "LIVE";
+  const load = memory.load();
+  const state = why === null ? "LIVE" : "DRAINING";
   const { node: name, address } = slice;
-  const renewed = await renewLease(database, { boot, name, address, state, load, lockKey }, LEASE_MS);
+  const renewed = await renewLease(database, { boot, name, address, state, why, load, lockKey }, LEASE_MS);
   for (const effect of take({ kind: "answered", asked, state, renewed })) {
     if (effect.kind === "outdated") {
       log.error({ timeline: renewed.timeline }, "a database server of a timeline that was left behind still answers");
@@ -127,6 +130,10 @@ const watch = setInterval(() => {
 port.on("message", (message: ToThread) => {
   if (message.kind === "close") {
     void close();
+    return;
+  }
+  if (message.kind === "why") {
+    why = message.why;
     return;
   }
   if (message.kind === "primary") {

@@ -27,8 +27,10 @@ export type Renewal = {
   /** Whether this node may drive at this instant what it read the owners of in this tenure; null: in any. */
   holds(tenure: number | null): boolean;
   tenure(): number;
-  /** What is told of this node from the next renewal on. */
-  say(draining: boolean): void;
+  /** ms until the right to drive ends by this node's clock; 0 when it has. */
+  leftMs(): number;
+  /** Why this node gives its shards away, told from the next renewal on; null: it does not. */
+  say(why: string | null): void;
   /** Renews now; rejects with DatabaseDown when that could not be written. */
   renew(): Promise<void>;
   /** Gives the lock up, and renews no more. */
@@ -70,7 +72,7 @@ export function openRenewal(
   let worker: Worker | null = null;
   let restart: NodeJS.Timeout | undefined;
   let closed = false;
-  let draining = false;
+  let why: string | null = null;
   let load = 0;
 
   function start(): void {
@@ -88,6 +90,7 @@ export function openRenewal(
     });
     worker = started;
     tell();
+    started.postMessage({ kind: "why", why } satisfies ToThread);
     started.on("message", hear);
     started.on("error", (error) => log.error({ ...faultFields(error) }, "the renewal thread failed"));
     started.on("exit", (code) => {
@@ -134,18 +137,19 @@ export function openRenewal(
   const ticking = setInterval(() => {
     memory.tick();
     if (ticks++ % TICKS_A_LOAD === 0) load = ports.load();
-    memory.say({ load, draining });
+    memory.say(load);
   }, TICK_MS);
   load = ports.load();
-  memory.say({ load, draining });
+  memory.say(load);
   start();
 
   return {
     holds: (tenure) => memory.holds(clock.monotonic(), tenure),
+    leftMs: () => memory.leftMs(clock.monotonic()),
     tenure: memory.tenure,
-    say(goes) {
-      draining = goes;
-      memory.say({ load, draining });
+    say(reason) {
+      why = reason;
+      worker?.postMessage({ kind: "why", why } satisfies ToThread);
     },
     async renew() {
       if (worker === null || closed) throw new DatabaseDown(false);

@@ -7,6 +7,7 @@
  */
 import type { Clock } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
+import { isPassing } from "../persistence/batch.ts";
 
 export type RestartPolicy = {
   readonly failuresMax: number;
@@ -29,12 +30,17 @@ export function judge(
 }
 
 export type Loop = {
+  readonly name: string;
   /** Runs the next round now instead of at the end of the pause. */
   wake(): void;
   /** Runs a round from now on, behind one under way, and ends as it does. */
   run(): Promise<void>;
   /** null while the budget holds; else since when it is spent (monotonic ms). */
   failingSince(): number | null;
+  /** Since when the round under way runs (monotonic ms); null in a pause. */
+  roundSince(): number | null;
+  /** Leaves a round that hangs behind, whatever may yet come of it, and begins the next one. */
+  restart(): void;
   /** Ends after the round under way. */
   close(): Promise<void>;
 };
@@ -57,7 +63,13 @@ export function superviseLoop(
   let interrupt: (() => void) | null = null;
   let record: FailureRecord = [];
   let failingSince: number | null = null;
-  let asked: { resolve(): void; reject(error: unknown): void }[] = [];
+  let roundSince: number | null = null;
+  /** Rises with each restart: a round of an earlier life changes nothing any more. */
+  let life = 0;
+  type Asker = { resolve(): void; reject(error: unknown): void };
+  let asked: Asker[] = [];
+  /** Those of the round under way. */
+  let askers: Asker[] = [];
 
   function pause(ms: number): Promise<void> {
     if (woken || closed || asked.length > 0) return Promise.resolve();
@@ -72,22 +84,28 @@ export function superviseLoop(
     });
   }
 
-  async function run(): Promise<void> {
+  async function run(own: number): Promise<void> {
     while (!closed) {
       woken = false;
-      const askers = asked;
+      askers = asked;
       asked = [];
+      roundSince = ports.clock.monotonic();
       try {
         await round();
+        if (own !== life) return;
+        roundSince = null;
         for (const asker of askers) asker.resolve();
         record = [];
         failingSince = null;
         await pause(pauseMs());
       } catch (error) {
+        if (own !== life) return;
+        roundSince = null;
         for (const asker of askers) asker.reject(error);
         const verdict = judge(record, ports.clock.monotonic(), LOOP_POLICY);
         record = verdict.record;
-        if (verdict.spent && failingSince === null) {
+        // A database that is away, or has enough to do, is no fault of the loop's, and said once where it belongs.
+        if (verdict.spent && failingSince === null && !isPassing(error)) {
           failingSince = ports.clock.monotonic();
           ports.log.error({ loop: name, ...faultFields(error) }, "loop keeps failing");
         } else {
@@ -96,12 +114,14 @@ export function superviseLoop(
         woken = false;
         await pause(verdict.pauseMs);
       }
+      if (own !== life) return;
     }
     for (const asker of asked) asker.reject(new LoopClosed());
   }
 
-  const running = run();
+  let running = run(life);
   return {
+    name,
     wake() {
       woken = true;
       interrupt?.();
@@ -114,6 +134,15 @@ export function superviseLoop(
       });
     },
     failingSince: () => failingSince,
+    roundSince: () => roundSince,
+    restart() {
+      if (closed) return;
+      life += 1;
+      // Whoever waits for the round that hangs waits for the next.
+      asked = roundSince === null ? asked : [...askers, ...asked];
+      interrupt?.();
+      running = run(life);
+    },
     async close() {
       closed = true;
       interrupt?.();

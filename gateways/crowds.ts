@@ -5,6 +5,7 @@
  */
 import type { Server, Socket } from "node:net";
 import { addressKey } from "./allowance.ts";
+import { isOwnLook } from "./listener.ts";
 
 export type Crowds = {
   /** It said something. */
@@ -31,7 +32,7 @@ export function boundCrowds(
 
   function join(socket: Socket): void {
     const { remoteAddress, remotePort } = socket;
-    if (remoteAddress === undefined) return;
+    if (remoteAddress === undefined || isOwnLook(socket)) return;
     const address = remoteAddress.replace(/^::ffff:/, "");
     if (slice.unbounded(address)) return;
     const peer = addressKey(address);

@@ -2,28 +2,49 @@
 import type { Paging } from "../actors/paging.ts";
 import type { ActorSystem } from "../cluster/actor-system.ts";
 import type { Membership } from "../cluster/membership.ts";
-import type { GaugeReading } from "../meter.ts";
+import type { GaugeReading, Meter } from "../meter.ts";
 import type { Database } from "../persistence/database.ts";
 import { dueBacklog, hostsAway, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
 import type { GaugeSource } from "./metrics.ts";
+import type { Mxpp } from "./mxpp/server.ts";
 
 /** What this process knows of itself; answers whatever the databases do. */
 export function ownGauges(ports: {
   readonly paging: Pick<Paging, "depths">;
   readonly system: Pick<ActorSystem, "depth">;
-  readonly membership: Pick<Membership, "shards">;
-  readonly connections: () => { readonly plain: number; readonly tls: number };
+  readonly membership: Pick<Membership, "shards" | "nodes" | "leaseLeftMs">;
+  readonly mxpp: Pick<Mxpp, "connections">;
+  readonly services: { gauges(): readonly GaugeReading[] };
+  readonly databases: { gauges(): readonly GaugeReading[] };
 }): GaugeReading[] {
-  const { plain, tls } = ports.connections();
+  const { plain, tls } = ports.mxpp.connections();
+  const { membership } = ports;
+  const states = membership.nodes().map((node) => node.state);
   return [
     { name: "sockets", labels: { kind: "mxpp" }, value: plain },
     { name: "sockets", labels: { kind: "mxpp_tls" }, value: tls },
     { name: "mailbox_depth", labels: { actor: "all" }, value: ports.system.depth() },
-    { name: "shards", value: ports.membership.shards().length },
+    { name: "shards", value: membership.shards().length },
+    { name: "lease_seconds", value: membership.leaseLeftMs() / 1_000 },
+    ...["LIVE", "DRAINING"].map(
+      (state): GaugeReading => ({
+        ...{ name: "nodes", labels: { state }, value: states.filter((other) => other === state).length },
+      }),
+    ),
+    ...ports.services.gauges(),
+    ...ports.databases.gauges(),
     ...Object.entries(ports.paging.depths()).map(
       ([batch, value]): GaugeReading => ({ name: "batch_depth", labels: { batch }, value }),
     ),
   ];
+}
+
+export function countMoves(membership: Pick<Membership, "onMoves">, meter: Meter): void {
+  membership.onMoves(({ gained, given, takenOver }) => {
+    meter.count("shard_moves", { direction: "gained" }, gained);
+    meter.count("shard_moves", { direction: "given" }, given);
+    meter.count("takeovers", {}, takenOver);
+  });
 }
 
 /** What waits in the databases; one that is away takes only its own gauges with it. */

@@ -3,7 +3,8 @@
  * its own, with error handler and hooks of its own where it wants them.
  *
  *   open ─► listening ─ close(deadline) ─► stops accepting, finishes requests ─► all finished ─► closed
- *                                                     └─ deadline ─► every socket destroyed ───────┘
+ *            ▲    │                                   └─ deadline ─► every socket destroyed ───────┘
+ *            └────┘ restart: another takes its place at the same port, and this one closes
  *
  * Callers are told apart by address, so that one of them fills its own share of the node and nobody else's. A balancer whose
  * X-Forwarded-For is believed stands for many; any other address may be a whole hospital's, and is never shut out.
@@ -25,6 +26,7 @@ import { budgetBytes, openBudget } from "./budget.ts";
 import type { Certificates } from "./certificates.ts";
 import { connectionsMax } from "./connections.ts";
 import { boundCrowds } from "./crowds.ts";
+import { type Listener, lookAt, stopListening, watched } from "./listener.ts";
 import { withoutPipelining } from "./pipelining.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
 
@@ -49,6 +51,7 @@ export type RouteSet = (app: App) => void | Promise<void>;
 
 export type HttpGateway = {
   readonly address: { readonly url: string; readonly port: number };
+  readonly listener: Listener;
   /** Stops accepting, lets requests under way finish, destroys what is left after `deadlineMs`. */
   close(deadlineMs: number): Promise<void>;
 };
@@ -62,6 +65,8 @@ const STALLED_MS = 30_000;
 /** Longer than balancers keep a connection (60 s), so that it is they who close an idle one. */
 const KEEP_ALIVE_MS = 65_000;
 const TIMEOUT_LOOK_MS = 1_000;
+/** For requests that were under way when the listener was opened anew. */
+const RESTART_DEADLINE_MS = 30_000;
 const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Nothing from elsewhere, and no upgrade to HTTPS where there is none. */
 const DOCS_POLICY =
@@ -77,12 +82,49 @@ declare module "fastify" {
   }
 }
 
+type HttpPorts = { readonly log: Log; readonly meter: Meter; readonly certificates: Certificates | null };
+
 /** @throws the listener's own error, such as EADDRINUSE */
-export async function openHttp(
-  slice: HttpSlice,
-  ports: { readonly log: Log; readonly meter: Meter; readonly certificates: Certificates | null },
-  routes: readonly RouteSet[],
-): Promise<HttpGateway> {
+export async function openHttp(slice: HttpSlice, ports: HttpPorts, routes: readonly RouteSet[]): Promise<HttpGateway> {
+  const { certificates } = ports;
+  // "localhost" stands for two addresses, and Fastify would open a second server that knows nothing of certificates.
+  const { address: host, family } = await lookup(slice.bind);
+  let current = await openApp({ ...slice, bind: host }, ports, routes);
+  let closed = false;
+  const { port } = current.server.address() as AddressInfo;
+  certificates?.onChange(() => {
+    // Of one that is closing there is nobody to be told any more.
+    if (!closed)
+      (current.server as unknown as { setSecureContext(pair: object): void }).setSecureContext(pairOf(certificates));
+  });
+  const address = { host, port };
+  const scheme = certificates === null ? "http" : "https";
+  const name = slice.bind === "0.0.0.0" || slice.bind === "::" ? "localhost" : family === 6 ? `[${host}]` : slice.bind;
+  return {
+    address: { url: `${scheme}://${name}:${port}`, port },
+    listener: {
+      address,
+      look: () => lookAt(current.server, address, scheme),
+      /** All of it anew: whatever kept it from answering is left behind. What is under way is finished there. */
+      async restart() {
+        const before = current;
+        stopListening(before.server);
+        const next = await openApp({ ...slice, bind: host, port }, ports, routes);
+        current = next;
+        before.close(RESTART_DEADLINE_MS).catch(nothing);
+        if (closed) await next.close(0);
+      },
+    },
+    close(deadlineMs) {
+      closed = true;
+      return current.close(deadlineMs);
+    },
+  };
+}
+
+type OpenApp = { readonly server: Server; close(deadlineMs: number): Promise<void> };
+
+async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly RouteSet[]): Promise<OpenApp> {
   const log = ports.log.child({ part: "http" });
   const { certificates } = ports;
   const sockets = new Set<Socket>();
@@ -99,13 +141,15 @@ export async function openHttp(
       connectionsCheckingInterval: TIMEOUT_LOOK_MS,
       noDelay: true,
     };
-    const server: Server =
+    const server: Server = watched(
       certificates === null
         ? createHttpServer(options, handler)
         : createHttpsServer(
             { ...options, ...pairOf(certificates), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS },
             handler,
-          );
+          ),
+      log,
+    );
     server.setTimeout(STALLED_MS);
     const crowds = boundCrowds(server, { max: connectionsMax(), unbounded: isProxy }, () =>
       ports.meter.count("back_pressure", { queue: "http_address" }),
@@ -117,10 +161,6 @@ export async function openHttp(
     });
     // A handshake that fails (a probe, plain HTTP, an old TLS) or never ends is the caller's affair. No answer could be sent.
     server.on("tlsClientError", (_error: Error, socket: Socket) => void socket.destroy());
-    certificates?.onChange(() => {
-      if (!closing)
-        (server as unknown as { setSecureContext(pair: object): void }).setSecureContext(pairOf(certificates));
-    });
     return server;
   }
 
@@ -198,14 +238,15 @@ export async function openHttp(
     },
   });
   for (const set of routes) await app.register(async (scope) => set(scope as App));
-  // "localhost" stands for two addresses, and Fastify would open a second server that knows nothing of certificates.
-  const { address: host, family } = await lookup(slice.bind);
-  await app.listen({ host, port: slice.port });
+  try {
+    await app.listen({ host: slice.bind, port: slice.port });
+  } catch (error) {
+    await app.close();
+    throw error;
+  }
 
-  const { port } = app.server.address() as AddressInfo;
-  const name = slice.bind === "0.0.0.0" || slice.bind === "::" ? "localhost" : family === 6 ? `[${host}]` : slice.bind;
   return {
-    address: { url: `${certificates === null ? "http" : "https"}://${name}:${port}`, port },
+    server: app.server as Server,
     async close(deadlineMs) {
       closing = true;
       const deadline = setTimeout(() => {

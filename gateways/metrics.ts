@@ -4,7 +4,6 @@
  * own words or an operator's short name never becomes a value.
  */
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Log } from "../log.ts";
@@ -19,6 +18,7 @@ import type {
   Histograms,
   Meter,
 } from "../meter.ts";
+import { type Listener, openListener } from "./listener.ts";
 import { boundedProbe, type Probe } from "./probe.ts";
 
 type Entry<Label> = { readonly help: string; readonly labels: readonly Label[]; readonly buckets?: readonly number[] };
@@ -41,6 +41,9 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   auth_failures: { help: "Failed attempts to prove an identity.", labels: ["gateway"] },
   actor_failures: { help: "Turns of actors that failed.", labels: ["actor"] },
   back_pressure: { help: "Times a full queue made its source wait or turned it away.", labels: ["queue"] },
+  shard_moves: { help: "Shards that came to this node and went from it.", labels: ["direction"] },
+  takeovers: { help: "Shards taken over from nodes that died.", labels: [] },
+  service_restarts: { help: "Services that were closed and opened anew.", labels: ["service"] },
   stale_changes: { help: "Changes that found their row moved on, and did nothing.", labels: ["kind"] },
   database_losses: { help: "Times no server took this node's writes.", labels: ["database"] },
   database_moves: { help: "Times another server, or a new timeline of it, became the primary.", labels: ["database"] },
@@ -82,6 +85,9 @@ const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
   database_standbys_required: { help: "Standbys that each commit waits for.", labels: ["database"] },
   database_standbys_in_sync: { help: "Standbys that commits may count.", labels: ["database"] },
   database_commits_waiting: { help: "Tocsin's commits that wait for a standby.", labels: ["database"] },
+  nodes: { help: "Nodes of the cluster that this one sees.", labels: ["state"] },
+  lease_seconds: { help: "What is left of this node's lease.", labels: [] },
+  service_up: { help: "Whether each service of this node does its work.", labels: ["service"] },
 };
 
 /** Asked once a scrape, each with a deadline; the values of one that fails are left out rather than shown stale. */
@@ -90,6 +96,7 @@ export type MetricsPorts = { readonly log: Log; readonly gauges: readonly GaugeS
 export type MetricsGateway = {
   readonly meter: Meter;
   readonly address: { readonly url: string; readonly port: number };
+  readonly listener: Listener;
   close(): Promise<void>;
 };
 
@@ -155,17 +162,12 @@ export async function openMetrics(
   // Who does not take its answer must not keep a place for ever.
   server.setTimeout(STALLED_MS);
   server.on("clientError", (_error, socket) => socket.destroy());
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(slice.port, slice.bind, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
-  const { port, address, family } = server.address() as AddressInfo;
+  const listener = await openListener(server, { host: slice.bind, port: slice.port, speech: "http" }, { log });
+  const { host, port } = listener.address;
   return {
     meter,
-    address: { url: `http://${family === "IPv6" ? `[${address}]` : address}:${port}/metrics`, port },
+    address: { url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/metrics`, port },
+    listener,
     async close() {
       const deadline = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS);
       await new Promise<void>((resolve) => server.close(() => resolve()));

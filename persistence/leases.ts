@@ -40,6 +40,8 @@ export type Self = {
   readonly name: string;
   readonly address: string;
   readonly state: "LIVE" | "DRAINING";
+  /** Why it gives its shards away. */
+  readonly why: string | null;
   readonly load: number;
   readonly lockKey: string;
 };
@@ -56,12 +58,12 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
             and (classid::bigint << 32 | objid::bigint) = ${self.lockKey}::bigint)
         then pg_try_advisory_lock(${self.lockKey}::bigint) end
     ), renewed as (
-      insert into premise_core.nodes (boot, name, address, state, load, lock_key, lease_until)
-      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.load}, ${self.lockKey}::bigint,
+      insert into premise_core.nodes (boot, name, address, state, why, load, lock_key, lease_until)
+      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.why}, ${self.load}, ${self.lockKey}::bigint,
         clock_timestamp() + ${leaseMs} * interval '1 ms'
       from locked
       on conflict (boot) do update set
-        state = excluded.state, load = excluded.load, renewed_at = clock_timestamp(), lease_until = excluded.lease_until
+        state = excluded.state, why = excluded.why, load = excluded.load, renewed_at = clock_timestamp(), lease_until = excluded.lease_until
     ), server as (
       -- The timeline of the place where it writes: the one of its last checkpoint lags behind a promotion.
       select (select system_identifier from pg_control_system())::text
@@ -92,17 +94,6 @@ export async function giveUpLease(database: Database, boot: BootId): Promise<voi
     (sql) => sql`update premise_core.nodes set lease_until = clock_timestamp() where boot = ${boot}`,
     1_500,
   );
-}
-
-/** Asks the nodes of this name to give their shards away, or takes that back; whether there is such a node. */
-export async function askDrain(database: Database, name: string, asked: boolean): Promise<boolean> {
-  const rows = await database.run(
-    (sql) => sql`
-    update premise_core.nodes set drain_asked = ${asked} where name = ${name} and state <> 'DEAD' returning boot`,
-    1_500,
-    true,
-  );
-  return rows.length > 0;
 }
 
 /**
@@ -140,7 +131,8 @@ export async function moveShards(
 ): Promise<Shard[]> {
   const rows = await database.run<{ id: Shard }>(
     (sql) => sql`
-    update premise_core.shards as shard set owner_boot = move.next
+    update premise_core.shards as shard
+    set owner_boot = move.next, moved_from = move.last, moved_at = clock_timestamp()
     from unnest(${moves.map((m) => m.id as number)}::smallint[], ${moves.map((m) => m.from)}::uuid[], ${moves.map((m) => m.to)}::uuid[])
       as move (id, last, next)
     where shard.id = move.id and shard.owner_boot is not distinct from move.last
@@ -154,4 +146,72 @@ export async function moveShards(
 /** Ends this node's own entry at a clean stop. */
 export async function leave(database: Database, boot: BootId): Promise<void> {
   await database.run((sql) => sql`delete from premise_core.nodes where boot = ${boot}`, 1_500, true);
+}
+
+/** Asks the living node of this name to give its shards away; false: there is none. It does so with its next renewal. */
+export async function askDrain(database: Database, name: string): Promise<boolean> {
+  return setDrain(database, name, true);
+}
+
+/** Takes that back; false: there is no living node of this name. */
+export async function takeBackDrain(database: Database, name: string): Promise<boolean> {
+  return setDrain(database, name, false);
+}
+
+async function setDrain(database: Database, name: string, asked: boolean): Promise<boolean> {
+  const rows = await database.run<{ boot: BootId }>(
+    (sql) => sql`
+    update premise_core.nodes set drain_asked = ${asked}
+    where name = ${name} and state <> 'DEAD' and lease_until > clock_timestamp()
+    returning boot`,
+  );
+  return rows.length > 0;
+}
+
+export type ClusterNode = {
+  readonly name: string;
+  readonly boot: BootId;
+  readonly address: string;
+  /** `LAPSED`: its lease has run out, and nobody has written it off yet. */
+  readonly state: "LIVE" | "DRAINING" | "LAPSED";
+  readonly why: string | null;
+  readonly load: number;
+  readonly shards: readonly Shard[];
+  readonly leaseLeftMs: number;
+  readonly ageMs: number;
+};
+
+/** Every node that is not written off and what it owns, as the primary has it: the same whoever asks. */
+export async function clusterNodes(database: Database): Promise<ClusterNode[]> {
+  return database.run<ClusterNode>(
+    (sql) => sql`
+    select name, boot, address, why, load::double precision as load,
+      case when lease_until > clock_timestamp() then state else 'LAPSED' end as state,
+      array(select id::integer from premise_core.shards where owner_boot = nodes.boot order by id) as shards,
+      greatest(0, extract(epoch from lease_until - clock_timestamp()) * 1000)::double precision as "leaseLeftMs",
+      (extract(epoch from clock_timestamp() - started_at) * 1000)::double precision as "ageMs"
+    from premise_core.nodes where state <> 'DEAD' order by name, started_at`,
+  );
+}
+
+export type ShardMove = {
+  readonly at: Date;
+  /** Names; null: nobody, or a node that is forgotten. */
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly shards: number;
+};
+
+/** The latest move of each shard, those of one second together; newest first. */
+export async function recentMoves(database: Database, limit: number): Promise<ShardMove[]> {
+  return database.run<ShardMove>(
+    (sql) => sql`
+    select max(moved_at) as at, giver.name as from, taker.name as to, count(*)::integer as shards
+    from premise_core.shards
+      left join premise_core.nodes as giver on giver.boot = moved_from
+      left join premise_core.nodes as taker on taker.boot = owner_boot
+    where moved_at is not null
+    group by moved_from, owner_boot, giver.name, taker.name, date_trunc('second', moved_at)
+    order by max(moved_at) desc limit ${limit}`,
+  );
 }

@@ -3,13 +3,12 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Report } from "../cluster/lease.ts";
 import {
-  isDraining,
   type MembershipEffect,
   type MembershipEvent,
   newMember,
   stepMembership,
+  whyDraining,
 } from "../cluster/membership-state.ts";
-import { viewOf } from "../cluster/membership-view.ts";
 import { MOVES_MAX, type Ownership, ownerOf } from "../cluster/placement.ts";
 import { type BootId, SHARD_COUNT, type Shard } from "../domain.ts";
 import type { NodeRow } from "../persistence/leases.ts";
@@ -56,10 +55,14 @@ const read = (owners: Ownership, tenure = 1, begun = tenure): MembershipEvent =>
 function after(...events: MembershipEvent[]) {
   let state = newMember(ME);
   let effects: readonly MembershipEffect[] = [];
-  for (const event of events) ({ state, effects } = stepMembership(state, event, 1_000));
+  for (const event of events) ({ state, effects } = stepMembership(state, event));
   const moves = effects.flatMap((effect) => (effect.kind === "move" ? effect.moves : []));
-  const gained = effects.flatMap((effect) => (effect.kind === "gained" ? effect.shards : []));
-  return { state, kinds: effects.map((effect) => effect.kind), moves, gained };
+  const gained = effects.flatMap((effect) => (effect.kind === "changed" ? effect.gained : []));
+  const [changed] = effects.flatMap((effect) => {
+    if (effect.kind !== "changed") return [];
+    return [{ gained: effect.gained.length, given: effect.given, takenOver: effect.takenOver }];
+  });
+  return { state, kinds: effects.map((effect) => effect.kind), moves, gained, changed };
 }
 
 test("the dead are no candidates, and house is kept for them; while nobody is judged they count as living", () => {
@@ -109,7 +112,7 @@ test("it gives nothing away before the others were told that it goes, and everyt
   const both = [row(ME), row(OTHER)];
   const wish: MembershipEvent = { kind: "withdraw", reason: "push" };
   const asked = after(renewed(both), read(mine), wish);
-  assert.equal([asked.kinds, isDraining(asked.state)], [["tell"], true]);
+  assert.equal([asked.kinds, whyDraining(asked.state)], [["tell"], "push"]);
   assert.equal(after(renewed(both), read(mine), wish, read(mine)).moves, []);
   const told = after(renewed(both), read(mine), wish, renewed(both, { state: "DRAINING" }), read(mine));
   assert.is(told.moves.length, [...mine.values()].filter((owner) => owner === ME).length);
@@ -119,12 +122,13 @@ test("it gives nothing away before the others were told that it goes, and everyt
 test("it comes back with the last reason and the operator's wish, and says each change once", () => {
   const [push, mxpp] = ["push", "mxpp"].map((reason) => ({ kind: "withdraw", reason }) as const);
   const [noPush, noMxpp] = ["push", "mxpp"].map((reason) => ({ kind: "restore", reason }) as const);
-  assert.equal(after(push!, mxpp!).kinds, []);
-  assert.equal(after(push!, mxpp!, noPush!).kinds, []);
+  assert.equal(after(push!, mxpp!).kinds, ["tell"]);
+  assert.equal(after(push!, push!).kinds, []);
+  assert.equal(after(push!, mxpp!, noPush!).kinds, ["tell"]);
   assert.equal(after(push!, mxpp!, noPush!, noMxpp!).kinds, ["tell"]);
   const wished = renewed([row(ME, { drainAsked: true })]);
   assert.equal(after(wished).kinds, ["place", "tell"]);
-  assert.equal(after(push!, wished, noPush!).kinds, []);
+  assert.equal(after(push!, wished, noPush!).kinds, ["tell"]);
   assert.equal(after(wished, renewed([row(ME)])).kinds, ["place", "tell"]);
 });
 
@@ -135,14 +139,18 @@ test("where nobody stays those that would go take what nobody has", () => {
   assert.ok(moves.length > 64 && moves.every((move) => move.to === ME));
 });
 
-test("what is seen to move is kept, the latest fifty, by the names of the nodes", () => {
-  const both = [row(ME), row(OTHER)];
-  const turns = Array.from({ length: 60 }, (_, n) => read(all(n % 2 === 0 ? ME : OTHER)));
-  const { state } = after(renewed(both), ...turns);
-  assert.is(state.moves.length, 50);
-  const view = viewOf(state, 3_000, 1_000_000);
-  assert.equal(view.moves.at(-1), { at: 998_000, from: "node me", to: "node other", shards: SHARD_COUNT });
-  assert.equal([view.unowned, view.nodes.map((node) => node.shards)], [0, [0, SHARD_COUNT]]);
+test("what came, what went, and what was taken over from a node that is no more is told", () => {
+  const both = [row(ME), row(OTHER, DEAD)];
+  const mine = all(OTHER);
+  const { moves } = after(renewed(both), read(mine));
+  const moved: MembershipEvent = {
+    ...{ kind: "moved", moves, moved: new Set(moves.map((move) => move.id)), begun: 1, tenure: 1 },
+  };
+  const taken = after(renewed(both), read(mine), moved);
+  assert.equal(taken.kinds, ["changed"]);
+  assert.equal(taken.changed, { gained: SHARD_COUNT, given: 0, takenOver: SHARD_COUNT });
+  const gone = after(renewed(both), read(mine), moved, read(all(THIRD)));
+  assert.equal(gone.changed, { gained: 0, given: SHARD_COUNT, takenOver: 0 });
 });
 
 test("whatever it hears, it drives only what it last read to be its own and does not give away", () => {
@@ -166,7 +174,7 @@ test("whatever it hears, it drives only what it last read to be its own and does
       let last: Ownership = new Map();
       let giving = new Set<Shard>();
       for (const one of events) {
-        const stepped = stepMembership(state, one, 0);
+        const stepped = stepMembership(state, one);
         state = stepped.state;
         if (one.kind === "owners") {
           last = one.owners;

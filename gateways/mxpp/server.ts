@@ -2,7 +2,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TLSSocket, Server as TlsServer } from "node:tls";
 import type { HostSystemId } from "../../domain.ts";
-import { faultFields } from "../../log.ts";
 import { makeBatch } from "../../persistence/batch.ts";
 import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
@@ -11,6 +10,7 @@ import { budgetBytes, openBudget } from "../budget.ts";
 import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
 import { boundCrowds } from "../crowds.ts";
+import { isOwnLook, type Listener, openListener, type Place } from "../listener.ts";
 import { makeTurns } from "../turns.ts";
 import { openBeginnings } from "./beginnings.ts";
 import { openLinks } from "./links.ts";
@@ -25,12 +25,11 @@ export type MxppSlice = {
   readonly tlsPort: number;
 };
 
-type Listening = { readonly host: string; readonly port: number };
-
 export type Mxpp = {
   /** null: that listener is off. */
-  readonly address: { readonly plain: Listening | null; readonly tls: Listening | null };
-  listening(): boolean;
+  readonly address: { readonly plain: Place | null; readonly tls: Place | null };
+  /** Connections live on when one is opened anew. */
+  readonly listeners: { readonly plain: Listener | null; readonly tls: Listener | null };
   connections(): { readonly plain: number; readonly tls: number };
   /** Stops listening, lets what was read be answered, ends connections by the deadline. */
   close(deadlineMs: number): Promise<void>;
@@ -133,6 +132,7 @@ export async function openMxpp(
     const { localPort, remoteAddress } = socket;
     // Reset before anybody could see whose it was; what it sent cannot be judged, and nobody waits for the answer.
     if (localPort === undefined || remoteAddress === undefined) return void socket.destroy();
+    if (isOwnLook(socket)) return void socket.destroy();
     const address = remoteAddress.replace(/^::ffff:/, "");
     const session = openSession(socket, { fingerprint, port: localPort, address }, sessionPorts);
     sessions.add(session);
@@ -154,15 +154,18 @@ export async function openMxpp(
     );
   }
 
-  let plain: Server | null = null;
+  const { bind } = slice;
+  const servers: Server[] = [];
+  let plain: Listener | null = null;
   if (slice.port >= 0) {
-    plain = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => hold(socket, "plain", null));
-    bound(plain);
-    await listen(plain, slice.port, slice.bind);
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => hold(socket, "plain", null));
+    bound(server);
+    servers.push(server);
+    plain = await openListener(server, { host: bind, port: slice.port, speech: "tcp" }, { log });
   }
-  let tls: TlsServer | null = null;
+  let tls: Listener | null = null;
   if (slice.tlsPort >= 0 && certificates !== null) {
-    tls = createTlsServer(
+    const server = createTlsServer(
       {
         ...certificates.current(),
         // A host may show a certificate; one that shows a wrong one is not let in as if it had shown none.
@@ -185,41 +188,24 @@ export async function openMxpp(
       },
     );
     // A balancer's probe, or a peer that speaks no TLS: counted, not logged.
-    tls.on("tlsClientError", (_error, socket) => {
+    server.on("tlsClientError", (_error, socket) => {
       meter.count("xml_faults", { gateway: "mxpp", class: "tls" });
       socket.destroy();
     });
-    certificates.onChange(() => tls?.setSecureContext(certificates.current()));
-    bound(tls);
-    await listen(tls, slice.tlsPort, slice.bind);
-  }
-  for (const server of [plain, tls]) {
-    server?.on("error", (error) => log.error(faultFields(error), "mxpp listener failed"));
+    certificates.onChange(() => server.setSecureContext(certificates.current()));
+    bound(server);
+    servers.push(server);
+    tls = await openListener(server, { host: bind, port: slice.tlsPort, speech: "tls" }, { log });
   }
 
   return {
-    address: { plain: addressOf(plain), tls: addressOf(tls) },
-    listening: () => [plain, tls].every((server) => server === null || server.listening),
+    address: { plain: plain?.address ?? null, tls: tls?.address ?? null },
+    listeners: { plain, tls },
     connections: () => ({ ...counts }),
     async close(deadlineMs) {
-      for (const server of [plain, tls]) server?.close();
+      for (const server of servers) server.close();
       await Promise.all([...sessions].map((session) => session.close(deadlineMs)));
       await links.close();
     },
   };
-}
-
-function listen(server: Server, port: number, host: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, 1024, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
-}
-
-function addressOf(server: Server | null): Listening | null {
-  const address = server?.address();
-  return typeof address === "object" && address !== null ? { host: address.address, port: address.port } : null;
 }

@@ -2,6 +2,7 @@
  * The hosted side's way out to the push services: two workers, one for high priority and one for the rest,
  * for each network there are credentials for, fed by BullMQ where there is Redis and by the rows themselves in any case.
  */
+import type { Loop } from "../../cluster/supervision.ts";
 import type { Clock, GatewayType } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
@@ -16,6 +17,8 @@ export type Push = {
   readonly gatewayTypes: readonly GatewayType[];
   /** New rows are in the queue. */
   queued(entries: readonly QueueEntry[]): void;
+  /** What it looks for work with. */
+  readonly loops: readonly Loop[];
   /** true, or what is missing. */
   ready(): true | string;
   close(): Promise<void>;
@@ -67,6 +70,7 @@ export function openPush(
 
   return {
     gatewayTypes,
+    loops: [unserved, ...workers.map((worker) => worker.loop)],
     queued(entries) {
       const up = queue?.isUp() === true;
       // Also while Redis seems away: that it takes a hint again is how we learn that it is back.

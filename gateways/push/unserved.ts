@@ -9,7 +9,7 @@
  * Another node may have the credentials this one lacks. What such a node serves is claimed within seconds of being due,
  * and after a time in which nobody could claim, it gets as long again.
  */
-import { superviseLoop } from "../../cluster/supervision.ts";
+import { type Loop, superviseLoop } from "../../cluster/supervision.ts";
 import type { Clock, GatewayType } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
@@ -31,7 +31,7 @@ export function openUnserved(
     readonly clock: Clock;
   },
   limits: Partial<typeof LIMITS> = {},
-): { close(): Promise<void> } {
+): Loop {
   const { lookMs, breakMs, overdueMs, rows } = { ...LIMITS, ...limits };
   const { premise, core, log, meter, clock } = ports;
   let since = clock.monotonic();

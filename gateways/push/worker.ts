@@ -36,6 +36,8 @@ import type { PushOutcome, PushProvider } from "./provider.ts";
 
 export type PushWorker = {
   readonly lane: Lane;
+  /** Looks for what is due; for whoever watches that it does. */
+  readonly loop: Loop;
   /** Something is due: looks at once. */
   wake(): void;
   /** Claims one device's push and performs it to its end, when a slot is free; never rejects. */
@@ -210,6 +212,7 @@ export function openPushWorker(
 
   return {
     lane,
+    loop,
     wake: () => loop.wake(),
     async perform(device) {
       while (flying.size >= slots && !closed) await Promise.race(flying);

@@ -44,7 +44,7 @@ export async function openAdminApi(): Promise<AdminApi> {
     meta,
     clock: systemClock,
     meter: { ...silentMeter, count: (metric) => void counted.push(metric) },
-    cluster: async () => ({ nodes: [{ name: "a", state: "LIVE", shards: 256, load: 0.25 }], unowned: 0 }),
+    log: silentLog,
     deviceRemoved: (device) => void removedDevices.push(device),
   });
   const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] };

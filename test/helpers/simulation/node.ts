@@ -4,7 +4,7 @@
  */
 import { type Effect, type Message, type Row, type State, step } from "../../../actors/message.ts";
 import { LEASE_MS, type LeaseEvent, nextLookMs, noLease, RENEW_MS, stepLease } from "../../../cluster/lease.ts";
-import { isDraining, type MembershipEvent, newMember, stepMembership } from "../../../cluster/membership-state.ts";
+import { type MembershipEvent, newMember, stepMembership, whyDraining } from "../../../cluster/membership-state.ts";
 import type { Move } from "../../../cluster/placement.ts";
 import type { BootId, NotificationId, Shard, UniqueId } from "../../../domain.ts";
 import { openProcess, type Thread } from "./process.ts";
@@ -79,7 +79,7 @@ export function openNode(
         );
       }
       const asked = process.monotonic();
-      const told = isDraining(state) ? "DRAINING" : "LIVE";
+      const told = whyDraining(state) === null ? "LIVE" : "DRAINING";
       call(
         "renewal",
         () => store.renew(boot, name, told, LEASE_MS),
@@ -108,14 +108,14 @@ export function openNode(
   }
 
   function take(event: MembershipEvent): readonly Move[] {
-    const stepped = stepMembership(state, event, process.monotonic());
+    const stepped = stepMembership(state, event);
     state = stepped.state;
     let moves: readonly Move[] = [];
     for (const effect of stepped.effects) {
       if (effect.kind === "place") placement.wake();
       if (effect.kind === "keep-house") housekeeping.wake();
       if (effect.kind === "tell") process.runs("renewal", renewal.wake);
-      if (effect.kind === "gained") sweep.wake();
+      if (effect.kind === "changed" && effect.gained.length > 0) sweep.wake();
       if (effect.kind === "move") moves = effect.moves;
     }
     return moves;
