@@ -1,0 +1,126 @@
+// limit: 240 s
+/**
+ * A TCP connection fails in the middle of what it carries: a host's is reset, or goes silent without a word, while statuses
+ * are told over it; a phone's while it fetches. What was under way arrives over another connection, on another node.
+ */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { StatusText } from "../domain.ts";
+import { eventually } from "./helpers/eventually.ts";
+import { openHospital } from "./helpers/hospital.ts";
+import { connectHost, type Host, textOf } from "./helpers/host.ts";
+import { startNode } from "./helpers/node.ts";
+import { phoneOf } from "./helpers/phone.ts";
+import { openProxy } from "./helpers/proxy.ts";
+
+const PAGES = 30;
+const RUNGS = ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED", "READ"] as const satisfies readonly StatusText[];
+
+const hospital = await openHospital({ TOCSIN_NODE: "first" });
+const first = hospital.node;
+const second = await startNode({
+  TOCSIN_NODE: "second",
+  TOCSIN_PREMISE_DATABASE_URL: hospital.databaseUrl,
+  TOCSIN_ADMIN_KEY: first.adminKey,
+});
+await hospital.knows("lab");
+const phone = await hospital.phone();
+const { destination } = phone.person;
+
+/** In order, each once: a row that was told twice on one connection, or out of turn, shows. */
+function assertInOrder(statuses: readonly StatusText[], page: string): void {
+  const rank = statuses.map((status) => RUNGS.indexOf(status as (typeof RUNGS)[number]));
+  for (const [index, at] of rank.entries())
+    assert.ok(at >= 0 && (index === 0 || at > rank[index - 1]!), `${page}: ${statuses.join(" ")}`);
+}
+
+for (const [what, fails, withinMs] of [
+  ["is reset", (proxy) => proxy.refuses(), 20_000],
+  // Both ends hold it open, and nothing says that it is dead: CONTRACT gives 60 s to notice.
+  ["goes silent and stays open", (proxy) => proxy.blackholes(), 75_000],
+] as const satisfies readonly [string, (proxy: Awaited<ReturnType<typeof openProxy>>) => void, number][]) {
+  test(`when a host's connection ${what} in the middle of statuses, they arrive on another node, in order, none lost`, async () => {
+    const proxy = await openProxy({ host: "127.0.0.1", port: first.run().mxpp!.port });
+    const before = await connectHost({ port: proxy.port, name: "lab" });
+    const after: Host = await connectHost({ port: second.run().mxpp!.port, name: "lab" });
+    // Whose a connection is, its first page says.
+    await after.expects(await after.sends({ destination }), "ACCEPTED");
+    const pages: string[] = [];
+    for (let n = 0; n < PAGES; n += 1) pages.push(await before.sends({ destination }));
+    for (const page of pages) await before.expects(page, "ACCEPTED");
+
+    // Read one after the other, so that the connection breaks between two statuses of some pages, and before those of others.
+    const reading = (async () => {
+      let broken = false;
+      const found = await eventually("the phone has all of them", async () => {
+        const waiting = await phone.fetches();
+        return pages.every((page) => waiting.some((one) => one.Text === textOf(page))) && waiting;
+      });
+      for (const [n, page] of pages.entries()) {
+        const one = found.find((waiting) => waiting.Text === textOf(page))!;
+        await phone.confirms([one.UniqueId]);
+        if (n === PAGES / 3) {
+          await before.awaits(page, "DELIVERED");
+          fails(proxy);
+          broken = true;
+        }
+        await phone.reads(one);
+      }
+      return broken;
+    })();
+    assert.ok(await reading);
+    for (const page of pages) await after.awaits(page, "READ", { within: withinMs });
+
+    const told = { before: 0, after: 0 };
+    for (const page of pages) {
+      const [early, late] = [before.statuses(page), after.statuses(page)];
+      assertInOrder(early, page);
+      assertInOrder(late, page);
+      assert.equal([...new Set([...early, ...late])].sort(), [...RUNGS].sort(), page);
+      told.before += early.length;
+      told.after += late.length;
+    }
+    assert.ok(told.before > PAGES && !before.statuses(pages.at(-1)!).includes("READ"), "it broke in the middle");
+    console.log(`  ${told.before} statuses before it, ${told.after} after`);
+    assert.equal([...before.faults(), ...after.faults()], []);
+    await after.closes();
+    await before.cuts();
+    await proxy.close();
+  });
+}
+
+test("when a phone's connection is cut while it fetches, the page stays until another fetch, by another node, has it", async () => {
+  const proxy = await openProxy({ host: "127.0.0.1", port: Number(new URL(first.run().url).port) });
+  const host = await connectHost({ port: first.run().mxpp!.port, name: "lab" });
+  const cutOff = phoneOf({ url: `http://127.0.0.1:${proxy.port}` }, phone.registration);
+  const page = await host.sends({ destination });
+  await host.expects(page, "ACCEPTED", "QUEUED");
+  // Its request arrives, the answer does not.
+  proxy.swallowsAnswers();
+  const fetching = cutOff.fetches().then(
+    () => "an answer",
+    () => "no answer",
+  );
+  await eventually("its request is on its way", () => proxy.connections() > 0);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  proxy.cuts();
+  proxy.heals();
+  assert.is(await fetching, "no answer");
+  assert.not.ok(host.statuses(page).includes("DELIVERED"));
+
+  const elsewhere = phoneOf({ url: second.run().url }, phone.registration);
+  const waiting = await eventually("it waits there", async () =>
+    (await elsewhere.fetches()).find((one) => one.Text === textOf(page)),
+  );
+  await elsewhere.confirms([waiting.UniqueId]);
+  await host.awaits(page, "DELIVERED");
+  assert.is(host.statuses(page).filter((status) => status === "DELIVERED").length, 1);
+  await host.closes();
+  await proxy.close();
+});
+
+test.after(async () => {
+  await second.close();
+  await hospital.close();
+});
+test.run();
