@@ -20,6 +20,8 @@ export type AdminApi = {
   readonly removedDevices: readonly DeviceId[];
   /** Names of counters, once for each count. */
   readonly counted: readonly string[];
+  /** What the routes logged for the record. */
+  readonly audited: readonly string[];
   call(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>;
   close(): Promise<void>;
 };
@@ -39,12 +41,13 @@ export async function openAdminApi(): Promise<AdminApi> {
   await setBootstrapKey(meta, key);
   const removedDevices: DeviceId[] = [];
   const counted: string[] = [];
+  const audited: string[] = [];
   const routes = adminRoutes({
     premise: ward.database,
     meta,
     clock: systemClock,
     meter: { ...silentMeter, count: (metric) => void counted.push(metric) },
-    log: silentLog,
+    log: { ...silentLog, info: (_fields, event) => void audited.push(event) },
     deviceRemoved: (device) => void removedDevices.push(device),
   });
   const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] };
@@ -56,6 +59,7 @@ export async function openAdminApi(): Promise<AdminApi> {
     key,
     removedDevices,
     counted,
+    audited,
     async call(method, path, body, headers = {}) {
       const answer = await fetch(`${gateway.address.url}${path}`, {
         method,
