@@ -2,9 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { BootId, Shard } from "../domain.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
-import { moveShards } from "../persistence/leases.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { type AdminApi, openAdminApi } from "./helpers/admin-api.ts";
 import { pageFor } from "./helpers/ward.ts";
@@ -276,54 +274,6 @@ test("a page's trace is found by uniqueId, trackingId and as the last one, and s
   for (const which of ["nobody-knows", randomUUID()]) {
     assert.is((await api.call("GET", `/api/v1/messages/${which}/trace`)).status, 404);
   }
-});
-
-test("the cluster is told: its nodes, what they own, why one drains, what moved; and a node is asked to drain, and not to", async () => {
-  const boots = [randomUUID(), randomUUID(), randomUUID()];
-  await api.ward.sql`
-    insert into premise_core.nodes (boot, name, address, state, why, load, lock_key, started_at, lease_until)
-    select * from unnest(${boots}::uuid[], ${["a", "b", "gone"]}::text[], ${["h1", "h2", "h3"]}::text[],
-      ${["LIVE", "DRAINING", "DEAD"]}::text[], ${[null, "service http keeps failing", null]}::text[], ${[0.25, 0.5, 0]}::real[],
-      ${[1, 2, 3]}::bigint[], array_fill(now() - interval '90 s', array[3]), array_fill(now() + interval '1 h', array[3]))`;
-  await api.ward.sql`update premise_core.shards set owner_boot = ${boots[0]!} where id < 200 or id = 250`;
-  await moveShards(
-    api.ward.database,
-    [7, 8, 9].map((id) => ({ id: id as Shard, from: boots[0] as BootId, to: boots[1] as BootId })),
-  );
-  const cluster = (await api.call("GET", "/api/v1/cluster")).body;
-  const [a, b, ...others] = cluster.nodes!;
-  assert.equal(others, []);
-  const { leaseLeftMs, ageMs, ...rest } = a as unknown as { leaseLeftMs: number; ageMs: number };
-  assert.equal(rest, {
-    ...{ name: "a", boot: boots[0], address: "h1", state: "LIVE", why: null, load: 0.25 },
-    ...{ shards: 198, owns: "0-6,10-199,250" },
-  });
-  assert.ok(leaseLeftMs > 3_500_000 && leaseLeftMs <= 3_600_000 && ageMs >= 90_000 && ageMs < 200_000);
-  assert.equal([b!.state, b!.why, b!.owns], ["DRAINING", "service http keeps failing", "7-9"]);
-  assert.is(Number(cluster.unowned), 55);
-  assert.equal(
-    cluster.moves!.map(({ from, to, shards }) => ({ from, to, shards: Number(shards) })),
-    [{ from: "a", to: "b", shards: 3 }],
-  );
-
-  const asked = async () =>
-    (await api.ward.sql`select name from premise_core.nodes where drain_asked order by name`).map((row) => row.name);
-  for (const [method, name, status, after] of [
-    ["POST", "nobody", 404, []],
-    ["POST", "gone", 404, []],
-    ["POST", "a", 204, ["a"]],
-    ["POST", "a", 204, ["a"]],
-    ["DELETE", "nobody", 404, ["a"]],
-    ["DELETE", "a", 204, []],
-  ] as const) {
-    assert.is((await api.call(method, `/api/v1/cluster/nodes/${name}/drain`)).status, status, `${method} ${name}`);
-    assert.equal(await asked(), after);
-  }
-  assert.equal(api.audited, [
-    "an operator asked a node to drain",
-    "an operator asked a node to drain",
-    "an operator took a drain back",
-  ]);
 });
 
 test("the API describes every one of its routes", async () => {

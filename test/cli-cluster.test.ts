@@ -17,7 +17,7 @@ const seen = {
   nodes: [
     {
       ...{ name: "n1", boot: "00000000-0000-4000-8000-000000000001", address: "127.0.0.1", state: "LIVE", why: null },
-      ...{ load: 0.125, shards: 200, owns: "0-199", leaseLeftMs: 1_650, ageMs: 125_000 },
+      ...{ load: 0.125, shards: 200, owns: "0-199", leaseLeftMs: 1_700, ageMs: 125_000 },
     },
     {
       ...{ name: "n2", boot: "00000000-0000-4000-8000-000000000002", address: "127.0.0.1", state: "DRAINING" },
