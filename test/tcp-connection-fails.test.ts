@@ -48,7 +48,8 @@ for (const [what, fails, withinMs] of [
     await after.expects(await after.sends({ destination }), "ACCEPTED");
     const pages: string[] = [];
     for (let n = 0; n < PAGES; n += 1) pages.push(before.sends({ destination }));
-    for (const page of pages) await before.awaits(page, "ACCEPTED");
+    // A phone that were faster would skip a rung.
+    for (const page of pages) await before.awaits(page, "ENROUTE");
 
     // Read one after the other, so that the connection breaks between two statuses of some pages, and before those of others.
     const reading = (async () => {
@@ -70,14 +71,16 @@ for (const [what, fails, withinMs] of [
       return broken;
     })();
     assert.ok(await reading);
-    for (const page of pages) await after.awaits(page, "READ", { within: withinMs });
+    // What it had acknowledged, half a minute before the break was noticed, is not told again.
+    const all = (page: string) => [...before.statuses(page), ...after.statuses(page)];
+    await eventually("all are read", () => pages.every((page) => all(page).includes("READ")), withinMs);
 
     const told = { before: 0, after: 0 };
     for (const page of pages) {
       const [early, late] = [before.statuses(page), after.statuses(page)];
       assertInOrder(early, page);
       assertInOrder(late, page);
-      assert.equal([...new Set([...early, ...late])].sort(), [...RUNGS].sort(), page);
+      assert.equal([...new Set(all(page))].sort(), [...RUNGS].sort(), page);
       told.before += early.length;
       told.after += late.length;
     }
