@@ -50,7 +50,7 @@ export type FromThread =
   /** The connection was lost: the main loop is to look for the primary. */
   | { readonly kind: "search" };
 
-const LOOK_MS = 100;
+const LOOK_MS = 250;
 
 const port = parentPort!;
 const { slice, boot, lockKey, buffer, before } = workerData as ThreadData;

@@ -37,7 +37,7 @@ export type Renewal = {
   close(): Promise<void>;
 };
 
-const TICK_MS = 100;
+const TICK_MS = 200;
 /** The load is the share of a second or so, not of a tick. */
 const TICKS_A_LOAD = 5;
 /** A renewal under way has 1.5 s. */

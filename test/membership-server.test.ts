@@ -40,7 +40,7 @@ test("after a promotion nodes that come back one after the other take nothing fr
   assert.is(line!.line, "00000002");
   await eventually("the first drives what it had", () => drivenBy(one).join() === had[0]!.join(), 5_000);
   // The other's lock is gone and its lease long over.
-  await sleep(1_000);
+  await sleep(200);
   const stop = watch(nodes);
   two.faults.cut = false;
   await eventually("and so does the second", () => drivenBy(two).join() === had[1]!.join(), 5_000);

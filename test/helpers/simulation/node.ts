@@ -11,7 +11,7 @@ import { openProcess, type Thread } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { type Mutation, type Store, Violation } from "./store.ts";
 
-const LOOK_MS = 100;
+const LOOK_MS = 250;
 const STATEMENT_MS = 5_000;
 const LEASE_STATEMENT_MS = 1_500;
 const FIRST_CLAIM_MS = 2_500;
