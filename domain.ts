@@ -84,9 +84,8 @@ export function canonicalDestination(text: string): string {
 
 /** `wall` in ms since 1970, for what is written down; `monotonic` in ms, for every wait and lease. */
 export type Clock = { wall(): number; monotonic(): number };
-/** `performance` counts from the start of its own thread; this from the same instant in all of them. */
-const STARTED = Number(process.hrtime.bigint()) / 1e6 - performance.now();
-export const systemClock: Clock = { wall: () => Date.now(), monotonic: () => STARTED + performance.now() };
+/** Not `performance`, which counts from the start of its own thread: this counts from the same instant in all of them. */
+export const systemClock: Clock = { wall: () => Date.now(), monotonic: () => Number(process.hrtime.bigint()) / 1e6 };
 
 /** Makes the compiler and the running program object to a case nobody wrote. */
 export function unreachable(value: never): never {
