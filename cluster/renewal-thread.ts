@@ -9,7 +9,8 @@ import { faultFields, openLog } from "../log.ts";
 import { openDatabase } from "../persistence/database.ts";
 import { DatabaseDown, isDriverFault } from "../persistence/database-faults.ts";
 import { giveUpLease, renewLease } from "../persistence/leases.ts";
-import { openToldPrimary, type Told } from "../persistence/told-primary.ts";
+import type { PrimaryState } from "../persistence/primary.ts";
+import { openToldPrimary } from "../persistence/told-primary.ts";
 import {
   LEASE_MS,
   type Lease,
@@ -39,7 +40,7 @@ export type ThreadData = {
 };
 export type ToThread =
   | { readonly kind: "renew"; readonly id: number }
-  | { readonly kind: "primary"; readonly told: Told }
+  | { readonly kind: "primary"; readonly state: PrimaryState }
   /** Why this node gives its shards away; null: it does not. */
   | { readonly kind: "why"; readonly why: string | null }
   | { readonly kind: "close" };
@@ -137,7 +138,7 @@ port.on("message", (message: ToThread) => {
     return;
   }
   if (message.kind === "primary") {
-    primary.tell(message.told);
+    primary.tell(message.state);
     return;
   }
   const { id } = message;

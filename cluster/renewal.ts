@@ -10,7 +10,6 @@ import type { BootId, Clock } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 import { DatabaseDown } from "../persistence/database-faults.ts";
 import { followPrimary } from "../persistence/primary.ts";
-import { tellPrimary } from "../persistence/told-primary.ts";
 import type { Report } from "./lease.ts";
 import { newLeaseBuffer, openLeaseMemory } from "./lease-memory.ts";
 import type { FromThread, RenewalSlice, ThreadData, ToThread } from "./renewal-thread.ts";
@@ -102,7 +101,7 @@ export function openRenewal(
   }
 
   function tell(): void {
-    worker?.postMessage({ kind: "primary", told: tellPrimary(primary) } satisfies ToThread);
+    worker?.postMessage({ kind: "primary", state: primary.state() } satisfies ToThread);
   }
 
   function died(code: number): void {

@@ -16,6 +16,7 @@
  * a pool that has seen a connection die is replaced, since its next statement would be given the dead one's error.
  */
 import postgres from "postgres";
+import { systemClock } from "../domain.ts";
 import { faultFields, type Log, type LogFields } from "../log.ts";
 import { connectionOptions, withDeadline } from "./connecting.ts";
 import { classify, DatabaseDown } from "./database-faults.ts";
@@ -105,7 +106,7 @@ export function openDatabase(
     const connection = { ...options.connection, synchronous_commit: "local" };
     const sql = postgres(url, lease ? { ...options, connection, max_lifetime: null } : options);
     const line = openStatementLine({ places: connectionsMax, waitingMax: WAITING_MAX, waitMs: WAIT_MS });
-    return { url, timeline, sql, line, openedAt: performance.now() };
+    return { url, timeline, sql, line, openedAt: systemClock.monotonic() };
   }
 
   /** Lets statements under way finish for so long; nothing new reaches this pool, and what waited for it was not sent. */
@@ -117,7 +118,7 @@ export function openDatabase(
   function lose(seen: Pool, fields: LogFields, leavingSeconds: number): void {
     if (pool !== seen) return;
     pool = null;
-    lostAt = performance.now();
+    lostAt = systemClock.monotonic();
     const soon = lostAt - seen.openedAt < SOON_MS;
     againMs = soon ? Math.min(Math.max(againMs * 2, AGAIN_MIN_MS), AGAIN_MAX_MS) : 0;
     void retire(seen, leavingSeconds);
@@ -134,7 +135,7 @@ export function openDatabase(
     if (used !== null && (now?.url !== used.url || now.timeline !== used.timeline)) {
       lose(used, { why: now === null ? "no primary" : "the primary is another" }, LEAVING_SECONDS.moved);
     }
-    if (pool !== null || performance.now() < lostAt + againMs) return;
+    if (pool !== null || systemClock.monotonic() < lostAt + againMs) return;
     const found = primary.confirmed(lostAt, lease);
     if (found === null) return;
     pool = openPool(found);

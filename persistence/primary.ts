@@ -8,6 +8,7 @@
  *
  * While a pool has lost its connections and waits for a look younger than that, looks are 100 ms apart as well.
  */
+import { systemClock } from "../domain.ts";
 import type { Log } from "../log.ts";
 import { type Choice, choosePrimary, type ServerView } from "./primary-choice.ts";
 import { lookAt, type ServerLook } from "./server-look.ts";
@@ -65,13 +66,9 @@ export function followPrimary(
       mine.add(listener);
       shared.listeners.add(listener);
     },
-    confirmed(after, stalledToo) {
-      const { primary } = shared.state;
-      if (primary === null || primary.at < after) return null;
-      return primary.state === "writable" || stalledToo ? primary : null;
-    },
+    confirmed: (after, stalledToo) => confirmedBy(shared.state, after, stalledToo),
     search() {
-      shared.soughtAt = performance.now();
+      shared.soughtAt = systemClock.monotonic();
       for (const look of shared.looks) look.hurry();
     },
     close() {
@@ -93,12 +90,13 @@ function begin(
   const { timelineFile } = slice;
   const memory = memories.get(timelineFile) ?? openTimelines(timelineFile, { log });
   memories.set(timelineFile, memory);
-  const begun = performance.now();
+  const begun = systemClock.monotonic();
   let told = new Set<string>();
 
   function choose(): void {
     const servers = shared.looks.map((look) => look.view());
-    const waiting = performance.now() - begun < FIRST_LOOKS_MS && servers.some(({ state }) => state === "unknown");
+    const waiting =
+      systemClock.monotonic() - begun < FIRST_LOOKS_MS && servers.some(({ state }) => state === "unknown");
     const { primary, refused, timelines } = choosePrimary(servers, shared.state.primary?.url ?? null, memory.seen());
     memory.learn(timelines);
     shared.state = { primary: waiting ? null : primary, servers, refused };
@@ -136,6 +134,11 @@ function begin(
     users: 0,
   };
   return shared;
+}
+
+export function confirmedBy({ primary }: PrimaryState, after: number, stalledToo: boolean): ServerView | null {
+  if (primary === null || primary.at < after) return null;
+  return primary.state === "writable" || stalledToo ? primary : null;
 }
 
 /** What may be said of a server: never its user or password. */

@@ -12,6 +12,7 @@
  */
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
+import { systemClock } from "../domain.ts";
 import { connectionOptions, withDeadline } from "./connecting.ts";
 import { DeadlinePassed } from "./database-faults.ts";
 import { isOlder, type Replication, type ServerView, standbysRequired, type Timelines } from "./primary-choice.ts";
@@ -56,7 +57,7 @@ export function lookAt(
 ): ServerLook {
   const { url } = slice;
   const nobody = { url, system: null, timeline: null, replication: null };
-  let view: ServerView = { ...nobody, state: "unknown", at: performance.now() };
+  let view: ServerView = { ...nobody, state: "unknown", at: systemClock.monotonic() };
   let asking: postgres.Sql | null = null;
   let writing: postgres.Sql | null = null;
   let write: Write | null = null;
@@ -99,8 +100,8 @@ export function lookAt(
   async function look(): Promise<Omit<ServerView, "at">> {
     // Behind this address another server may stand by now, which a session that has stayed open does not see.
     const idle = view.state === "standby" || view.state === "read-only";
-    if (idle && ports.searching() && performance.now() - openedAt >= ANEW_MS) drop();
-    if (asking === null) openedAt = performance.now();
+    if (idle && ports.searching() && systemClock.monotonic() - openedAt >= ANEW_MS) drop();
+    if (asking === null) openedAt = systemClock.monotonic();
     asking ??= session((sql) => {
       if (sql !== asking) return;
       drop();
@@ -114,8 +115,8 @@ export function lookAt(
     // What is refused anyway is given nothing to write.
     if (isOlder(primary, ports.timelines())) return { ...primary, state: "writable", replication: null };
     const state = (await writes()) ? "writable" : "stalled";
-    if (asking !== null && performance.now() - askedAt >= REPLICATION_EVERY_MS) {
-      askedAt = performance.now();
+    if (asking !== null && systemClock.monotonic() - askedAt >= REPLICATION_EVERY_MS) {
+      askedAt = systemClock.monotonic();
       replication = await askReplication(asking);
     }
     return { ...primary, state, replication };
@@ -123,20 +124,20 @@ export function lookAt(
 
   /** Whether a write of ours has come back, lately or within its time; rejects when the server refused it. */
   async function writes(): Promise<boolean> {
-    if (write === null && !ports.searching() && performance.now() - wroteAt < WRITE_EVERY_MS) return true;
+    if (write === null && !ports.searching() && systemClock.monotonic() - wroteAt < WRITE_EVERY_MS) return true;
     writing ??= session((sql) => {
       if (sql === writing) writing = null;
     });
     write ??= begin(writing);
     const mine = write;
-    await Promise.race([mine.over, sleep(Math.max(0, mine.begun + STALL_MS - performance.now()))]);
+    await Promise.race([mine.over, sleep(Math.max(0, mine.begun + STALL_MS - systemClock.monotonic()))]);
     // Where it was this process that stood still, the answer may lie there unread.
     if (!mine.done) await nextTurn();
     return mine.done;
   }
 
   function begin(sql: postgres.Sql): Write {
-    const begun = performance.now();
+    const begun = systemClock.monotonic();
     const over = sql`select pg_logical_emit_message(true, 'tocsin', '')`.then(() => {
       own.done = true;
       if (write !== own) return;
@@ -163,7 +164,7 @@ export function lookAt(
 
   async function run(): Promise<void> {
     while (!closed) {
-      const at = performance.now();
+      const at = systemClock.monotonic();
       hurried = false;
       let seen: Omit<ServerView, "at">;
       try {

@@ -1,6 +1,6 @@
 /**
- * A hospital on a real cluster: node processes on a pair of Postgres servers and a Redis, each reached by each node through
- * proxies of its own, so that any of them may be killed, frozen, held up or cut off from any other while pages flow.
+ * A hospital on a real cluster: node processes on a pair of Postgres servers and a Redis. Any of them may be killed, frozen or
+ * held up while pages flow, and nodes that reach the servers through proxies of their own may be cut off from them.
  */
 import type postgres from "postgres";
 import { SHARD_COUNT } from "../../domain.ts";
@@ -45,6 +45,8 @@ export async function openCluster(
   options: Omit<OrdealOptions, "databaseUrl" | "nodes"> & {
     readonly nodes: number;
     readonly redis: boolean;
+    /** Nodes that reach the servers through proxies, which cost time; all of them where this is left out. */
+    readonly proxied?: readonly number[];
     readonly synchronous?: boolean;
   },
 ): Promise<Cluster> {
@@ -53,17 +55,26 @@ export async function openCluster(
   const proxies: Record<Dependency, TcpProxy[]>[] = [];
   const settings: Record<string, string>[] = [];
   for (let node = 0; node < options.nodes; node += 1) {
+    const own = {
+      TOCSIN_NODE: `node-${node}`,
+      NODE_OPTIONS: `--import=${AFFLICTION}`,
+      AFFLICTION_HOLD_MS: String(HOLD_MS),
+    };
+    if (options.proxied?.includes(node) === false) {
+      proxies.push({ database: [], redis: [] });
+      const cache = redis === null ? {} : { TOCSIN_REDIS_URL: redis.url };
+      settings.push({ ...own, ...cache, TOCSIN_PREMISE_DATABASE_URL: pair.urls.join(",") });
+      continue;
+    }
     const database = await Promise.all(
       pair.urls.map((url) => openProxy({ host: "127.0.0.1", port: Number(new URL(url).port) })),
     );
     const cache = redis === null ? [] : [await openProxy({ host: "127.0.0.1", port: redis.port })];
     proxies.push({ database, redis: cache });
     settings.push({
-      TOCSIN_NODE: `node-${node}`,
+      ...own,
       TOCSIN_PREMISE_DATABASE_URL: pair.urls.map((url, index) => through(database[index]!, url)).join(","),
       ...(cache[0] === undefined ? {} : { TOCSIN_REDIS_URL: `redis://127.0.0.1:${cache[0].port}` }),
-      NODE_OPTIONS: `--import=${AFFLICTION}`,
-      AFFLICTION_HOLD_MS: String(HOLD_MS),
     });
   }
 
@@ -106,6 +117,7 @@ export async function openCluster(
     thaws: (node) => nodeOf(node).thaws(),
     stalls: (node) => void process.kill(nodeOf(node).pid(), "SIGUSR2"),
     cuts(node, from, how) {
+      if (proxies[node]!.database.length === 0) throw new Error(`node ${node} has no proxies to be cut off by`);
       for (const proxy of from.flatMap((dependency) => proxies[node]![dependency])) {
         if (how === "black hole") proxy.blackholes();
         else if (how === "answers lost") proxy.swallowsAnswers();
