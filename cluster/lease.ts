@@ -13,14 +13,12 @@
  * where the database may have lost what it said. Whatever of owners was read in an older tenure counts for nothing.
  */
 import type { BootId } from "../domain.ts";
-import type { NodeRow, Renewed } from "../persistence/leases.ts";
+import { type NodeRow, type Renewed, SILENT_MS } from "../persistence/leases.ts";
 
 export const RENEW_MS = 500;
 export const LEASE_MS = 2_000;
 /** The lease is taken to end this much before the database says so. */
 const LEASE_MARGIN_MS = 300;
-/** A node whose lock is gone is dead when it has been silent for so long. */
-export const SILENT_MS = 750;
 /** The main loop turns at least so often, or it does not serve. */
 const STALLED_MS = 1_000;
 /** What the database rounds off, and a look that must not come too early. */

@@ -7,7 +7,7 @@
  *               │ ▼
  *              lapsed: drives nothing; records receipts and accepts pages as ever
  *
- * A node is dead when its lock is gone and it has not renewed for 750 ms, or when its lease has run out.
+ * A node is dead when its lock is gone and it has not renewed for 600 ms, or when its lease has run out.
  *
  *   renewal ──── reports ─► placement          reads the owners, takes and gives shards
  *   (a thread           └─► housekeeping       releases what the dead had claimed, writes them off, ends links of theirs

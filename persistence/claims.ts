@@ -8,6 +8,7 @@
  */
 import { type BootId, PRIORITIES } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { SILENT_MS } from "./leases.ts";
 import { CLAIM_MS } from "./messages.ts";
 
 /**
@@ -27,7 +28,7 @@ export async function releaseClaims(
     with lost as (
       select name from premise_core.nodes
       where boot = any (${[...boots]}::uuid[]) and state <> 'DEAD'
-        and (lease_until <= clock_timestamp() or renewed_at < clock_timestamp() - interval '750 ms')
+        and (lease_until <= clock_timestamp() or renewed_at < clock_timestamp() - ${SILENT_MS} * interval '1 ms')
     ), claimed as (
       select page.* from unnest(${[...PRIORITIES.keys()]}::smallint[]) as lane (priority)
       cross join lateral (

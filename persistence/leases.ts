@@ -5,6 +5,9 @@
 import type { BootId, Shard } from "../domain.ts";
 import type { Database } from "./database.ts";
 
+/** A node whose lock is gone is dead when it has been silent for so long: time enough to take the lock on a new connection. */
+export const SILENT_MS = 600;
+
 export type NodeRow = {
   readonly boot: BootId;
   readonly name: string;
@@ -106,7 +109,7 @@ export async function declareDead(database: Database, boots: readonly BootId[]):
     with dead as (
       update premise_core.nodes set state = 'DEAD'
       where boot = any (${[...boots]}::uuid[]) and state <> 'DEAD'
-        and (lease_until <= clock_timestamp() or renewed_at < clock_timestamp() - interval '750 ms')
+        and (lease_until <= clock_timestamp() or renewed_at < clock_timestamp() - ${SILENT_MS} * interval '1 ms')
       returning boot
     ), forgotten as (
       delete from premise_core.nodes where state = 'DEAD' and renewed_at < now() - interval '1 day'

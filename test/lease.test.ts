@@ -110,8 +110,8 @@ test("a thread that died leaves its tenure and timelines to the next", () => {
 const looks: [string, Partial<NodeRow>, number][] = [
   ["well", {}, 500],
   ["without its lock, just heard of", { locked: false, silentMs: 100 }, 500],
-  ["without its lock, silent for 600 ms", { locked: false, silentMs: 600 }, 155],
-  ["without its lock, about to be judged", { locked: false, silentMs: 749 }, 20],
+  ["without its lock, silent for 450 ms", { locked: false, silentMs: 450 }, 155],
+  ["without its lock, about to be judged", { locked: false, silentMs: 599 }, 20],
   ["dead", { locked: false, silentMs: 800 }, 500],
   ["silent, its lease about to run out", { silentMs: 1_900, leaseMs: 100 }, 105],
 ];

@@ -7,7 +7,7 @@ import type { Row } from "../../../actors/message.ts";
 import type { Move, Ownership } from "../../../cluster/placement.ts";
 import type { BootId, HostSystemId, Shard, Transport, UniqueId } from "../../../domain.ts";
 import { rankOf, SHARD_COUNT, type StatusText, TRANSPORTS } from "../../../domain.ts";
-import type { NodeRow, Renewed } from "../../../persistence/leases.ts";
+import { type NodeRow, type Renewed, SILENT_MS } from "../../../persistence/leases.ts";
 import { type Change, CLAIM_MS, type Written } from "../../../persistence/messages.ts";
 import type { WakeTarget } from "../../../persistence/page-devices.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -41,7 +41,6 @@ export type Page = {
 };
 
 const FIRST_CLAIM_MS = 3_000;
-const SILENT_MS = 750;
 /** The shortest pause after a claim that came to nothing is 2 s, less what two servers' clocks may differ by. */
 const BETWEEN_CLAIMS_MS = 1_500;
 const STATUSES = ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"];
