@@ -55,10 +55,11 @@ type RenewedRow = Omit<NodeRow, "boot"> & { boot: BootId | null; now: number; ti
 export async function renewLease(database: Database, self: Self, leaseMs: number): Promise<Renewed> {
   const rows = await database.run<RenewedRow>(
     (sql) => sql`
-    with locked as (
-      select case when not exists (
-          select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted
-            and (classid::bigint << 32 | objid::bigint) = ${self.lockKey}::bigint)
+    with held as materialized (
+      -- Once for all nodes: a look takes every lock partition of the server.
+      select (classid::bigint << 32 | objid::bigint) as key, pid from pg_locks where locktype = 'advisory' and granted
+    ), locked as (
+      select case when not exists (select from held where pid = pg_backend_pid() and key = ${self.lockKey}::bigint)
         then pg_try_advisory_lock(${self.lockKey}::bigint) end
     ), renewed as (
       insert into premise_core.nodes (boot, name, address, state, why, load, lock_key, lease_until)
@@ -77,9 +78,7 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
     select server.*, boot, name, address, state, load::double precision as load, drain_asked as "drainAsked",
       extract(epoch from lease_until - clock_timestamp())::double precision * 1000 as "leaseMs",
       extract(epoch from clock_timestamp() - renewed_at)::double precision * 1000 as "silentMs",
-      exists (
-        select from pg_locks where locktype = 'advisory' and granted and (classid::bigint << 32 | objid::bigint) = nodes.lock_key
-      ) as locked,
+      lock_key = any (array(select key from held)) as locked,
       extract(epoch from clock_timestamp() - started_at)::double precision * 1000 as "ageMs"
     from server left join premise_core.nodes on state <> 'DEAD'`,
     1_500,

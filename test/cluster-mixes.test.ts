@@ -29,9 +29,10 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
       const from = await cluster.now();
       const random = randomFrom(seed + mix);
       const accepted = cluster.history.accepted();
-      const done = await befall(cluster, random, FOR_MS);
+      const done: string[] = [];
       const say = (text: string) => console.log(`  mix ${seed + mix}: ${text}`);
       try {
+        await befall(cluster, random, FOR_MS, (what) => void done.push(what));
         await cluster.heals(HEAL_MS);
         await cluster.settles();
       } catch (error) {

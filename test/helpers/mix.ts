@@ -118,11 +118,15 @@ const FAULTS: readonly Fault[] = [
 
 const GAP_MS = [100, 1_500] as const;
 
-/** Begins faults for `forMs`, and resolves when the last of them is mended, with what was done, as sentences. */
-export async function befall(cluster: Cluster, random: Random, forMs: number): Promise<readonly string[]> {
+/** Begins faults for `forMs`, and resolves when the last of them is mended. `note` is told of each as a sentence. */
+export async function befall(
+  cluster: Cluster,
+  random: Random,
+  forMs: number,
+  note: (what: string) => void,
+): Promise<void> {
   const begun = performance.now();
   const struck = new Set<string>();
-  const done: string[] = [];
   const running: Promise<void>[] = [];
   while (performance.now() < begun + forMs) {
     const fault = random.of(FAULTS);
@@ -136,11 +140,10 @@ export async function befall(cluster: Cluster, random: Random, forMs: number): P
     if (possible && left && !struck.has(part)) {
       struck.add(part);
       const at = Math.round(performance.now() - begun);
-      done.push(`${at} ms: ${fault.part === "node" ? `node ${node} ` : ""}${fault.what}, ${ms} ms`);
+      note(`${at} ms: ${fault.part === "node" ? `node ${node} ` : ""}${fault.what}, ${ms} ms`);
       running.push(fault.cause(cluster, node, ms).then(() => void struck.delete(part)));
     }
     await sleep(random.between(...GAP_MS));
   }
   await Promise.all(running);
-  return done;
 }

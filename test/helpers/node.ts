@@ -93,10 +93,14 @@ export async function startNode(
         return found !== null && found.pid === started.pid ? found : undefined;
       },
       START_MS,
-    ).then((found) => {
-      if ("failed" in found) throw new Error(`node ${name} did not start:\n${said.slice(-4_000)}`);
-      return found;
-    });
+    )
+      .catch((error: Error): never => {
+        throw new Error(`${error.message}:\n${said.slice(-4_000)}`);
+      })
+      .then((found) => {
+        if ("failed" in found) throw new Error(`node ${name} did not start:\n${said.slice(-4_000)}`);
+        return found;
+      });
   }
 
   async function end(how: NodeJS.Signals): Promise<number | null> {
