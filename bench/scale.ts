@@ -73,7 +73,7 @@ async function leases(count: number): Promise<void> {
     };
     loops.push(
       every(RENEW_MS, async () => {
-        await renewLease(lease, self, LEASE_MS);
+        await renewLease(lease, { ...self, asked: performance.now() }, LEASE_MS);
         await shardOwners(lease);
       }),
       every(HOUSE_MS, () => closeStrayLinks(lease)),

@@ -59,6 +59,8 @@ export type Report = {
   readonly tenure: number;
   readonly state: NodeRow["state"];
   readonly nodes: readonly NodeRow[];
+  /** Changes whenever a shard has changed hands. */
+  readonly moved: string | null;
   /** Whether a node may be taken for dead by this. */
   readonly judges: boolean;
 };
@@ -120,7 +122,16 @@ function answered(
     judgesFrom: anew ? now + LEASE_MS : lease.judgesFrom,
   };
   const judges = now >= next.judgesFrom;
-  const report = { asked, answered: now, now: renewed.now, tenure: next.tenure, state, nodes, judges };
+  const report = {
+    asked,
+    answered: now,
+    now: renewed.now,
+    tenure: next.tenure,
+    state,
+    nodes,
+    moved: renewed.moved,
+    judges,
+  };
   return { lease: next, effects: [{ kind: "report", report }] };
 }
 

@@ -1,7 +1,7 @@
 /**
  * What this node makes of what it hears of the others, and of who owns what. Pure: the loops around it are in membership.ts.
  *
- *   renewed ─► who is alive, who is dead ─► place, keep house
+ *   renewed ─► who is alive, who is dead ─► place, where anything of that has changed; keep house
  *   owners  ─► what is mine, what is to be moved ─► moved ─► what is mine
  *   withdraw, restore, an operator's wish ─► told to the others, then place
  *
@@ -29,6 +29,8 @@ export type MembershipState = {
   /** What may be driven, for as long as `tenure` is the present one. */
   readonly mine: ReadonlySet<Shard>;
   readonly tenure: number;
+  /** What the last placement was for; where nothing of it has changed there is nothing to place. */
+  readonly placedFor: string;
 };
 
 export type MembershipEvent =
@@ -68,6 +70,7 @@ export function newMember(boot: BootId): MembershipState {
     ownership: new Map(),
     mine: new Set(),
     tenure: 0,
+    placedFor: "",
   };
 }
 
@@ -104,9 +107,18 @@ function renewed(state: MembershipState, report: Report): Stepped {
     dead: dead.map((node) => node.boot),
     mine: report.tenure > state.tenure ? new Set() : state.mine,
     tenure: Math.max(report.tenure, state.tenure),
+    placedFor: placementOf(report, dead),
   };
+  const place: MembershipEffect[] = next.placedFor === state.placedFor ? [] : [{ kind: "place" }];
   const house: MembershipEffect[] = dead.length > 0 ? [{ kind: "keep-house" }] : [];
-  return { state: next, effects: [{ kind: "place" }, ...house, ...wishing(next, state).effects] };
+  return { state: next, effects: [...place, ...house, ...wishing(next, state).effects] };
+}
+
+/** All that a placement goes by: who owns what, who is there, who goes, who has just come. */
+function placementOf({ moved, tenure, state, nodes }: Report, dead: readonly NodeRow[]): string {
+  const staying = nodes.filter((node) => !dead.includes(node));
+  const facts = staying.map((node) => `${node.boot} ${node.state} ${node.ageMs >= JOIN_DELAY_MS}`);
+  return [moved, tenure, state, ...facts.sort()].join("\n");
 }
 
 function wishing(state: MembershipState, before: MembershipState): Stepped {

@@ -82,7 +82,7 @@ async function round(): Promise<void> {
   pauseMs = RENEW_MS;
   if (lease.stalled) {
     if (lease.givenUp) return;
-    await giveUpLease(database, boot);
+    await giveUpLease(database, { boot, asked: clock.monotonic() });
     take({ kind: "given-up" });
     return;
   }
@@ -90,7 +90,7 @@ async function round(): Promise<void> {
   const load = memory.load();
   const state = why === null ? "LIVE" : "DRAINING";
   const { node: name, address } = slice;
-  const renewed = await renewLease(database, { boot, name, address, state, why, load, lockKey }, LEASE_MS);
+  const renewed = await renewLease(database, { boot, name, address, state, why, load, lockKey, asked }, LEASE_MS);
   for (const effect of take({ kind: "answered", asked, state, renewed })) {
     if (effect.kind === "outdated") {
       log.error({ timeline: renewed.timeline }, "a database server of a timeline that was left behind still answers");

@@ -34,6 +34,8 @@ export type Renewed = {
   readonly timeline: string;
   /** When that server was started; its locks are no older. */
   readonly startedAt: number;
+  /** Changes whenever a shard has changed hands. */
+  readonly moved: string | null;
   /** All that are not written off, as they were before this renewal. */
   readonly nodes: readonly NodeRow[];
 };
@@ -47,9 +49,11 @@ export type Self = {
   readonly why: string | null;
   readonly load: number;
   readonly lockKey: string;
+  /** When, on its own monotonic clock, in ms. */
+  readonly asked: number;
 };
 
-type RenewedRow = Omit<NodeRow, "boot"> & { boot: BootId | null; now: number; timeline: string; startedAt: number };
+type RenewedRow = Omit<NodeRow, "boot"> & { readonly boot: BootId | null } & Omit<Renewed, "nodes">;
 
 /** Renews this node's lease and says who else there is, in one statement. Run it on the session that holds the lock. */
 export async function renewLease(database: Database, self: Self, leaseMs: number): Promise<Renewed> {
@@ -62,18 +66,21 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
       select case when not exists (select from held where pid = pg_backend_pid() and key = ${self.lockKey}::bigint)
         then pg_try_advisory_lock(${self.lockKey}::bigint) end
     ), renewed as (
-      insert into premise_core.nodes (boot, name, address, state, why, load, lock_key, lease_until)
-      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.why}, ${self.load}, ${self.lockKey}::bigint,
+      insert into premise_core.nodes (boot, name, address, state, why, load, lock_key, asked, lease_until)
+      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.why}, ${self.load}, ${self.lockKey}::bigint, ${Math.floor(self.asked)}::bigint,
         clock_timestamp() + ${leaseMs} * interval '1 ms'
       from locked
       on conflict (boot) do update set
-        state = excluded.state, why = excluded.why, load = excluded.load, renewed_at = clock_timestamp(), lease_until = excluded.lease_until
+        state = excluded.state, why = excluded.why, load = excluded.load, asked = excluded.asked, renewed_at = clock_timestamp(),
+        lease_until = excluded.lease_until
+        where nodes.asked < excluded.asked
     ), server as (
       -- The timeline of the place where it writes: the one of its last checkpoint lags behind a promotion.
       select (select system_identifier from pg_control_system())::text
           || '/' || substring(pg_walfile_name(pg_current_wal_lsn()) from 1 for 8) as timeline,
         extract(epoch from pg_postmaster_start_time())::double precision * 1000 as "startedAt",
-        extract(epoch from clock_timestamp())::double precision * 1000 as now
+        extract(epoch from clock_timestamp())::double precision * 1000 as now,
+        (select max(moved_at)::text from premise_core.shards) as moved
     )
     select server.*, boot, name, address, state, load::double precision as load, drain_asked as "drainAsked",
       extract(epoch from lease_until - clock_timestamp())::double precision * 1000 as "leaseMs",
@@ -83,17 +90,22 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
     from server left join premise_core.nodes on state <> 'DEAD'`,
     1_500,
   );
-  const { now, timeline, startedAt } = rows[0]!;
-  const nodes = rows.flatMap(({ boot, now: _, timeline: __, startedAt: ___, ...row }) =>
+  const { now, timeline, startedAt, moved } = rows[0]!;
+  const nodes = rows.flatMap(({ boot, now: _, timeline: __, startedAt: ___, moved: ____, ...row }) =>
     boot === null ? [] : [{ ...row, boot }],
   );
-  return { now, timeline, startedAt, nodes };
+  return { now, timeline, startedAt, moved, nodes };
 }
 
-/** Ends this node's lease now: it is there, and cannot do its work. Its next renewal takes it back. */
-export async function giveUpLease(database: Database, boot: BootId): Promise<void> {
+/**
+ * Ends this node's lease now: it is there, and cannot do its work. Its next renewal takes it back, also where this, over a
+ * connection that was left, comes late.
+ */
+export async function giveUpLease(database: Database, { boot, asked }: Pick<Self, "boot" | "asked">): Promise<void> {
   await database.run(
-    (sql) => sql`update premise_core.nodes set lease_until = clock_timestamp() where boot = ${boot}`,
+    (sql) => sql`
+    update premise_core.nodes set lease_until = clock_timestamp(), asked = ${Math.floor(asked)}::bigint
+    where boot = ${boot} and asked < ${Math.floor(asked)}::bigint`,
     1_500,
   );
 }

@@ -1,6 +1,7 @@
 // limit: 400 s, once
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { autopsy } from "./helpers/autopsy.ts";
 import { openCluster } from "./helpers/cluster.ts";
 import { befall } from "./helpers/mix.ts";
 import { randomFrom } from "./helpers/random.ts";
@@ -37,6 +38,8 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
         await cluster.settles();
       } catch (error) {
         for (const what of done) say(what);
+        for (const { trackingId } of cluster.history.unfinished().slice(0, 3))
+          for (const line of await autopsy(cluster.sql(), trackingId)) say(line);
         throw error;
       }
       // All that befell it is one take-over: what two nodes may do at once is theirs then.

@@ -21,6 +21,7 @@ const row = (boot: string, more: Partial<NodeRow> = {}): NodeRow => ({
 const says = (more: Partial<Renewed> = {}): Renewed => ({
   now: 0,
   timeline: "7/1",
+  moved: null,
   startedAt: 0,
   nodes: [row("me"), row("other")],
   ...more,

@@ -32,7 +32,7 @@ const row = (boot: BootId, more: Partial<NodeRow> = {}): NodeRow => ({
 const DEAD = { locked: false, silentMs: 800 };
 const renewed = (nodes: readonly NodeRow[], more: Partial<Report> = {}): MembershipEvent => ({
   kind: "renewed",
-  report: { asked: 0, answered: 0, now: 0, tenure: 1, state: "LIVE", nodes, judges: true, ...more },
+  report: { asked: 0, answered: 0, now: 0, tenure: 1, state: "LIVE", nodes, moved: null, judges: true, ...more },
 });
 const all = (owner: BootId | null): Ownership => new Map(SHARDS.map((shard) => [shard, owner]));
 const placed = (...boots: BootId[]): Ownership =>
@@ -73,6 +73,22 @@ test("the dead are no candidates, and house is kept for them; while nobody is ju
   const spared = after(renewed(seen, { judges: false }));
   assert.equal([spared.state.dead, spared.kinds], [[], ["place"]]);
   assert.is(after(renewed(seen, { judges: false }), read(all(OTHER))).moves.length, 0);
+});
+
+test("owners are read where shards have moved, or somebody came, went, settled or wants to go, and not otherwise", () => {
+  const both = [row(ME), row(OTHER)];
+  const later = [row(OTHER, { load: 0.9, ageMs: 90_000, silentMs: 300 }), row(ME, { leaseMs: 1_500 })];
+  assert.equal(after(renewed(both), renewed(later)).kinds, []);
+  for (const [nodes, more] of [
+    [both, { moved: "2026-11-27 12:00:00" }],
+    [both, { tenure: 2 }],
+    [both, { state: "DRAINING" }],
+    [[row(ME)], {}],
+    [[row(ME), row(OTHER, { state: "DRAINING" })], {}],
+    [[row(ME), row(OTHER, { ageMs: 100 })], {}],
+    [[row(ME), row(OTHER), row(THIRD)], {}],
+  ] as const)
+    assert.equal(after(renewed(both), renewed(nodes, more)).kinds, ["place"]);
 });
 
 test("owners read in an older tenure are read again, and what was mine before a new one is mine no more", () => {
@@ -129,7 +145,7 @@ test("it comes back with the last reason and the operator's wish, and says each 
   const wished = renewed([row(ME, { drainAsked: true })]);
   assert.equal(after(wished).kinds, ["place", "tell"]);
   assert.equal(after(push!, wished, noPush!).kinds, ["tell"]);
-  assert.equal(after(wished, renewed([row(ME)])).kinds, ["place", "tell"]);
+  assert.equal(after(wished, renewed([row(ME)])).kinds, ["tell"]);
 });
 
 test("where nobody stays those that would go take what nobody has", () => {

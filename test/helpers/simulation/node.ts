@@ -69,9 +69,10 @@ export function openNode(
       lookMs = RENEW_MS;
       if (lease.stalled) {
         if (lease.givenUp) return over(true);
+        const asked = process.monotonic();
         return call(
           "renewal",
-          () => store.giveUp(boot),
+          () => store.giveUp(boot, asked),
           (done) => {
             if (done !== null) takeLease({ kind: "given-up" });
             over(done !== null);
@@ -82,7 +83,7 @@ export function openNode(
       const told = whyDraining(state) === null ? "LIVE" : "DRAINING";
       call(
         "renewal",
-        () => store.renew(boot, name, told, LEASE_MS),
+        () => store.renew(boot, name, told, LEASE_MS, asked),
         (renewed) => {
           if (renewed !== null) {
             takeLease({ kind: "answered", asked, state: told, renewed });

@@ -27,6 +27,7 @@ type NodeEntry = {
   readonly renewedAt: number;
   readonly leaseUntil: number;
   readonly drainAsked: boolean;
+  readonly asked: number;
 };
 export type Page = {
   readonly id: UniqueId;
@@ -64,6 +65,8 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
   /** When each node last came back to such a right after it had run out. */
   const grantedAnew = new Map<BootId, number>();
   let timeline = 1;
+  /** Times a shard changed hands. */
+  let changes = 0;
   let startedAt = 0;
   let ahead = 0;
   let downUntil = 0;
@@ -108,7 +111,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
     clock,
     rowOf: (id: UniqueId) => rowOf(pages.get(id)!),
 
-    renew(boot: BootId, name: string, state: "LIVE" | "DRAINING", leaseMs: number): Renewed {
+    renew(boot: BootId, name: string, state: "LIVE" | "DRAINING", leaseMs: number, asked: number): Renewed {
       const now = clock();
       const rows: NodeRow[] = [];
       for (const node of nodes.values()) {
@@ -128,15 +131,18 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
       }
       const old = nodes.get(boot);
       const kept = { startedAt: old?.startedAt ?? now, drainAsked: old?.drainAsked ?? false };
-      nodes.set(boot, { boot, name, state, ...kept, renewedAt: now, leaseUntil: now + leaseMs });
       locks.add(boot);
+      const answer = { now, timeline: `1/${timeline}`, startedAt, moved: `${changes}`, nodes: rows };
+      if (old !== undefined && old.asked >= asked) return answer;
+      nodes.set(boot, { boot, name, state, ...kept, asked, renewedAt: now, leaseUntil: now + leaseMs });
       if ((granted.get(boot) ?? 0) <= scheduler.now()) grantedAnew.set(boot, scheduler.now());
       granted.set(boot, scheduler.now() + leaseMs);
-      return { now, timeline: `1/${timeline}`, startedAt, nodes: rows };
+      return answer;
     },
-    giveUp(boot: BootId): true {
+    giveUp(boot: BootId, asked: number): true {
       const node = nodes.get(boot);
-      if (node !== undefined) nodes.set(boot, { ...node, leaseUntil: clock() });
+      if (node === undefined || node.asked >= asked) return true;
+      nodes.set(boot, { ...node, asked, leaseUntil: clock() });
       granted.set(boot, scheduler.now());
       return true;
     },
@@ -163,6 +169,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
       const moved = new Set<Shard>();
       for (const { id, from, to } of moves) {
         if (owners[id] !== from) continue;
+        changes += 1;
         owners[id] = to;
         lostAt[id] = scheduler.now();
         moved.add(id);
