@@ -59,8 +59,6 @@ export type Report = {
   readonly tenure: number;
   readonly state: NodeRow["state"];
   readonly nodes: readonly NodeRow[];
-  /** Changes whenever a shard has changed hands. */
-  readonly moved: string | null;
   /** Whether a node may be taken for dead by this. */
   readonly judges: boolean;
 };
@@ -129,7 +127,6 @@ function answered(
     tenure: next.tenure,
     state,
     nodes,
-    moved: renewed.moved,
     judges,
   };
   return { lease: next, effects: [{ kind: "report", report }] };

@@ -114,11 +114,11 @@ function renewed(state: MembershipState, report: Report): Stepped {
   return { state: next, effects: [...place, ...house, ...wishing(next, state).effects] };
 }
 
-/** All that a placement goes by: who owns what, who is there, who goes, who has just come. */
-function placementOf({ moved, tenure, state, nodes }: Report, dead: readonly NodeRow[]): string {
+/** All that a placement goes by: who is there, who goes, who has just come, and whether anybody has moved shards. */
+function placementOf({ tenure, state, nodes }: Report, dead: readonly NodeRow[]): string {
   const staying = nodes.filter((node) => !dead.includes(node));
-  const facts = staying.map((node) => `${node.boot} ${node.state} ${node.ageMs >= JOIN_DELAY_MS}`);
-  return [moved, tenure, state, ...facts.sort()].join("\n");
+  const facts = staying.map((node) => `${node.boot} ${node.state} ${node.ageMs >= JOIN_DELAY_MS} ${node.moves}`);
+  return [tenure, state, ...facts.sort()].join("\n");
 }
 
 function wishing(state: MembershipState, before: MembershipState): Stepped {

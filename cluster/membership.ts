@@ -137,7 +137,7 @@ export function joinCluster(
     const owners = new Map((await shardOwners(database)).map((row) => [row.id, row.owner]));
     const moves = take({ kind: "owners", owners, begun, tenure: renewal.tenure() });
     if (moves.length === 0) return;
-    const moved = new Set(await moveShards(database, moves));
+    const moved = new Set(await moveShards(database, boot, moves));
     take({ kind: "moved", moves, moved, begun, tenure: renewal.tenure() });
   }
 

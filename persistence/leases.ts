@@ -24,6 +24,8 @@ export type NodeRow = {
   readonly ageMs: number;
   /** Somebody asked it to give its shards away. */
   readonly drainAsked: boolean;
+  /** How often it has moved shards. */
+  readonly moves: number;
 };
 
 /** What the primary said to a renewal. */
@@ -34,8 +36,6 @@ export type Renewed = {
   readonly timeline: string;
   /** When that server was started; its locks are no older. */
   readonly startedAt: number;
-  /** Changes whenever a shard has changed hands. */
-  readonly moved: string | null;
   /** All that are not written off, as they were before this renewal. */
   readonly nodes: readonly NodeRow[];
 };
@@ -79,10 +79,9 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
       select (select system_identifier from pg_control_system())::text
           || '/' || substring(pg_walfile_name(pg_current_wal_lsn()) from 1 for 8) as timeline,
         extract(epoch from pg_postmaster_start_time())::double precision * 1000 as "startedAt",
-        extract(epoch from clock_timestamp())::double precision * 1000 as now,
-        (select max(moved_at)::text from premise_core.shards) as moved
+        extract(epoch from clock_timestamp())::double precision * 1000 as now
     )
-    select server.*, boot, name, address, state, load::double precision as load, drain_asked as "drainAsked",
+    select server.*, boot, name, address, state, load::double precision as load, drain_asked as "drainAsked", moves,
       extract(epoch from lease_until - clock_timestamp())::double precision * 1000 as "leaseMs",
       extract(epoch from clock_timestamp() - renewed_at)::double precision * 1000 as "silentMs",
       lock_key = any (array(select key from held)) as locked,
@@ -90,11 +89,11 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
     from server left join premise_core.nodes on state <> 'DEAD'`,
     1_500,
   );
-  const { now, timeline, startedAt, moved } = rows[0]!;
-  const nodes = rows.flatMap(({ boot, now: _, timeline: __, startedAt: ___, moved: ____, ...row }) =>
+  const { now, timeline, startedAt } = rows[0]!;
+  const nodes = rows.flatMap(({ boot, now: _, timeline: __, startedAt: ___, ...row }) =>
     boot === null ? [] : [{ ...row, boot }],
   );
-  return { now, timeline, startedAt, moved, nodes };
+  return { now, timeline, startedAt, nodes };
 }
 
 /**
@@ -138,19 +137,30 @@ export async function shardOwners(database: Database): Promise<{ id: Shard; owne
   );
 }
 
-/** Moves shards to `to`, each only if its owner is still the one given. Those moved. */
+/**
+ * Moves shards to `to`, each only if its owner is still the one given and `to` is there and does not want to go, unless nobody
+ * stays: `by` may not have heard of that yet. Those moved.
+ */
 export async function moveShards(
   database: Database,
+  by: BootId,
   moves: readonly { readonly id: Shard; readonly from: BootId | null; readonly to: BootId }[],
 ): Promise<Shard[]> {
   const rows = await database.run<{ id: Shard }>(
     (sql) => sql`
-    update premise_core.shards as shard
-    set owner_boot = move.next, moved_from = move.last, moved_at = clock_timestamp()
-    from unnest(${moves.map((m) => m.id as number)}::smallint[], ${moves.map((m) => m.from)}::uuid[], ${moves.map((m) => m.to)}::uuid[])
-      as move (id, last, next)
-    where shard.id = move.id and shard.owner_boot is not distinct from move.last
-    returning shard.id`,
+    with moved as (
+      update premise_core.shards as shard set owner_boot = move.next, moved_from = move.last, moved_at = clock_timestamp()
+      from unnest(${moves.map((m) => m.id as number)}::smallint[], ${moves.map((m) => m.from)}::uuid[], ${moves.map((m) => m.to)}::uuid[])
+        as move (id, last, next)
+      where shard.id = move.id and shard.owner_boot is not distinct from move.last and exists (
+        select from premise_core.nodes as taker
+        where boot = move.next and (state = 'LIVE' or state = 'DRAINING' and not exists (
+          select from premise_core.nodes where state = 'LIVE' and lease_until > clock_timestamp())))
+      returning shard.id
+    ), told as (
+      update premise_core.nodes set moves = moves + 1 where boot = ${by} and exists (select from moved)
+    )
+    select id from moved`,
     1_500,
     true,
   );

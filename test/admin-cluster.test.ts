@@ -16,13 +16,18 @@ test("the cluster is told: its nodes, what they own, why one drains, what moved;
   await api.ward.sql`
     insert into premise_core.nodes (boot, name, address, state, why, load, lock_key, started_at, lease_until)
     select * from unnest(${boots}::uuid[], ${["a", "b", "gone"]}::text[], ${["h1", "h2", "h3"]}::text[],
-      ${["LIVE", "DRAINING", "DEAD"]}::text[], ${[null, "service http keeps failing", null]}::text[], ${[0.25, 0.5, 0]}::real[],
+      ${["LIVE", "LIVE", "DEAD"]}::text[], ${[null, "service http keeps failing", null]}::text[], ${[0.25, 0.5, 0]}::real[],
       ${[1, 2, 3]}::bigint[], array_fill(now() - interval '90 s', array[3]), array_fill(now() + interval '1 h', array[3]))`;
   await api.ward.sql`update premise_core.shards set owner_boot = ${boots[0]!} where id < 200 or id = 250`;
-  await moveShards(
-    api.ward.database,
-    [7, 8, 9].map((id) => ({ id: id as Shard, from: boots[0] as BootId, to: boots[1] as BootId })),
-  );
+  const to = (ids: readonly number[]) =>
+    moveShards(
+      api.ward.database,
+      boots[0] as BootId,
+      ids.map((id) => ({ id: id as Shard, from: boots[0] as BootId, to: boots[1] as BootId })),
+    );
+  assert.equal((await to([7, 8, 9])).sort(), [7, 8, 9]);
+  await api.ward.sql`update premise_core.nodes set state = 'DRAINING' where boot = ${boots[1]!}`;
+  assert.equal(await to([10]), [], "one that goes is given nothing while another stays");
   const cluster = (await api.call("GET", "/api/v1/cluster")).body;
   const [a, b, ...others] = cluster.nodes!;
   assert.equal(others, []);

@@ -16,12 +16,12 @@ const row = (boot: string, more: Partial<NodeRow> = {}): NodeRow => ({
   locked: true,
   ageMs: 60_000,
   drainAsked: false,
+  moves: 0,
   ...more,
 });
 const says = (more: Partial<Renewed> = {}): Renewed => ({
   now: 0,
   timeline: "7/1",
-  moved: null,
   startedAt: 0,
   nodes: [row("me"), row("other")],
   ...more,

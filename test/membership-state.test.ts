@@ -27,12 +27,13 @@ const row = (boot: BootId, more: Partial<NodeRow> = {}): NodeRow => ({
   locked: true,
   ageMs: 60_000,
   drainAsked: false,
+  moves: 0,
   ...more,
 });
 const DEAD = { locked: false, silentMs: 800 };
 const renewed = (nodes: readonly NodeRow[], more: Partial<Report> = {}): MembershipEvent => ({
   kind: "renewed",
-  report: { asked: 0, answered: 0, now: 0, tenure: 1, state: "LIVE", nodes, moved: null, judges: true, ...more },
+  report: { asked: 0, answered: 0, now: 0, tenure: 1, state: "LIVE", nodes, judges: true, ...more },
 });
 const all = (owner: BootId | null): Ownership => new Map(SHARDS.map((shard) => [shard, owner]));
 const placed = (...boots: BootId[]): Ownership =>
@@ -80,7 +81,7 @@ test("owners are read where shards have moved, or somebody came, went, settled o
   const later = [row(OTHER, { load: 0.9, ageMs: 90_000, silentMs: 300 }), row(ME, { leaseMs: 1_500 })];
   assert.equal(after(renewed(both), renewed(later)).kinds, []);
   for (const [nodes, more] of [
-    [both, { moved: "2026-11-27 12:00:00" }],
+    [[row(ME), row(OTHER, { moves: 1 })], {}],
     [both, { tenure: 2 }],
     [both, { state: "DRAINING" }],
     [[row(ME)], {}],

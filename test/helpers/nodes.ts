@@ -170,6 +170,7 @@ export async function settle(place: Place, nodes: readonly Node[], limitMs = 15_
 export async function arrange(place: Place, nodes: readonly Node[]): Promise<void> {
   const candidates = nodes.map(({ boot }) => ({ boot, weight: 1 }));
   await place.sql`
+    with told as (update premise_core.nodes set moves = moves + 1)
     update premise_core.shards set owner_boot = owner
     from unnest(${SHARDS.map((shard) => ownerOf(shard, candidates))}::uuid[]) with ordinality as target (owner, n) where id = n - 1`;
   await settle(place, nodes);

@@ -135,7 +135,7 @@ export function openNode(
         if (tenure === begun) readAt = seen.at;
         const moves = take({ kind: "owners", owners: seen.owners, begun, tenure });
         if (moves.length === 0) return over(true);
-        const move = () => ({ at: scheduler.now(), moved: store.moveShards(moves) });
+        const move = () => ({ at: scheduler.now(), moved: store.moveShards(boot, moves) });
         process.call("main", OWNERS_MS, move, (done) => {
           if (done !== null) take({ kind: "moved", moves, moved: done.moved, begun, tenure: tenureNow() });
           over(done !== null);

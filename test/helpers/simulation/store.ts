@@ -28,6 +28,7 @@ type NodeEntry = {
   readonly leaseUntil: number;
   readonly drainAsked: boolean;
   readonly asked: number;
+  readonly moves: number;
 };
 export type Page = {
   readonly id: UniqueId;
@@ -65,8 +66,6 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
   /** When each node last came back to such a right after it had run out. */
   const grantedAnew = new Map<BootId, number>();
   let timeline = 1;
-  /** Times a shard changed hands. */
-  let changes = 0;
   let startedAt = 0;
   let ahead = 0;
   let downUntil = 0;
@@ -127,12 +126,13 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
           locked: locks.has(node.boot),
           ageMs: now - node.startedAt,
           drainAsked: node.drainAsked,
+          moves: node.moves,
         });
       }
       const old = nodes.get(boot);
-      const kept = { startedAt: old?.startedAt ?? now, drainAsked: old?.drainAsked ?? false };
+      const kept = { startedAt: old?.startedAt ?? now, drainAsked: old?.drainAsked ?? false, moves: old?.moves ?? 0 };
       locks.add(boot);
-      const answer = { now, timeline: `1/${timeline}`, startedAt, moved: `${changes}`, nodes: rows };
+      const answer = { now, timeline: `1/${timeline}`, startedAt, nodes: rows };
       if (old !== undefined && old.asked >= asked) return answer;
       nodes.set(boot, { boot, name, state, ...kept, asked, renewedAt: now, leaseUntil: now + leaseMs });
       if ((granted.get(boot) ?? 0) <= scheduler.now()) grantedAnew.set(boot, scheduler.now());
@@ -165,16 +165,20 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
       read ??= new Map(owners.map((owner, id) => [id as Shard, owner]));
       return read;
     },
-    moveShards(moves: readonly Move[]): ReadonlySet<Shard> {
+    moveShards(by: BootId, moves: readonly Move[]): ReadonlySet<Shard> {
       const moved = new Set<Shard>();
+      const somebodyStays = [...nodes.values()].some((node) => node.state === "LIVE" && node.leaseUntil > clock());
       for (const { id, from, to } of moves) {
+        const taker = nodes.get(to)?.state;
+        if (taker === undefined || taker === "DEAD" || (taker === "DRAINING" && somebodyStays)) continue;
         if (owners[id] !== from) continue;
-        changes += 1;
         owners[id] = to;
         lostAt[id] = scheduler.now();
         moved.add(id);
         read = null;
       }
+      const mover = nodes.get(by);
+      if (mover !== undefined && moved.size > 0) nodes.set(by, { ...mover, moves: mover.moves + 1 });
       commit();
       return moved;
     },
