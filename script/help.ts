@@ -10,7 +10,8 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   check: "lint, types, unused code, architecture",
   format: "puts the code into the house's form",
   soak: "kills a node under load 1,000 times (half an hour); SEED=… KILLS=… to choose",
-  failover: "kills, freezes and cuts off parts of a loaded cluster, and says how long its pages stand still; -- --only EVENT, --rounds N",
+  failover:
+    "kills, freezes and cuts off parts of a loaded cluster, and says how long its pages stand still; -- --only EVENT, --rounds N",
   mixes: "200 mixes of faults on a loaded cluster; SEED=… MIXES=… to choose",
   simulate: "runs 10,000 seeds of the simulated cluster; SEED=… node test/simulation.test.ts shows one again",
   bench: "measures what a page costs beside the machine's ceilings; -- --quick, -- --help",

@@ -15,7 +15,8 @@ import { type Identity, issueCertificate, makeAuthority } from "../gateways/emul
 import { healthRoutes } from "../gateways/health.ts";
 import { silentLog } from "../log.ts";
 import { eventually } from "./helpers/eventually.ts";
-import { makeListeners, noting, raw } from "./helpers/http.ts";
+import { makeListeners, raw } from "./helpers/http.ts";
+import { recordLog } from "./helpers/log-record.ts";
 
 const listeners = makeListeners();
 test.after(() => listeners.close());
@@ -81,15 +82,15 @@ test("unusable certificate files are named, with what is wrong, and no key is qu
 
 test("an expired certificate is used and warned of", async () => {
   const pair = await putPair();
-  const { log, lines } = noting();
+  const { log, lines } = recordLog();
   const future = { ...systemClock, wall: () => Date.now() + 10_000 * 86_400_000 };
   openCertificates(pair, { log, clock: future }).close();
-  assert.match(lines.join(), "the certificate has expired");
+  assert.match(JSON.stringify(lines), "the certificate has expired");
 });
 
 test("HTTPS shows a renewed certificate to new connections, a broken renewal changes nothing", async () => {
   const pair = await putPair();
-  const { log, lines } = noting();
+  const { log, lines } = recordLog();
   const certificates = openCertificates(pair, { log, clock: systemClock });
   const gateway = await listeners.open([healthRoutes({ mode: "dev", checks: {} })], { log, certificates });
   assert.match(gateway.address.url, /^https:\/\/127\.0\.0\.1:\d+$/);
@@ -101,12 +102,12 @@ test("HTTPS shows a renewed certificate to new connections, a broken renewal cha
   writeFileSync(pair.certFile, (await serverIdentity()).certificate);
   await eventually(
     "the mismatch is noticed",
-    () => lines.some((line) => line.startsWith("certificate kept as it was")),
+    () => lines.some(({ event }) => event.startsWith("certificate kept as it was")),
     6_000,
   );
   assert.is(serialOf(await shown(port)), before);
   await sleep(2_200);
-  assert.is(lines.filter((line) => line.startsWith("certificate kept")).length, 1, "it is logged once");
+  assert.is(lines.filter(({ event }) => event.startsWith("certificate kept")).length, 1, "it is logged once");
 
   const renewed = await serverIdentity();
   writeFileSync(pair.certFile, renewed.certificate);
@@ -146,7 +147,7 @@ test("a certificate is re-read when the link to it moves", async () => {
 });
 
 test("TLS older than 1.2 is refused, and a failed handshake leaves no log line", async () => {
-  const { log, lines } = noting();
+  const { log, lines } = recordLog();
   const certificates = openCertificates(await putPair(), { log: silentLog, clock: systemClock });
   const gateway = await listeners.open([], { log, certificates });
   const { port } = gateway.address;

@@ -7,9 +7,10 @@ import * as assert from "uvu/assert";
 import { boundCrowds } from "../gateways/crowds.ts";
 import { isOwnLook, type Listener, openListener, type Speech } from "../gateways/listener.ts";
 import { eventually } from "./helpers/eventually.ts";
-import { makeListeners, noting } from "./helpers/http.ts";
+import { makeListeners } from "./helpers/http.ts";
+import { recordLog } from "./helpers/log-record.ts";
 
-const { log, lines } = noting();
+const { log, lines } = recordLog();
 const opened: Server[] = [];
 async function open(server: Server, speech: Speech): Promise<Listener> {
   opened.push(server);

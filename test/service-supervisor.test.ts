@@ -15,7 +15,7 @@ import { startActorSystem } from "../cluster/actor-system.ts";
 import { systemClock } from "../domain.ts";
 import { type Meter, silentMeter } from "../meter.ts";
 import { eventually } from "./helpers/eventually.ts";
-import { noting } from "./helpers/http.ts";
+import { recordLog } from "./helpers/log-record.ts";
 
 /** Ticks a second apart; each look finds what is said, `!`: the restart fails, `.`: it succeeds. Effects beside looks, by second. */
 function play(script: string): string[] {
@@ -128,7 +128,7 @@ test("from any state, a service that is well from now on is up and its node rest
 
 test("the actor restarts what is gone, withdraws for what is vital alone, and outlives what its services throw", async () => {
   const system = startActorSystem("services");
-  const { log, lines } = noting();
+  const { log, lines } = recordLog();
   const restarts: string[] = [];
   const meter: Meter = {
     ...silentMeter,
@@ -162,7 +162,7 @@ test("the actor restarts what is gone, withdraws for what is vital alone, and ou
   await eventually("http is up again", () => restarts.length === 1 && up().join() === "http,odd");
   assert.equal(restarts, ['service_restarts {"service":"http"}']);
   assert.equal(reasons, ["- service sweep keeps failing"]);
-  assert.is(lines.filter((line) => line.startsWith("service keeps failing")).length, 2);
+  assert.is(lines.filter(({ event }) => event === "service keeps failing").length, 2);
   verdicts.sweep = "well";
   await eventually("the node is restored", () => reasons.length === 2);
   assert.is(reasons[1], "+ service sweep keeps failing");

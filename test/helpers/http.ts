@@ -1,4 +1,4 @@
-/** HTTP listeners that end with the test file, and a log that can be read. */
+/** HTTP listeners that end with the test file. */
 import { once } from "node:events";
 import { connect } from "node:net";
 import type { Certificates } from "../../gateways/certificates.ts";
@@ -30,14 +30,6 @@ export function makeListeners(): {
       await Promise.all(opened.map((gateway) => gateway.close(100)));
     },
   };
-}
-
-/** A log that keeps its lines: event and fields. */
-export function noting(): { log: Log; lines: string[] } {
-  const lines: string[] = [];
-  const note = (fields: object, event: string) => void lines.push(`${event} ${JSON.stringify(fields)}`);
-  const log: Log = { debug: note, info: note, warn: note, error: note, child: () => log };
-  return { log, lines };
 }
 
 /** Sends bytes and gives back all that came until the connection ended. */
