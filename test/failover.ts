@@ -36,7 +36,6 @@ const WARM_MS = 20_000;
 const random = randomFrom(Number(values.seed));
 const cluster = await openCluster({
   nodes: Number(values.nodes),
-  redis: true,
   // What a proxy costs counts only where one is needed: for the cut.
   proxied: [CUT_NODE],
   random,

@@ -7,12 +7,12 @@ import { connect } from "node:net";
 import { setTimeout as rest } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { openAffliction } from "./helpers/afflicted-node.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { connectHost, textOf } from "./helpers/host.ts";
 import { type NodeProcess, startNode } from "./helpers/node.ts";
 import { metric } from "./helpers/process-facts.ts";
+import { openAffliction } from "./helpers/service-affliction.ts";
 
 const affliction = openAffliction();
 const hospital = await openHospital({ TOCSIN_NODE: "first", ...affliction.settings });

@@ -7,12 +7,12 @@ import { Agent, get } from "node:http";
 import { createServer, type Server } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { openAffliction } from "./helpers/afflicted-node.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { textOf } from "./helpers/host.ts";
 import { type NodeProcess, startNode } from "./helpers/node.ts";
 import { metric } from "./helpers/process-facts.ts";
+import { openAffliction } from "./helpers/service-affliction.ts";
 
 const affliction = openAffliction();
 const hospital = await openHospital({ TOCSIN_NODE: "first", ...affliction.settings });

@@ -17,7 +17,7 @@ export type Dependency = "database" | "redis";
 
 export type Cluster = Ordeal & {
   readonly pair: Pair;
-  readonly redis: RedisServer | null;
+  readonly redis: RedisServer;
   /** A session on the primary there is now, without a proxy. */
   sql(): postgres.Sql;
   /** The database's clock, ms since 1970. */
@@ -44,44 +44,36 @@ const AFFLICTION = new URL("affliction.mjs", import.meta.url).href;
 export async function openCluster(
   options: Omit<OrdealOptions, "databaseUrl" | "nodes"> & {
     readonly nodes: number;
-    readonly redis: boolean;
     /** Nodes that reach the servers through proxies, which cost time; all of them where this is left out. */
     readonly proxied?: readonly number[];
-    readonly synchronous?: boolean;
   },
 ): Promise<Cluster> {
-  const pair = await openPair({ synchronous: options.synchronous ?? true });
-  const redis = options.redis ? await startRedis() : null;
+  const pair = await openPair();
+  const redis = await startRedis();
   const proxies: Record<Dependency, TcpProxy[]>[] = [];
   const settings: Record<string, string>[] = [];
   for (let node = 0; node < options.nodes; node += 1) {
-    const own = {
+    const own: Record<Dependency, TcpProxy[]> = { database: [], redis: [] };
+    proxies.push(own);
+    const reached = async (dependency: Dependency, url: string) => {
+      if (options.proxied?.includes(node) === false) return url;
+      const proxy = await openProxy({ host: "127.0.0.1", port: Number(new URL(url).port) });
+      own[dependency].push(proxy);
+      return through(proxy, url);
+    };
+    const urls = await Promise.all(pair.urls.map((url) => reached("database", url)));
+    settings.push({
       TOCSIN_NODE: `node-${node}`,
       NODE_OPTIONS: `--import=${AFFLICTION}`,
       AFFLICTION_HOLD_MS: String(HOLD_MS),
-    };
-    if (options.proxied?.includes(node) === false) {
-      proxies.push({ database: [], redis: [] });
-      const cache = redis === null ? {} : { TOCSIN_REDIS_URL: redis.url };
-      settings.push({ ...own, ...cache, TOCSIN_PREMISE_DATABASE_URL: pair.urls.join(",") });
-      continue;
-    }
-    const database = await Promise.all(
-      pair.urls.map((url) => openProxy({ host: "127.0.0.1", port: Number(new URL(url).port) })),
-    );
-    const cache = redis === null ? [] : [await openProxy({ host: "127.0.0.1", port: redis.port })];
-    proxies.push({ database, redis: cache });
-    settings.push({
-      ...own,
-      TOCSIN_PREMISE_DATABASE_URL: pair.urls.map((url, index) => through(database[index]!, url)).join(","),
-      ...(cache[0] === undefined ? {} : { TOCSIN_REDIS_URL: `redis://127.0.0.1:${cache[0].port}` }),
+      TOCSIN_PREMISE_DATABASE_URL: urls.join(","),
+      TOCSIN_REDIS_URL: await reached("redis", redis.url),
     });
   }
 
   async function closeRest(): Promise<void> {
-    for (const { database, redis: cache } of proxies)
-      await Promise.all([...database, ...cache].map((proxy) => proxy.close()));
-    await redis?.close();
+    await Promise.all(proxies.flatMap((own) => [...own.database, ...own.redis]).map((proxy) => proxy.close()));
+    await redis.close();
     await pair.close();
   }
 

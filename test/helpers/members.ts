@@ -1,7 +1,7 @@
 /** Members of a cluster as processes of their own, and what can happen to a process. */
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { BootId } from "../../domain.ts";
+import { type BootId, SHARD_COUNT } from "../../domain.ts";
 import { eventually } from "./eventually.ts";
 import type { Order, Word } from "./member-process.ts";
 import { endsWith, type Place } from "./nodes.ts";
@@ -56,7 +56,7 @@ export async function driveAll(members: readonly Pick<Member, "drives">[], limit
     "every shard is driven by one of them",
     () => {
       const driven = members.flatMap((member) => member.drives());
-      return driven.length === 256 && new Set(driven).size === 256;
+      return driven.length === SHARD_COUNT && new Set(driven).size === SHARD_COUNT;
     },
     limitMs,
   );

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { encodePage, type HostLink, openHostLink } from "../../cli/host-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
@@ -123,7 +124,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
         );
       } catch {
         place += 1;
-        await rest(RECONNECT_MS);
+        await sleep(RECONNECT_MS);
         continue;
       }
       let up = true;
@@ -159,7 +160,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
         }
         if (waiting.size === 0) heardAt = performance.now();
         if (nodes.length > 1 && performance.now() - heardAt > SILENT_MS) break;
-        await rest(SEND_TICK_MS);
+        await sleep(SEND_TICK_MS);
       }
       place += 1;
       link.cut();
@@ -206,10 +207,6 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
       await emulator.close();
     },
   };
-}
-
-function rest(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** The emulator as a process of its own, and the settings by which a node reaches it as if it were Apple and Google. */

@@ -1,4 +1,5 @@
 /** How long pages stood still because a node was lost, as the database's own history and clock tell it. */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster } from "./cluster.ts";
 
 /** What the node had in hand at an instant: pages under way that it drove, and its shards. */
@@ -29,7 +30,7 @@ export async function recovery(cluster: Cluster, { at, node, shards }: InHand, l
     if (now > at + limitMs) break;
     const mine = (await cluster.shards()).get(node) ?? [];
     if (shards.every((shard) => !mine.includes(shard))) shardsMs = now - at;
-    else await rest(LOOK_MS);
+    else await sleep(LOOK_MS);
   }
   for (;;) {
     const now = await cluster.now();
@@ -55,10 +56,6 @@ export async function recovery(cluster: Cluster, { at, node, shards }: InHand, l
     const { pages, moved, last } = row!;
     if (pages === moved) return { pages, pagesMs: pages === 0 ? 0 : last! - at, shardsMs };
     if (now > at + limitMs) return { pages, pagesMs: null, shardsMs };
-    await rest(LOOK_MS * 5);
+    await sleep(LOOK_MS * 5);
   }
-}
-
-function rest(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -36,34 +36,11 @@ export async function tryOut(event: Event, cluster: Cluster, random: Random): Pr
 }
 
 const CAUSES: Readonly<Record<Event, (cluster: Cluster, node: number, random: Random) => Promise<Trial>>> = {
-  "kill -9 of a node": (cluster, node) =>
-    lose(
-      cluster,
-      node,
-      () => cluster.kills(node),
-      () => cluster.starts(node),
-    ),
-  "SIGSTOP of a node": (cluster, node) =>
-    lose(
-      cluster,
-      node,
-      () => cluster.freezes(node),
-      () => cluster.thaws(node),
-    ),
-  "stalled loop of a node": (cluster, node) =>
-    lose(
-      cluster,
-      node,
-      () => cluster.stalls(node),
-      () => sleep(HOLD_MS),
-    ),
+  "kill -9 of a node": (cluster, node) => lose(cluster, node, cluster.kills, cluster.starts),
+  "SIGSTOP of a node": (cluster, node) => lose(cluster, node, cluster.freezes, cluster.thaws),
+  "stalled loop of a node": (cluster, node) => lose(cluster, node, cluster.stalls, () => sleep(HOLD_MS)),
   "network cut of a node": (cluster) =>
-    lose(
-      cluster,
-      CUT_NODE,
-      () => cluster.cuts(CUT_NODE, ["database", "redis"], "black hole"),
-      () => cluster.mends(CUT_NODE),
-    ),
+    lose(cluster, CUT_NODE, (node) => cluster.cuts(node, ["database", "redis"], "black hole"), cluster.mends),
   async "primary killed, standby promoted"(cluster, _node, random) {
     await cluster.pair.killPrimary();
     await sleep(random.between(200, 1_000));
@@ -96,11 +73,13 @@ const CAUSES: Readonly<Record<Event, (cluster: Cluster, node: number, random: Ra
   },
 };
 
-async function lose(cluster: Cluster, node: number, cause: () => unknown, mend: () => unknown): Promise<Trial> {
+type Deed = (node: number) => unknown;
+
+async function lose(cluster: Cluster, node: number, cause: Deed, mend: Deed): Promise<Trial> {
   const held = await inHand(cluster, node);
-  await cause();
+  await cause(node);
   const { pages, pagesMs, shardsMs } = await recovery(cluster, held, LIMIT_MS);
-  await mend();
+  await mend(node);
   if (pagesMs === null || shardsMs === null) return { ms: Number.POSITIVE_INFINITY, pages };
   return { ms: Math.max(pagesMs, shardsMs), pages };
 }
