@@ -42,7 +42,7 @@ export const SETTINGS = [
   row("TOCSIN_CLUSTER", "tocsin", "prefix of everything kept in Redis"),
   secret(
     "TOCSIN_REDIS_URL",
-    "unset: one node without Redis",
+    "unset: pushes are claimed from Postgres, and a host hears of what another node did up to a second later",
     "redis://, rediss:// or redis-sentinel://h1:p,h2:p,h3:p/master-name; user:password@ is the Redis servers', " +
       "?sentinel=user:password at its end the sentinels'",
   ),

@@ -171,7 +171,7 @@ async function redisFinding(url: string): Promise<Finding> {
   return {
     ok: false,
     detail: "none of its servers can be connected to",
-    hint: "Pages go out without it, more slowly, on one node only",
+    hint: "Pages go out without it; hosts hear of what other nodes did up to a second later",
   };
 }
 
