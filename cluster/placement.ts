@@ -3,8 +3,7 @@
  * answer from the same rows; when a node goes, only its shards move. Pure.
  */
 import { createHash } from "node:crypto";
-import type { BootId, Shard } from "../domain.ts";
-import { SHARD_COUNT } from "../domain.ts";
+import { type BootId, SHARD_COUNT, type Shard } from "../domain.ts";
 
 export type Candidate = { readonly boot: BootId; readonly weight: number };
 export type Ownership = ReadonlyMap<Shard, BootId | null>;

@@ -6,8 +6,7 @@
 import { createServer } from "node:http";
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Log } from "../log.ts";
-import { faultFields } from "../log.ts";
+import { faultFields, type Log } from "../log.ts";
 import type {
   CounterName,
   Counters,

@@ -35,6 +35,8 @@ export type PrimaryWatch = {
   close(): void;
 };
 
+type Slice = { readonly urls: readonly string[]; readonly node: string; readonly timelineFile: string | null };
+
 type Shared = {
   readonly looks: readonly ServerLook[];
   readonly listeners: Set<() => void>;
@@ -50,10 +52,7 @@ const FIRST_LOOKS_MS = 1_500;
 const watched = new Map<string, Shared>();
 const memories = new Map<string | null, TimelineMemory>();
 
-export function followPrimary(
-  slice: { readonly urls: readonly string[]; readonly node: string; readonly timelineFile: string | null },
-  ports: { readonly log: Log },
-): PrimaryWatch {
+export function followPrimary(slice: Slice, ports: { readonly log: Log }): PrimaryWatch {
   const key = [...slice.urls, slice.timelineFile ?? ""].join("\n");
   const shared = watched.get(key) ?? begin(slice, ports.log);
   watched.set(key, shared);
@@ -83,10 +82,7 @@ export function followPrimary(
   };
 }
 
-function begin(
-  slice: { readonly urls: readonly string[]; readonly node: string; readonly timelineFile: string | null },
-  log: Log,
-): Shared {
+function begin(slice: Slice, log: Log): Shared {
   const { timelineFile } = slice;
   const memory = memories.get(timelineFile) ?? openTimelines(timelineFile, { log });
   memories.set(timelineFile, memory);

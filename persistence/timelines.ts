@@ -53,7 +53,7 @@ function merged(one: Timelines, other: Timelines): Timelines {
 }
 
 /** What cannot be read was never seen: a node without its file is as one that is new. */
-export function readTimelines(file: string): Timelines {
+function readTimelines(file: string): Timelines {
   let text: string;
   try {
     text = readFileSync(file, "utf8");

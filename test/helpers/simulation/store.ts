@@ -2,11 +2,19 @@
  * The database as the statements of persistence/ use it: each is done whole, at one instant, or not at all. A failover loses
  * what no synchronous commit came after: the tail of the leases' writes, nothing else.
  */
-
 import type { Row } from "../../../actors/message.ts";
 import type { Move, Ownership } from "../../../cluster/placement.ts";
-import type { BootId, HostSystemId, Shard, Transport, UniqueId } from "../../../domain.ts";
-import { rankOf, SHARD_COUNT, type StatusText, TRANSPORTS } from "../../../domain.ts";
+import {
+  type BootId,
+  type HostSystemId,
+  rankOf,
+  SHARD_COUNT,
+  type Shard,
+  type StatusText,
+  TRANSPORTS,
+  type Transport,
+  type UniqueId,
+} from "../../../domain.ts";
 import { type NodeRow, type Renewed, SILENT_MS } from "../../../persistence/leases.ts";
 import { type Change, CLAIM_MS, type Written } from "../../../persistence/messages.ts";
 import type { WakeTarget } from "../../../persistence/page-devices.ts";
@@ -61,6 +69,8 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
   const locks = new Set<BootId>();
   const pages = new Map<UniqueId, Page>();
   const notifications = new Set<string>();
+  /** The highest number of a wake-up of each page that was ever claimed. */
+  const numbers = new Map<UniqueId, number>();
   /** Until when anybody ever gave each node the right to drive, in the scheduler's time. */
   const granted = new Map<BootId, number>();
   /** When each node last came back to such a right after it had run out. */
@@ -94,8 +104,6 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
       throw new Violation(`wake-up ${page.wakeups} of ${page.id} came ${now - page.claimedAt} ms after the one before`);
     page.claimedAt = now;
   }
-  /** The number of the last claim of each page that came to its end or ran out. */
-  const numbers = new Map<UniqueId, number>();
 
   const isLost = (node: NodeEntry) => node.leaseUntil <= clock() || node.renewedAt < clock() - SILENT_MS;
 
@@ -103,7 +111,6 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
     pages,
     owners,
     lostAt,
-    notifications,
     granted,
     grantedAnew,
     isDown: () => scheduler.now() < downUntil,
