@@ -3,14 +3,14 @@ import * as assert from "uvu/assert";
 import { type Lease, type LeaseEvent, nextLookMs, noLease, stepLease } from "../cluster/lease.ts";
 import type { BootId } from "../domain.ts";
 import type { NodeRow, Renewed } from "../persistence/leases.ts";
-import { nodeRow } from "./helpers/node-row.ts";
+import { nodeRow as row } from "./helpers/node-row.ts";
 
 const ME = "me" as BootId;
 const says = (more: Partial<Renewed> = {}): Renewed => ({
   now: 0,
   timeline: "7/1",
   startedAt: 0,
-  nodes: [nodeRow("me"), nodeRow("other")],
+  nodes: [row("me"), row("other")],
   ...more,
 });
 const answered = (asked: number, more: Partial<Renewed> = {}): LeaseEvent => ({
@@ -40,7 +40,7 @@ test("renewed in time it stays in its tenure; after a lapse, a writing off, or a
   assert.is(after([10, answered(0)], [510, answered(500)]).lease.tenure, 1);
   assert.is(after([10, answered(0)], [1_699, answered(1_690)]).lease.tenure, 1);
   assert.is(after([10, answered(0)], [1_700, answered(1_690)]).lease.tenure, 2);
-  assert.is(after([10, answered(0)], [510, answered(500, { nodes: [nodeRow("other")] })]).lease.tenure, 2);
+  assert.is(after([10, answered(0)], [510, answered(500, { nodes: [row("other")] })]).lease.tenure, 2);
 });
 
 test("on a timeline not seen before what was known is void, and nobody is judged for 2 s", () => {
@@ -105,19 +105,19 @@ const looks: [string, Partial<NodeRow>, number][] = [
 ];
 for (const [what, more, ms] of looks) {
   test(`the next renewal after one that showed a node ${what} is due in ${ms} ms`, () => {
-    assert.is(nextLookMs(noLease(ME), [nodeRow("me", { leaseMs: 1 }), nodeRow("other", more)], 0), ms);
+    assert.is(nextLookMs(noLease(ME), [row("me", { leaseMs: 1 }), row("other", more)], 0), ms);
   });
 }
 
 test("while nobody is judged the next renewal is due when judging begins", () => {
   const lease = { ...noLease(ME), judgesFrom: 1_300 };
-  const nodes = [nodeRow("me"), nodeRow("other", { leaseMs: 10 })];
+  const nodes = [row("me"), row("other", { leaseMs: 10 })];
   assert.is(nextLookMs(lease, nodes, 1_000), 305);
   assert.is(nextLookMs(lease, nodes, 0), 500);
 });
 
 test("a node that is not in the list yet looks again at once", () => {
-  assert.is(nextLookMs(noLease(ME), [nodeRow("other")], 0), 20);
+  assert.is(nextLookMs(noLease(ME), [row("other")], 0), 20);
 });
 
 test.run();

@@ -12,7 +12,7 @@ import {
 import { MOVES_MAX, type Ownership, ownerOf } from "../cluster/placement.ts";
 import { type BootId, SHARD_COUNT, type Shard } from "../domain.ts";
 import type { NodeRow } from "../persistence/leases.ts";
-import { nodeRow } from "./helpers/node-row.ts";
+import { nodeRow as row } from "./helpers/node-row.ts";
 
 const [ME, OTHER, THIRD] = ["me", "other", "third"] as BootId[] as [BootId, BootId, BootId];
 const SHARDS = Array.from({ length: SHARD_COUNT }, (_, n) => n as Shard);
@@ -54,7 +54,7 @@ function after(...events: MembershipEvent[]) {
 }
 
 test("the dead are no candidates, and house is kept for them; while nobody is judged they count as living", () => {
-  const seen = [nodeRow(ME), nodeRow(OTHER, DEAD)];
+  const seen = [row(ME), row(OTHER, DEAD)];
   const judged = after(renewed(seen));
   assert.equal([judged.state.dead, judged.kinds], [[OTHER], ["place", "keep-house"]]);
   assert.is(after(renewed(seen), read(all(OTHER))).moves.length, SHARD_COUNT);
@@ -64,42 +64,37 @@ test("the dead are no candidates, and house is kept for them; while nobody is ju
 });
 
 test("owners are read where shards have moved, or somebody came, went, settled or wants to go, and not otherwise", () => {
-  const both = [nodeRow(ME), nodeRow(OTHER)];
-  const later = [nodeRow(OTHER, { load: 0.9, ageMs: 90_000, silentMs: 300 }), nodeRow(ME, { leaseMs: 1_500 })];
+  const both = [row(ME), row(OTHER)];
+  const later = [row(OTHER, { load: 0.9, ageMs: 90_000, silentMs: 300 }), row(ME, { leaseMs: 1_500 })];
   assert.equal(after(renewed(both), renewed(later)).kinds, []);
   for (const [nodes, more] of [
-    [[nodeRow(ME), nodeRow(OTHER, { moves: 1 })], {}],
+    [[row(ME), row(OTHER, { moves: 1 })], {}],
     [both, { tenure: 2 }],
     [both, { state: "DRAINING" }],
-    [[nodeRow(ME)], {}],
-    [[nodeRow(ME), nodeRow(OTHER, { state: "DRAINING" })], {}],
-    [[nodeRow(ME), nodeRow(OTHER, { ageMs: 100 })], {}],
-    [[nodeRow(ME), nodeRow(OTHER), nodeRow(THIRD)], {}],
+    [[row(ME)], {}],
+    [[row(ME), row(OTHER, { state: "DRAINING" })], {}],
+    [[row(ME), row(OTHER, { ageMs: 100 })], {}],
+    [[row(ME), row(OTHER), row(THIRD)], {}],
   ] as const)
     assert.equal(after(renewed(both), renewed(nodes, more)).kinds, ["place"]);
 });
 
 test("owners read in an older tenure are read again, and what was mine before a new one is mine no more", () => {
-  const old = after(renewed([nodeRow(ME)]), read(all(ME), 2, 1));
+  const old = after(renewed([row(ME)]), read(all(ME), 2, 1));
   assert.equal([old.state.mine.size, old.kinds], [0, ["place"]]);
-  const had = [renewed([nodeRow(ME)]), read(all(ME))];
+  const had = [renewed([row(ME)]), read(all(ME))];
   assert.is(after(...had).state.mine.size, SHARD_COUNT);
-  assert.is(after(...had, renewed([nodeRow(ME)])).state.mine.size, SHARD_COUNT);
-  const lapsed = after(...had, renewed([nodeRow(ME)], { tenure: 2 }));
+  assert.is(after(...had, renewed([row(ME)])).state.mine.size, SHARD_COUNT);
+  const lapsed = after(...had, renewed([row(ME)], { tenure: 2 }));
   assert.is(lapsed.state.mine.size, 0);
-  const again = after(...had, renewed([nodeRow(ME)], { tenure: 2 }), read(all(ME), 2));
+  const again = after(...had, renewed([row(ME)], { tenure: 2 }), read(all(ME), 2));
   assert.is(again.gained.length, SHARD_COUNT, "and comes to it again");
-  const late = after(
-    ...had,
-    renewed([nodeRow(ME)], { tenure: 2 }),
-    read(all(ME), 2),
-    renewed([nodeRow(ME)], { tenure: 1 }),
-  );
+  const late = after(...had, renewed([row(ME)], { tenure: 2 }), read(all(ME), 2), renewed([row(ME)], { tenure: 1 }));
   assert.is(late.state.mine.size, SHARD_COUNT, "a late report takes nothing away");
 });
 
 test("what is given away is driven no more before it is written, and again only when it was read that it was not", () => {
-  const both = [nodeRow(ME), nodeRow(OTHER)];
+  const both = [row(ME), row(OTHER)];
   const giving = after(renewed(both), read(all(ME)));
   assert.is(giving.moves.length, MOVES_MAX);
   assert.is(giving.state.mine.size, SHARD_COUNT - MOVES_MAX);
@@ -118,7 +113,7 @@ test("what is given away is driven no more before it is written, and again only 
 
 test("it gives nothing away before the others were told that it goes, and everything then", () => {
   const mine = placed(ME, OTHER);
-  const both = [nodeRow(ME), nodeRow(OTHER)];
+  const both = [row(ME), row(OTHER)];
   const wish: MembershipEvent = { kind: "withdraw", reason: "push" };
   const asked = after(renewed(both), read(mine), wish);
   assert.equal([asked.kinds, whyDraining(asked.state)], [["tell"], "push"]);
@@ -135,21 +130,21 @@ test("it comes back with the last reason and the operator's wish, and says each 
   assert.equal(after(push!, push!).kinds, []);
   assert.equal(after(push!, mxpp!, noPush!).kinds, ["tell"]);
   assert.equal(after(push!, mxpp!, noPush!, noMxpp!).kinds, ["tell"]);
-  const wished = renewed([nodeRow(ME, { drainAsked: true })]);
+  const wished = renewed([row(ME, { drainAsked: true })]);
   assert.equal(after(wished).kinds, ["place", "tell"]);
   assert.equal(after(push!, wished, noPush!).kinds, ["tell"]);
-  assert.equal(after(wished, renewed([nodeRow(ME)])).kinds, ["tell"]);
+  assert.equal(after(wished, renewed([row(ME)])).kinds, ["tell"]);
 });
 
 test("where nobody stays those that would go take what nobody has", () => {
-  const going = [nodeRow(ME), nodeRow(OTHER, { state: "DRAINING" }), nodeRow(THIRD, DEAD)];
+  const going = [row(ME), row(OTHER, { state: "DRAINING" }), row(THIRD, DEAD)];
   const wish: MembershipEvent = { kind: "withdraw", reason: "push" };
   const { moves } = after(wish, renewed(going, { state: "DRAINING" }), read(all(THIRD)));
   assert.ok(moves.length > 64 && moves.every((move) => move.to === ME));
 });
 
 test("what came, what went, and what was taken over from a node that is no more is told", () => {
-  const both = [nodeRow(ME), nodeRow(OTHER, DEAD)];
+  const both = [row(ME), row(OTHER, DEAD)];
   const mine = all(OTHER);
   const { moves } = after(renewed(both), read(mine));
   const moved: MembershipEvent = {
@@ -169,7 +164,7 @@ test("whatever it hears, it drives only what it last read to be its own and does
   const node = (boot: BootId) =>
     fc
       .record({ leaseMs: fc.constantFrom(-1, 1_000), state: fc.constantFrom("LIVE", "DRAINING") })
-      .map((more) => nodeRow(boot, more as never));
+      .map((more) => row(boot, more as never));
   const event = fc.oneof(
     fc
       .tuple(node(ME), node(OTHER), node(THIRD), fc.boolean())
