@@ -3,9 +3,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { systemClock } from "../domain.ts";
+import { SHARD_COUNT, systemClock } from "../domain.ts";
 import { eventually } from "./helpers/eventually.ts";
-import { driveAll, type Member, startMember } from "./helpers/members.ts";
+import { arrangeMembers, driveAll, type Member, startMember } from "./helpers/members.ts";
 import { endAll, nowAt, openPlace, owners, type Place, timesMoved } from "./helpers/nodes.ts";
 
 test.after.each(endAll);
@@ -13,27 +13,14 @@ test.after.each(endAll);
 async function two(): Promise<{ place: Place; one: Member; other: Member }> {
   const place = await openPlace();
   const [one, other] = await Promise.all([startMember(place, "one"), startMember(place, "other")]);
-  await eventually(
-    "each drives its part",
-    async () => {
-      const count = one.drives().length;
-      const seen = new Set(await owners(place));
-      return count > 64 && count < 192 && one.drives().length + other.drives().length === 256 && seen.size === 2;
-    },
-    20_000,
-  );
-  // Until nothing moves any more.
-  for (let last = -1; last !== one.drives().length; ) {
-    last = one.drives().length;
-    await sleep(1_500);
-  }
+  await arrangeMembers(place, [one, other]);
   return { place, one, other };
 }
 
 const allOf = (place: Place, member: Member, limitMs: number) =>
   eventually(
     `${member.name} drives everything`,
-    async () => member.drives().length === 256 && (await owners(place)).every((owner) => owner === member.boot),
+    async () => member.drives().length === SHARD_COUNT && (await owners(place)).every((owner) => owner === member.boot),
     limitMs,
   );
 

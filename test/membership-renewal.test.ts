@@ -178,7 +178,7 @@ test("what a node had claimed is due before its claim runs out when the node die
   endsWith(ward.close);
   const place = await preparePlace(ward.url);
   const [one, two] = [await join(place, "one"), await join(place, "two")];
-  await settle(place, [one, two]);
+  await arrange(place, [one, two]);
   const lab = await ward.host("lab");
   await ward.device(await ward.subscriber("5551"));
   await acceptPages(ward.database, "two", [pageFor(ward, lab, "5551")]);

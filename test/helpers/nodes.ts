@@ -146,14 +146,23 @@ export async function owners(place: Place): Promise<(BootId | null)[]> {
   return rows.map((row) => row.owner);
 }
 
+/** By shard, the node it belongs on among these. */
+export function targetOf(nodes: readonly { readonly boot: BootId }[]): readonly (BootId | null)[] {
+  const candidates = nodes.map(({ boot }) => ({ boot, weight: 1 }));
+  return SHARDS.map((shard) => ownerOf(shard, candidates));
+}
+
+/** Writes down who is to own what, as if it had been so for long. */
+export async function assign(place: Place, nodes: readonly { readonly boot: BootId }[]): Promise<void> {
+  await place.sql`
+    with told as (update premise_core.nodes set moves = moves + 1)
+    update premise_core.shards set owner_boot = owner
+    from unnest(${targetOf(nodes)}::uuid[]) with ordinality as target (owner, n) where id = n - 1`;
+}
+
 /** Each shard is driven by the node it belongs on among these, and the rows say the same. */
 export async function settle(place: Place, nodes: readonly Node[], limitMs = 15_000): Promise<void> {
-  const target = SHARDS.map((shard) =>
-    ownerOf(
-      shard,
-      nodes.map(({ boot }) => ({ boot, weight: 1 })),
-    ),
-  );
+  const target = targetOf(nodes);
   await eventually(
     `${nodes.length} nodes have settled`,
     async () => {
@@ -168,11 +177,7 @@ export async function settle(place: Place, nodes: readonly Node[], limitMs = 15_
 
 /** Spares the test the moving, a tenth at a time, that brings settled nodes about. */
 export async function arrange(place: Place, nodes: readonly Node[]): Promise<void> {
-  const candidates = nodes.map(({ boot }) => ({ boot, weight: 1 }));
-  await place.sql`
-    with told as (update premise_core.nodes set moves = moves + 1)
-    update premise_core.shards set owner_boot = owner
-    from unnest(${SHARDS.map((shard) => ownerOf(shard, candidates))}::uuid[]) with ordinality as target (owner, n) where id = n - 1`;
+  await assign(place, nodes);
   await settle(place, nodes);
 }
 
