@@ -50,7 +50,8 @@ type Shared = {
 const FIRST_LOOKS_MS = 1_500;
 
 const watched = new Map<string, Shared>();
-const memories = new Map<string | null, TimelineMemory>();
+/** By file, and by servers where there is none. */
+const memories = new Map<string, TimelineMemory>();
 
 export function followPrimary(slice: Slice, ports: { readonly log: Log }): PrimaryWatch {
   const key = [...slice.urls, slice.timelineFile ?? ""].join("\n");
@@ -84,8 +85,9 @@ export function followPrimary(slice: Slice, ports: { readonly log: Log }): Prima
 
 function begin(slice: Slice, log: Log): Shared {
   const { timelineFile } = slice;
-  const memory = memories.get(timelineFile) ?? openTimelines(timelineFile, { log });
-  memories.set(timelineFile, memory);
+  const kept = timelineFile ?? slice.urls.join("\n");
+  const memory = memories.get(kept) ?? openTimelines(timelineFile, { log });
+  memories.set(kept, memory);
   const begun = systemClock.monotonic();
   let told = new Set<string>();
 

@@ -43,7 +43,10 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
     meta: slice.meta ?? premiseUrls,
     core: slice.core ?? premiseUrls,
   };
-  const timelineFile = join(slice.dataDir, "timelines");
+  // Each by itself: where one database was moved out by promoting a copy of the server, both bear the same system identifier, and
+  // the timeline of the one says nothing of the other.
+  const timelineFile = (name: Schema) =>
+    join(slice.dataDir, urls[name].join() === premiseUrls.join() ? "timelines" : `timelines-${name}`);
   const opened: Database[] = [];
   const byServers = new Map<string, Database>();
 
@@ -53,7 +56,10 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
     const database =
       shared ??
       openDatabase(
-        { name, urls: urls[name], node: slice.node, connectionsMax: CONNECTIONS_MAX, timelineFile },
+        {
+          ...{ name, urls: urls[name], node: slice.node, connectionsMax: CONNECTIONS_MAX },
+          timelineFile: timelineFile(name),
+        },
         { log },
       );
     if (shared === undefined) {
@@ -95,7 +101,7 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
       premise: await open("premise_core"),
       meta: await open("meta"),
       core: await open("core"),
-      premiseServers: { urls: premiseUrls, timelineFile },
+      premiseServers: { urls: premiseUrls, timelineFile: timelineFile("premise_core") },
       embedded: embedded !== null,
       note: embedded?.note ?? null,
       close,
