@@ -123,6 +123,7 @@ function begin(slice: Slice, log: Log): Shared {
           },
           timelines: memory.seen,
           changed: choose,
+          log,
         },
       ),
     ),

@@ -13,6 +13,7 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { systemClock } from "../domain.ts";
+import { faultFields, type Log } from "../log.ts";
 import { connectionOptions, withDeadline } from "./connecting.ts";
 import { DeadlinePassed } from "./database-faults.ts";
 import { isOlder, type Replication, type ServerView, standbysRequired, type Timelines } from "./primary-choice.ts";
@@ -53,6 +54,7 @@ export function lookAt(
     readonly searching: () => boolean;
     readonly timelines: () => Timelines;
     readonly changed: () => void;
+    readonly log: Log;
   },
 ): ServerLook {
   const { url } = slice;
@@ -69,6 +71,8 @@ export function lookAt(
   let interrupt = new AbortController();
   let hurried = false;
   let closed = false;
+  /** Since it last answered. */
+  const faultsSaid = new Set<string>();
 
   function hurry(): void {
     hurried = true;
@@ -117,7 +121,8 @@ export function lookAt(
     const state = (await writes()) ? "writable" : "stalled";
     if (asking !== null && systemClock.monotonic() - askedAt >= REPLICATION_EVERY_MS) {
       askedAt = systemClock.monotonic();
-      replication = await askReplication(asking);
+      // What standbys there are is for operators to know; a server that will not say it takes writes all the same.
+      replication = await askReplication(asking).catch(() => null);
     }
     return { ...primary, state, replication };
   }
@@ -162,6 +167,15 @@ export function lookAt(
     }
   }
 
+  /** A wrong password or a missing right would otherwise look like a server that is away. */
+  function sayFault(error: unknown): void {
+    const fields = faultFields(error);
+    const what = fields.code ?? fields.fault;
+    if (faultsSaid.has(what)) return;
+    faultsSaid.add(what);
+    ports.log.warn({ server: new URL(url).host, ...fields }, "a database server cannot be used");
+  }
+
   async function run(): Promise<void> {
     while (!closed) {
       const at = systemClock.monotonic();
@@ -169,8 +183,10 @@ export function lookAt(
       let seen: Omit<ServerView, "at">;
       try {
         seen = await lookTwice();
-      } catch {
+        faultsSaid.clear();
+      } catch (error) {
         drop();
+        if (!closed) sayFault(error);
         seen = { ...nobody, state: "down", system: view.system };
       }
       if (closed) return;
