@@ -107,7 +107,8 @@ function say(message: FromThread): void {
   port.postMessage(message);
 }
 
-const renewal = superviseLoop("renewal", () => pauseMs, round, { log, clock });
+// Failures, however many, are no reason to be without a lease for longer than they last.
+const renewal = superviseLoop("renewal", () => pauseMs, round, { log, clock }, RENEW_MS);
 database.onChange((up) => {
   if (up) renewal.wake();
 });

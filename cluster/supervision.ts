@@ -51,13 +51,19 @@ class LoopClosed extends Error {
 
 const LOOP_POLICY: RestartPolicy = { failuresMax: 5, windowMs: 60_000, pauseMinMs: 100, pauseMaxMs: 5_000 };
 
-/** Runs `round` again and again, `pauseMs` apart, for as long as the node lives. A round that throws is a failure. */
+/**
+ * Runs `round` again and again, `pauseMs` apart, for as long as the node lives. A round that throws is a failure.
+ *
+ * @param pauseMaxMs the longest pause behind failures
+ */
 export function superviseLoop(
   name: string,
   pauseMs: () => number,
   round: () => Promise<void>,
   ports: { readonly log: Log; readonly clock: Clock },
+  pauseMaxMs = LOOP_POLICY.pauseMaxMs,
 ): Loop {
+  const policy = { ...LOOP_POLICY, pauseMaxMs };
   let closed = false;
   let woken = false;
   let interrupt: (() => void) | null = null;
@@ -102,7 +108,7 @@ export function superviseLoop(
         if (own !== life) return;
         roundSince = null;
         for (const asker of askers) asker.reject(error);
-        const verdict = judge(record, ports.clock.monotonic(), LOOP_POLICY);
+        const verdict = judge(record, ports.clock.monotonic(), policy);
         record = verdict.record;
         // A database that is away, or has enough to do, is no fault of the loop's, and said once where it belongs.
         if (verdict.spent && failingSince === null && !isPassing(error)) {
