@@ -8,8 +8,8 @@
  *      └─────────────────────────────────────────────────────────────────────────────────────────────┘
  *               a look younger than the loss shows a primary that commits (primary.ts)
  *
- * A primary whose commits hang is not left, since what is read from it is good; but no pool is opened to it: those whose
- * statements have waited out their deadline would leave session after session behind in it.
+ * A primary whose commits hang is not left, since what is read from it is good; but no pool is opened to it before a commit begun
+ * since the loss has come back: those whose statements have waited out their deadline would leave session after session behind in it.
  *
  * postgres.js is held to what it does safely: one pool for one host (its multi-host list spins when all are down), no
  * `begin` and no `reserve` (both end the process when the server dies inside), no look-up of types at connecting (the same), and

@@ -22,6 +22,8 @@ export type ServerView = {
   readonly timeline: number | null;
   /** Monotonic ms at which the look began that showed this. */
   readonly at: number;
+  /** Monotonic ms at which the last write of ours began that came back; -Infinity: none has. */
+  readonly committedAt: number;
   /** Of the primary alone, and null until it was asked. */
   readonly replication: Replication | null;
 };

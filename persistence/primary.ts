@@ -26,8 +26,8 @@ export type PrimaryWatch = {
   /** Called after every look at a server, changed or not. */
   onLook(listener: () => void): void;
   /**
-   * The primary, once a look that began after this instant (monotonic ms) has shown that it commits, or, where `stalledToo`,
-   * that it answers; null before.
+   * The primary, once a look that began after this instant (monotonic ms) has shown that it commits, however slowly, or, where
+   * `stalledToo`, that it answers; null before.
    */
   confirmed(after: number, stalledToo: boolean): ServerView | null;
   /** Has every server looked at now, and often, until a look younger than this shows a primary that commits. */
@@ -137,7 +137,7 @@ function begin(slice: Slice, log: Log): Shared {
 
 export function confirmedBy({ primary }: PrimaryState, after: number, stalledToo: boolean): ServerView | null {
   if (primary === null || primary.at < after) return null;
-  return primary.state === "writable" || stalledToo ? primary : null;
+  return primary.state === "writable" || stalledToo || primary.committedAt > after ? primary : null;
 }
 
 /** What may be said of a server: never its user or password. */

@@ -58,7 +58,7 @@ export function lookAt(
   },
 ): ServerLook {
   const { url } = slice;
-  const nobody = { url, system: null, timeline: null, replication: null };
+  const nobody = { url, system: null, timeline: null, committedAt: Number.NEGATIVE_INFINITY, replication: null };
   let view: ServerView = { ...nobody, state: "unknown", at: systemClock.monotonic() };
   let asking: postgres.Sql | null = null;
   let writing: postgres.Sql | null = null;
@@ -114,17 +114,17 @@ export function lookAt(
     const said = await ask(asking);
     const { system } = said;
     if (said.recovering || said.timeline === null) return { ...nobody, state: "standby", system };
-    const primary = { url, system, timeline: Number.parseInt(said.timeline, 16) };
-    if (said.readOnly) return { ...primary, state: "read-only", replication: null };
+    const primary = { ...nobody, system, timeline: Number.parseInt(said.timeline, 16) };
+    if (said.readOnly) return { ...primary, state: "read-only" };
     // What is refused anyway is given nothing to write.
-    if (isOlder(primary, ports.timelines())) return { ...primary, state: "writable", replication: null };
+    if (isOlder(primary, ports.timelines())) return { ...primary, state: "writable" };
     const state = (await writes()) ? "writable" : "stalled";
     if (asking !== null && systemClock.monotonic() - askedAt >= REPLICATION_EVERY_MS) {
       askedAt = systemClock.monotonic();
       // What standbys there are is for operators to know; a server that will not say it takes writes all the same.
       replication = await askReplication(asking).catch(() => null);
     }
-    return { ...primary, state, replication };
+    return { ...primary, state, committedAt: wroteAt, replication };
   }
 
   /** Whether a write of ours has come back, lately or within its time; rejects when the server refused it. */

@@ -6,7 +6,7 @@ import { choosePrimary, type ServerView, standbysRequired } from "../persistence
 const STATES = ["unknown", "down", "standby", "read-only", "stalled", "writable"] as const;
 
 function server(url: string, state: ServerView["state"], timeline: number | null = null, system = "1"): ServerView {
-  return { url, state, system, timeline, at: 0, replication: null };
+  return { url, state, system, timeline, at: 0, committedAt: 0, replication: null };
 }
 
 function urlOf(
