@@ -8,11 +8,11 @@
  */
 import { type BootId, PRIORITIES } from "../domain.ts";
 import type { Database } from "./database.ts";
-import { SILENT_MS } from "./leases.ts";
+import { isGone } from "./leases.ts";
 import { CLAIM_MS } from "./messages.ts";
 
 /**
- * Of those among `boots` that are still silent or without a lease, and not written off yet: do it before that, since nobody
+ * Of those among `boots` that are still silent and without their lock, or without a lease, and not written off yet: do it before that, since nobody
  * asks again afterwards. A living namesake may lose a claim to it, and with it nothing, since the number stays.
  *
  * @returns how many, at most `limit` of each priority
@@ -28,7 +28,7 @@ export async function releaseClaims(
     with lost as (
       select name from premise_core.nodes
       where boot = any (${[...boots]}::uuid[]) and state <> 'DEAD'
-        and (lease_until <= clock_timestamp() or renewed_at < clock_timestamp() - ${SILENT_MS} * interval '1 ms')
+        and ${isGone(sql)}
     ), claimed as (
       select page.* from unnest(${[...PRIORITIES.keys()]}::smallint[]) as lane (priority)
       cross join lateral (

@@ -3,7 +3,7 @@
  * message is compare-and-set, so a shard taken too early does no harm.
  */
 import type { BootId, Shard } from "../domain.ts";
-import type { Database } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
 
 /** A node whose lock is gone is dead when it has been silent for so long: time enough to take the lock on a new connection. */
 export const SILENT_MS = 600;
@@ -52,6 +52,15 @@ export type Self = {
   /** When, on its own monotonic clock, in ms. */
   readonly asked: number;
 };
+
+/** Whether a node may be taken for dead at this instant, whatever was seen of it before: it may have come back meanwhile. */
+export function isGone(sql: Sql): Fragment {
+  return sql`(
+    lease_until <= clock_timestamp()
+    or renewed_at < clock_timestamp() - ${SILENT_MS} * interval '1 ms' and not exists (
+      select from pg_locks where locktype = 'advisory' and granted and (classid::bigint << 32 | objid::bigint) = nodes.lock_key)
+  )`;
+}
 
 type RenewedRow = Omit<NodeRow, "boot"> & { readonly boot: BootId | null } & Omit<Renewed, "nodes">;
 
@@ -119,7 +128,7 @@ export async function declareDead(database: Database, boots: readonly BootId[]):
     with dead as (
       update premise_core.nodes set state = 'DEAD'
       where boot = any (${[...boots]}::uuid[]) and state <> 'DEAD'
-        and (lease_until <= clock_timestamp() or renewed_at < clock_timestamp() - ${SILENT_MS} * interval '1 ms')
+        and ${isGone(sql)}
       returning boot
     ), forgotten as (
       delete from premise_core.nodes where state = 'DEAD' and renewed_at < now() - interval '1 day'

@@ -13,6 +13,7 @@ import { silentLog } from "../log.ts";
 import { silentMeter } from "../meter.ts";
 import { acceptPages, type Verdict } from "../persistence/acceptance.ts";
 import { releaseClaims } from "../persistence/claims.ts";
+import { declareDead } from "../persistence/leases.ts";
 import { changeMessages, dueMessages } from "../persistence/messages.ts";
 import { storeNotifications } from "../persistence/notifications.ts";
 import { eventually } from "./helpers/eventually.ts";
@@ -31,10 +32,13 @@ test.after(() => ward.close());
 
 const SHARDS = Array.from({ length: SHARD_COUNT }, (_, shard) => shard as Shard);
 
+/** Held by nobody, unless a test says so. */
+const LOCK = 1;
+
 async function nodeRow(name: string, silentMs: number, state = "LIVE"): Promise<BootId> {
   const boot = randomUUID() as BootId;
   await sql`insert into premise_core.nodes (boot, name, address, state, lock_key, renewed_at, lease_until)
-    values (${boot}, ${name}, '', ${state}, 1, now() - ${silentMs} * interval '1 ms', now() + (2000 - ${silentMs}) * interval '1 ms')`;
+    values (${boot}, ${name}, '', ${state}, ${LOCK}, now() - ${silentMs} * interval '1 ms', now() + (2000 - ${silentMs}) * interval '1 ms')`;
   return boot;
 }
 
@@ -169,6 +173,23 @@ test("nothing is released of a node that is heard of, or was written off before"
   await accepted(living);
   await accepted(gone);
   assert.is(await releaseClaims(database, "owner", boots, 100), 0);
+});
+
+test("a node that was silent for a while and holds its lock again is neither written off nor are its claims released", async () => {
+  const name = randomUUID();
+  const boot = await nodeRow(name, 800);
+  await accepted(name);
+  const session = await sql.reserve();
+  await session`select pg_advisory_lock(${LOCK})`;
+  try {
+    assert.is(await releaseClaims(database, "owner", [boot], 100), 0);
+    assert.equal(await declareDead(database, [boot]), []);
+  } finally {
+    await session`select pg_advisory_unlock(${LOCK})`;
+    session.release();
+  }
+  assert.is(await releaseClaims(database, "owner", [boot], 100), 1);
+  assert.equal(await declareDead(database, [boot]), [boot]);
 });
 
 test("many claims are released a bounded number at a time, the most urgent as soon as the others", async () => {
