@@ -73,6 +73,12 @@ const NOT_STARTED = new Set([
   "25006",
 ]);
 
+/** Whether this process may open no further socket; those it has go on, and so does their pool. */
+export function isStarved(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === "EMFILE" || code === "ENFILE";
+}
+
 export type Classified = { readonly fault: Error; readonly connectionLost: boolean };
 
 export function classify(error: unknown): Classified {
@@ -83,8 +89,7 @@ export function classify(error: unknown): Classified {
   if (CONNECTION_CODES.has(code) || code.startsWith("08")) {
     return { fault: new DatabaseDown(!NOT_STARTED.has(code), { cause: error }), connectionLost: true };
   }
-  // This process may open no further socket; those it has go on, and so does their pool.
-  if (code === "EMFILE" || code === "ENFILE") return kept(new DatabaseDown(false, { cause: error }));
+  if (isStarved(error)) return kept(new DatabaseDown(false, { cause: error }));
   // A full disk, a server short of something, or a statement it gave up on: rolled back, and worth another try later.
   if (code.startsWith("53") || code.startsWith("58") || code === "57014")
     return kept(new DatabaseDown(false, { cause: error }));

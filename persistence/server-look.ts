@@ -15,7 +15,7 @@ import postgres from "postgres";
 import { systemClock } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 import { connectionOptions, withDeadline } from "./connecting.ts";
-import { DeadlinePassed } from "./database-faults.ts";
+import { DeadlinePassed, isStarved } from "./database-faults.ts";
 import { isOlder, type Replication, type ServerView, standbysRequired, type Timelines } from "./primary-choice.ts";
 
 export type ServerLook = {
@@ -180,19 +180,20 @@ export function lookAt(
     while (!closed) {
       const at = systemClock.monotonic();
       hurried = false;
-      let seen: Omit<ServerView, "at">;
+      let failed = false;
       try {
-        seen = await lookTwice();
+        view = { ...(await lookTwice()), at };
         faultsSaid.clear();
       } catch (error) {
+        failed = true;
         drop();
         if (!closed) sayFault(error);
-        seen = { ...nobody, state: "down", system: view.system };
+        // Where it is we who can open no session, the last one that looked still says most.
+        if (!isStarved(error)) view = { ...nobody, state: "down", system: view.system, at };
       }
       if (closed) return;
-      view = { ...seen, at };
       ports.changed();
-      if (hurried && seen.state !== "down") continue;
+      if (hurried && !failed) continue;
       interrupt = new AbortController();
       const pause = ports.searching() ? SEARCHING_EVERY_MS : EVERY_MS;
       await sleep(pause, undefined, { signal: interrupt.signal }).catch(() => {});
