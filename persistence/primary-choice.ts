@@ -3,6 +3,7 @@
  *
  *   down, standby, read-only          no candidate
  *   of an older timeline than known   refused, however well it writes: a primary that was replaced and came back
+ *   of another cluster than was used  refused, as long as the process lives: what is stored is not there, and would not come back
  *   writable, or stalled              candidate; the one in use is kept, else the first as they are configured
  *
  * A timeline begins whenever a standby is promoted. Those of one cluster are compared; servers with another system identifier are no
@@ -45,29 +46,34 @@ export type Choice = {
   /** Those that would take writes and must not be given any. */
   readonly refused: readonly {
     readonly server: ServerView;
-    readonly why: "older timeline" | "second of its timeline";
+    readonly why: "older timeline" | "another cluster" | "second of its timeline";
   }[];
   readonly timelines: Timelines;
 };
 
-/** @param used the URL of the primary until now */
-export function choosePrimary(servers: readonly ServerView[], used: string | null, known: Timelines): Choice {
+/** @param last the primary until now, or before there was none; its address may lead to another cluster one day, as after an upgrade */
+export function choosePrimary(
+  servers: readonly ServerView[],
+  last: Pick<ServerView, "url" | "system"> | null,
+  known: Timelines,
+): Choice {
   const timelines = new Map(known);
   for (const { system, timeline } of servers) {
     if (system !== null && timeline !== null) timelines.set(system, Math.max(timeline, timelines.get(system) ?? 0));
   }
   const writing = servers.filter(({ state }) => state === "writable" || state === "stalled");
   const current = writing.filter((server) => !isOlder(server, timelines));
-  const before = servers.find(({ url }) => url === used);
+  const same = current.filter(({ system }) => system === last?.system);
+  const there = current.filter(({ url }) => url === last?.url);
   const primary =
-    current.find(({ url }) => url === used) ??
-    current.find(({ system }) => system !== null && system === before?.system) ??
-    current.find(({ state }) => state === "writable") ??
-    current[0] ??
-    null;
+    (last === null
+      ? (current.find(({ state }) => state === "writable") ?? current[0])
+      : (same.find(({ url }) => url === last.url) ?? same[0] ?? there[0])) ?? null;
+  const own = (primary ?? last)?.system;
   const refused = writing.flatMap((server): Choice["refused"] => {
     if (isOlder(server, timelines)) return [{ server, why: "older timeline" }];
-    if (server !== primary && server.system === primary?.system) return [{ server, why: "second of its timeline" }];
+    if (own !== undefined && server.system !== own) return [{ server, why: "another cluster" }];
+    if (server !== primary && primary !== null) return [{ server, why: "second of its timeline" }];
     return [];
   });
   return { primary, refused, timelines };

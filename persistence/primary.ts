@@ -90,13 +90,15 @@ function begin(slice: Slice, log: Log): Shared {
   memories.set(kept, memory);
   const begun = systemClock.monotonic();
   let told = new Set<string>();
+  let last: ServerView | null = null;
 
   function choose(): void {
     const servers = shared.looks.map((look) => look.view());
     const waiting =
       systemClock.monotonic() - begun < FIRST_LOOKS_MS && servers.some(({ state }) => state === "unknown");
-    const { primary, refused, timelines } = choosePrimary(servers, shared.state.primary?.url ?? null, memory.seen());
+    const { primary, refused, timelines } = choosePrimary(servers, last, memory.seen());
     memory.learn(timelines);
+    if (!waiting) last = primary ?? last;
     shared.state = { primary: waiting ? null : primary, servers, refused };
     tell(refused);
     for (const listener of shared.listeners) listener();

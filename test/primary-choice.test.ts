@@ -14,7 +14,8 @@ function urlOf(
   used: string | null = null,
   known: ReadonlyMap<string, number> = new Map(),
 ) {
-  const { primary, refused } = choosePrimary(servers, used, known);
+  const last = used === null ? null : { url: used, system: "1" };
+  const { primary, refused } = choosePrimary(servers, last, known);
   return [primary?.url ?? null, refused.map((one) => `${one.server.url} ${one.why}`)];
 }
 
@@ -53,12 +54,18 @@ test("of two that write on one timeline the one in use is kept, and the other re
   assert.equal(urlOf(both, null), ["a", ["b second of its timeline"]]);
 });
 
-test("a server of another cluster is taken where its own has no primary, and its timeline says nothing of the other's", () => {
-  assert.equal(urlOf([server("a", "down", null), server("b", "writable", 1, "2")], "a", new Map([["1", 7]])), [
-    "b",
-    [],
-  ]);
-  assert.equal(urlOf([server("a", "writable", 1), server("b", "writable", 9, "2")], "a"), ["a", []]);
+test("a server of another cluster is not taken for a primary that is away, and its timeline says nothing of the other's", () => {
+  const stray = server("b", "writable", 9, "2");
+  assert.equal(urlOf([server("a", "down", null), stray], "a", new Map([["1", 7]])), [null, ["b another cluster"]]);
+  assert.equal(urlOf([server("a", "writable", 1), stray], "a"), ["a", ["b another cluster"]]);
+  assert.equal(urlOf([server("a", "writable", 1), stray]), ["a", ["b another cluster"]]);
+});
+
+test("another cluster is taken at the start, and where it took the primary's own address", () => {
+  const other = server("a", "writable", 1, "2");
+  assert.equal(urlOf([other, server("b", "down")]), ["a", []]);
+  assert.equal(urlOf([other, server("b", "down")], "a"), ["a", []]);
+  assert.equal(urlOf([other, server("b", "writable", 3)], "a"), ["b", ["a another cluster"]]);
 });
 
 test("whatever servers say: the chosen writes, on the highest timeline ever seen of its cluster, and what is known never falls", () => {
@@ -77,16 +84,18 @@ test("whatever servers say: the chosen writes, on the highest timeline ever seen
           one.system,
         ),
       );
-      const { primary, refused, timelines } = choosePrimary(servers, used, new Map(before));
+      const last = used === null ? null : { url: used, system: used === "0" ? "2" : "1" };
+      const { primary, refused, timelines } = choosePrimary(servers, last, new Map(before));
       for (const [name, highest] of before) assert.ok(timelines.get(name)! >= highest);
       for (const one of servers) if (one.timeline !== null) assert.ok(timelines.get(one.system!)! >= one.timeline);
       const writing = servers.filter(({ state }) => state === "writable" || state === "stalled");
       const highest = writing.filter((one) => one.timeline === timelines.get(one.system!));
-      assert.is(primary === null, highest.length === 0, "one is chosen wherever one may be");
-      if (primary !== null) assert.ok(highest.includes(primary));
+      const allowed = highest.filter(({ url, system }) => last === null || url === last.url || system === last.system);
+      assert.is(primary === null, allowed.length === 0, "one is chosen wherever one may be");
+      if (primary !== null) assert.ok(allowed.includes(primary));
       for (const one of refused) assert.is.not(one.server, primary);
       // Asked again with what it learnt, it chooses the same.
-      assert.is(choosePrimary(servers, primary?.url ?? null, timelines).primary, primary);
+      assert.is(choosePrimary(servers, primary ?? last, timelines).primary, primary);
     }),
     { numRuns: 2_000 },
   );
