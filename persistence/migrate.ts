@@ -9,6 +9,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import postgres from "postgres";
 import type { Log } from "../log.ts";
+import { withDeadline } from "./connecting.ts";
 
 export type Schema = "premise_core" | "meta" | "core";
 type Migration = { id: number; name: string; breaking: boolean; text: string };
@@ -22,7 +23,12 @@ export class SchemaTooNew extends Error {
   }
 }
 
-/** Number of migrations applied. Throws SchemaTooNew, or the server's error when a migration fails. */
+/** For what asks; a server that has stopped answering must not hold up a start. */
+const ASK_MS = 10_000;
+/** For a migration, which the server itself ends before. */
+const APPLY_MS = 610_000;
+
+/** Number of migrations applied. Throws SchemaTooNew, DeadlinePassed, or the server's error when a migration fails. */
 export async function migrate(url: string, schema: Schema, ports: { log: Log }): Promise<number> {
   const known = await readMigrations(schema);
   const sql = postgres(url, {
@@ -32,9 +38,11 @@ export async function migrate(url: string, schema: Schema, ports: { log: Log }):
     connection: { application_name: "tocsin migrate", lock_timeout: 60_000, statement_timeout: 600_000 },
   });
   try {
-    await createLedger(sql, schema);
-    const applied = await sql<{ id: number; breaking: boolean }[]>`
-      select id, breaking from ${sql(schema)}.migrations order by id`;
+    await withDeadline(createLedger(sql, schema), ASK_MS);
+    const applied = await withDeadline(
+      sql<{ id: number; breaking: boolean }[]>`select id, breaking from ${sql(schema)}.migrations order by id`,
+      ASK_MS,
+    );
     const newest = known.at(-1)?.id ?? 0;
     for (const row of applied) {
       if (row.id <= newest) continue;
@@ -76,7 +84,7 @@ async function apply(sql: postgres.Sql, schema: Schema, migration: Migration): P
   const claim = `insert into ${schema}.migrations (id, name, breaking)
     values (${migration.id}, '${migration.name}', ${migration.breaking});`;
   try {
-    await sql.unsafe(`${claim}\n${migration.text}`).simple();
+    await withDeadline(sql.unsafe(`${claim}\n${migration.text}`).simple(), APPLY_MS);
     return true;
   } catch (error) {
     const { code, constraint_name } = error as { code?: string; constraint_name?: string };

@@ -3,10 +3,11 @@
  * an embedded one. Those with the same servers share a pool.
  */
 import { join } from "node:path";
-import type { Log } from "../log.ts";
+import { faultFields, type Log } from "../log.ts";
 import { type Database, openDatabase } from "./database.ts";
+import { classify } from "./database-faults.ts";
 import { startEmbeddedPostgres } from "./embedded.ts";
-import { migrate, type Schema, SchemaTooNew } from "./migrate.ts";
+import { migrate, type Schema } from "./migrate.ts";
 
 export type StoresSlice = {
   readonly node: string;
@@ -79,13 +80,9 @@ export async function openStores(slice: StoresSlice, ports: { readonly log: Log 
         await migrate(url, schema, { log });
         return;
       } catch (error) {
-        // A server that went away in the middle has rolled the migration back; anything else will not mend itself.
-        if (
-          error instanceof SchemaTooNew ||
-          /^[0-9A-Z]{5}$/.test((error as { code?: string }).code ?? "") ||
-          database.isUp()
-        )
-          throw error;
+        // A server that went away, or stopped answering, has rolled it back or will; anything else will not mend itself.
+        if (!classify(error).connectionLost) throw error;
+        log.warn({ schema, ...faultFields(error) }, "the database went away before its schema was known to be right");
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
