@@ -64,7 +64,7 @@ export type Verdict =
   | { readonly kind: "refused"; readonly reason: "unknown destination" | "no registered device" | "digest collision" };
 
 /** Until when the accepting node has the first wake-up to itself: it is claimed with the insert. */
-const FIRST_WAKE_CLAIM = "3 seconds";
+export const FIRST_WAKE_CLAIM = "3 seconds";
 
 /** Of a page; or, where `n` is null, of a message made. */
 type Row = {

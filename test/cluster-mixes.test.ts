@@ -8,9 +8,9 @@ import { randomFrom } from "./helpers/random.ts";
 import { stepFaults } from "./helpers/steps.ts";
 
 /** How many mixes; a long run is a command of its own, see package.json. */
-const MIXES = Number(process.env.MIXES ?? 4);
+const MIXES = Number(process.env.MIXES ?? 2);
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-const RATE = Number(process.env.RATE ?? 300);
+const RATE = Number(process.env.RATE ?? 100);
 const FOR_MS = 6_000;
 const HEAL_MS = 90_000;
 
@@ -40,11 +40,7 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
           for (const line of await autopsy(cluster.sql(), trackingId)) say(line);
         throw error;
       }
-      // All that befell it is one take-over: what two nodes may do at once is theirs then.
-      const faults = [
-        ...cluster.history.faults(),
-        ...(await stepFaults(cluster.sql(), [{ from: 0, to: await cluster.now() }])),
-      ];
+      const faults = [...cluster.history.faults(), ...(await stepFaults(cluster.sql()))];
       say(`${done.length} faults, ${cluster.history.accepted() - accepted} pages accepted, ${faults.length} wrongs`);
       if (faults.length > known) for (const what of [...done, ...faults.slice(0, 20)]) say(what);
       known = faults.length;

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { openCluster } from "./helpers/cluster.ts";
 import { randomFrom } from "./helpers/random.ts";
-import { stepFaults, type Window } from "./helpers/steps.ts";
+import { stepFaults } from "./helpers/steps.ts";
 import { CUT_NODE, EVENTS, type Trial, tryOut } from "./helpers/trials.ts";
 
 const { values } = parseArgs({
@@ -51,12 +51,10 @@ try {
   await sleep(WARM_MS);
   const table: { event: string; trials: readonly Trial[]; lost: number; doubled: number; other: readonly string[] }[] =
     [];
-  const takeovers: Window[] = [];
   for (const event of EVENTS.filter((name) => values.only === undefined || name.includes(values.only))) {
     // A restart of all takes as long as many of the others.
     const rounds = event.startsWith("rolling") ? Math.ceil(Number(values.rounds) / 5) : Number(values.rounds);
     const trials: Trial[] = [];
-    const from = await cluster.now();
     const known = new Set(cluster.history.faults());
     for (let round = 0; round < rounds; round += 1) {
       const trial = await tryOut(event, cluster, random);
@@ -64,10 +62,9 @@ try {
       say(`${event} ${round + 1} of ${rounds}: ${Math.round(trial.ms)} ms (${trial.pages} pages)`);
     }
     await cluster.heals(60_000);
-    takeovers.push({ from, to: await cluster.now() });
     const faults = [
       ...cluster.history.faults().filter((fault) => !known.has(fault)),
-      ...(await stepFaults(cluster.sql(), takeovers)),
+      ...(await stepFaults(cluster.sql())),
     ];
     const lost = faults.filter((fault) => /never shown|FAILED/.test(fault));
     const doubled = faults.filter((fault) => /times|twice|was told/.test(fault));
