@@ -12,6 +12,7 @@ import { FIGURES, type FigureName, round } from "./report/figures.ts";
 import { commitOf, machineFacts } from "./report/machine.ts";
 import { ceilingLines, type Result, scenarioLines } from "./report/table.ts";
 import { BACKLOG } from "./scenarios/backlog.ts";
+import { CLUSTER } from "./scenarios/cluster.ts";
 import { IDLE } from "./scenarios/idle.ts";
 import { LIFECYCLES } from "./scenarios/lifecycles.ts";
 import { ACCEPT, PRIORITY } from "./scenarios/saturated.ts";
@@ -19,7 +20,7 @@ import type { Scenario, Size } from "./scenarios/scenario.ts";
 import type { StageSlice } from "./stage/stage.ts";
 import { statementLines } from "./stage/statements.ts";
 
-const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, IDLE];
+const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, IDLE, CLUSTER];
 const NAMES = SCENARIOS.map(({ name }) => name);
 const ROUNDS = 3;
 const USAGE = `npm run bench -- [option …]

@@ -125,7 +125,14 @@ test("a load whose pages do not come to their end says which, and how far they c
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
   const orders: Orders = {
-    ground: { mxppPort: port, hosts: ["lab"], https: { port, ca: "" }, wakeUps: null, visitors: 0, phones: 1 },
+    ground: {
+      nodes: [{ mxppPort: port, httpsPort: port }],
+      ca: "",
+      hosts: ["lab"],
+      wakeUps: null,
+      visitors: 0,
+      phones: 1,
+    },
     senders: ["lab"],
     prefix: "mute-",
     pages: 3,

@@ -30,7 +30,7 @@ export async function openGround(ground: Ground): Promise<OpenGround> {
     listener?.failed(error);
   };
   let pushes = 0;
-  const { wakeUps, mxppPort, hosts } = ground;
+  const { wakeUps, nodes, hosts } = ground;
   const ward = wakeUps === null ? null : await openWard(ground, failed);
   if (wakeUps !== null) {
     const woken = (phone: number) => {
@@ -41,7 +41,8 @@ export async function openGround(ground: Ground): Promise<OpenGround> {
   }
   const heard: Listener["heard"] = (trackingId, status) => listener?.heard(trackingId, status);
   const links = new Map<string, HostLink>();
-  for (const host of hosts) links.set(host, await openHostLink(mxppPort, { heard, failed }));
+  for (const [n, host] of hosts.entries())
+    links.set(host, await openHostLink(nodes[n % nodes.length]!.mxppPort, { heard, failed }));
 
   const now = (): Counts => ({ pushes, ...(ward?.counts() ?? NO_VISITS) });
   let before = now();

@@ -2,10 +2,11 @@
 
 /** What stays over all orders to one load: host systems and phones do not come and go with a measurement. */
 export type Ground = {
-  readonly mxppPort: number;
+  /** Where each node listens: host systems and phones' connections go round them. */
+  readonly nodes: readonly { readonly mxppPort: number; readonly httpsPort: number }[];
+  readonly ca: string;
   /** Names of the host systems, each a connection of its own. */
   readonly hosts: readonly string[];
-  readonly https: { readonly port: number; readonly ca: string };
   /** The emulator, by whose stream of pushes phones are woken; null: the phones stay away. */
   readonly wakeUps: string | null;
   /** Connections of phones, kept open, each with one request at a time. */

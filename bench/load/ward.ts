@@ -23,11 +23,13 @@ export type Ward = {
 const PATH = "/ClientMessaging/V2/GetMessages";
 
 export async function openWard(
-  { https, visitors: count, phones: phoneCount }: Pick<Ground, "https" | "visitors" | "phones">,
+  { nodes, ca, visitors: count, phones: phoneCount }: Pick<Ground, "nodes" | "ca" | "visitors" | "phones">,
   failed: (error: Error) => void,
 ): Promise<Ward> {
   const phones: readonly BenchPhone[] = Array.from({ length: phoneCount }, (_, n) => benchPhone(n));
-  const visitors = await Promise.all(Array.from({ length: count }, () => openVisitor(https)));
+  const visitors = await Promise.all(
+    Array.from({ length: count }, (_, n) => openVisitor({ port: nodes[n % nodes.length]!.httpsPort, ca })),
+  );
   const free: Visitor[] = [...visitors];
   const queued = new Set<number>();
   const visiting = new Set<number>();

@@ -46,9 +46,9 @@ function openLoad(
   let loads = 0;
   const common = {
     ground: {
-      mxppPort: server.mxppPort,
+      nodes: stage.servers,
+      ca: server.ca,
       hosts: HOSTS,
-      https: { port: server.httpsPort, ca: server.ca },
       wakeUps: visitors === 0 ? null : stage.emulator.address.url,
       visitors,
       phones,
@@ -94,13 +94,13 @@ function openLoad(
 }
 
 /** A stage and a load for one scenario, closed after it however it ends. */
-export async function onStage(
+export async function onStage<Result>(
   slice: StageSlice,
   size: Size,
-  ground: { readonly phones: number; readonly visitors: number },
-  scenario: (stage: Stage, load: Load) => Promise<Played>,
-): Promise<Played> {
-  const stage = await openStage(slice, ground.phones);
+  ground: { readonly phones: number; readonly visitors: number; readonly nodes?: number },
+  scenario: (stage: Stage, load: Load) => Promise<Result>,
+): Promise<Result> {
+  const stage = await openStage(slice, ground.phones, ground.nodes);
   try {
     const load = openLoad(stage, size, ground);
     try {

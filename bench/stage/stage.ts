@@ -34,7 +34,9 @@ export type Cpu = {
 };
 
 export type Stage = {
+  /** The first; where there is one, the one under measurement. */
   readonly server: Server;
+  readonly servers: readonly Server[];
   readonly emulator: EmulatorProcess;
   readonly rows: Rows;
   readonly databaseUrl: string;
@@ -51,8 +53,8 @@ export const HOSTS = ["contact-centre", "nurse-call", "laboratory", "pharmacy", 
 /** What the embedded server sets smaller than a default server has it. */
 const AS_DEFAULT = { max_wal_size: "1GB", min_wal_size: "80MB", max_parallel_workers_per_gather: "2" };
 
-/** The server is ready, has just been started and knows `phones` phones, all Android, registered to confirm. */
-export async function openStage({ root, redis, profileDir }: StageSlice, phones: number): Promise<Stage> {
+/** The servers are ready, have just been started and know `phones` phones, all Android, registered to confirm. */
+export async function openStage({ root, redis, profileDir }: StageSlice, phones: number, nodes = 1): Promise<Stage> {
   const closers: (() => unknown)[] = [];
   const close = async () => {
     for (const closer of closers.splice(0).reverse()) await closer();
@@ -81,20 +83,24 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
     const files = { cert: join(folder, "cert.pem"), key: join(folder, "key.pem") };
     writeFileSync(files.cert, identity.certificate);
     writeFileSync(files.key, identity.key, { mode: 0o600 });
-    const server = await openServer({
-      root,
-      nodeFlags: [...INSPECTABLE, ...(profileDir === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`])],
-      dataDir: folder,
-      ca: authority.certificate,
-      settings: {
-        TOCSIN_PREMISE_DATABASE_URL: postgres.url,
-        TOCSIN_TLS_CERT_FILE: files.cert,
-        TOCSIN_TLS_KEY_FILE: files.key,
-        ...(redisServer === null ? {} : { TOCSIN_REDIS_URL: redisServer.url }),
-        ...emulator.settings,
-      },
-    });
-    closers.push(() => server.stops());
+    const open = (n: number) =>
+      openServer({
+        root,
+        nodeFlags: [...INSPECTABLE, ...(profileDir === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`])],
+        dataDir: mkdtempSync(join(folder, "node-")),
+        ca: authority.certificate,
+        settings: {
+          TOCSIN_NODE: `bench-${n}`,
+          TOCSIN_PREMISE_DATABASE_URL: postgres.url,
+          TOCSIN_TLS_CERT_FILE: files.cert,
+          TOCSIN_TLS_KEY_FILE: files.key,
+          ...(redisServer === null ? {} : { TOCSIN_REDIS_URL: redisServer.url }),
+          ...emulator.settings,
+        },
+      });
+    const server = await open(0);
+    const servers = [server];
+    closers.push(() => Promise.all(servers.map((one) => one.stops())));
 
     server.starts();
     await server.ready();
@@ -103,18 +109,20 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
     if (profileDir !== null) rmSync(profileDir, { recursive: true, force: true }); // of the setting up
     await rows.phones(phones);
     // Anew, so that it has seen none of this.
-    server.starts();
-    await server.ready();
+    while (servers.length < nodes) servers.push(await open(servers.length));
+    for (const one of servers) one.starts();
+    for (const one of servers) await one.ready();
     if (profileDir !== null) await countStatements(postgres.url);
     return {
       server,
+      servers,
       emulator,
       rows,
       databaseUrl: postgres.url,
       tls: { certFile: files.cert, keyFile: files.key, ca: authority.certificate },
       postgresSettings,
       cpu: () => ({
-        server: server.runs() ? cpuSeconds(server.pid()) : 0,
+        server: servers.reduce((sum, one) => sum + (one.runs() ? cpuSeconds(one.pid()) : 0), 0),
         postgres: cpuSecondsOfTree(postgres.pid),
         redis: redisServer === null ? 0 : cpuSeconds(redisServer.pid),
         emulator: cpuSeconds(emulator.pid),
