@@ -5,13 +5,22 @@
  *
  * Each migration is one simple-protocol query, hence one transaction of the server's own, and begins with the insert
  * of its number: a second node that migrates at the same time waits there, collides, and takes that for success.
+ *
+ * Nodes of the version before go on meanwhile. What a migration locks is not waited for long, since whoever comes behind it waits as
+ * well, the renewals of all nodes among them: it gives up soon and tries again.
  */
 import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import type { Log } from "../log.ts";
 import { withDeadline } from "./connecting.ts";
 
 export type Schema = "premise_core" | "meta" | "core";
+/** For a table that is being read, as by a backup; a renewal has 1.5 s. */
+const TABLE_LOCK_MS = 500;
+const AGAIN_MS = 1_000;
+const TRIES_MAX = 60;
+
 type Migration = { id: number; name: string; breaking: boolean; text: string };
 
 export class SchemaTooNew extends Error {
@@ -83,13 +92,17 @@ async function createLedger(sql: postgres.Sql, schema: Schema): Promise<void> {
 async function apply(sql: postgres.Sql, schema: Schema, migration: Migration): Promise<boolean> {
   const claim = `insert into ${schema}.migrations (id, name, breaking)
     values (${migration.id}, '${migration.name}', ${migration.breaking});`;
-  try {
-    await withDeadline(sql.unsafe(`${claim}\n${migration.text}`).simple(), APPLY_MS);
-    return true;
-  } catch (error) {
-    const { code, constraint_name } = error as { code?: string; constraint_name?: string };
-    if (code === "23505" && constraint_name === "migrations_pkey") return false;
-    throw error;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const text = `${claim}\nset local lock_timeout = ${TABLE_LOCK_MS};\n${migration.text}`;
+      await withDeadline(sql.unsafe(text).simple(), APPLY_MS);
+      return true;
+    } catch (error) {
+      const { code, constraint_name } = error as { code?: string; constraint_name?: string };
+      if (code === "23505" && constraint_name === "migrations_pkey") return false;
+      if (code !== "55P03" || attempt === TRIES_MAX) throw error;
+      await sleep(AGAIN_MS);
+    }
   }
 }
 

@@ -176,4 +176,36 @@ test("a file that is not named as a migration stops the start by its name", asyn
 test.after(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
+
+test("a migration that waits for a reader, such as a backup, holds nobody up for longer than a renewal has", async () => {
+  const place = await openTestDatabase();
+  const options = { max: 1, onnotice: () => {} };
+  const reader = postgres(place.url, options);
+  const writer = postgres(place.url, { ...options, connection: { lock_timeout: 2_000 } });
+  try {
+    await migrate(place.url, "premise_core", { log: silentLog });
+    await writer.unsafe(`
+      delete from premise_core.migrations where id = 5;
+      alter table premise_core.nodes drop column drain_asked, drop column why;
+      alter table premise_core.shards drop column moved_from, drop column moved_at`);
+    await reader.unsafe("begin; lock table premise_core.nodes, premise_core.shards in access share mode");
+    const migrating = migrate(place.url, "premise_core", { log: silentLog });
+    let longest = 0;
+    for (const until = performance.now() + 4_000; performance.now() < until; ) {
+      const asked = performance.now();
+      await writer`update premise_core.shards set owner_boot = owner_boot where id = 1`;
+      await writer`update premise_core.nodes set load = load`;
+      longest = Math.max(longest, performance.now() - asked);
+      if (longest > 1_500) break;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await reader.unsafe("commit");
+    assert.is(await migrating, 1);
+    assert.ok(longest < 1_500, `${Math.round(longest)} ms`);
+  } finally {
+    await Promise.all([reader, writer].map((sql) => sql.end({ timeout: 1 })));
+    await place.close();
+  }
+});
+
 test.run();
