@@ -27,9 +27,9 @@ export type ServerLook = {
 
 const EVERY_MS = 500;
 const SEARCHING_EVERY_MS = 100;
-/** For an answer; for connecting it is a second. */
+/** For an answer. Connecting may take longer: a process that has just been started does not come to read that it has succeeded. */
 const LOOK_MS = 1_500;
-const CONNECT_SECONDS = 1;
+const CONNECT_SECONDS = 3;
 /** A write that takes longer waits for something other than a disk. */
 const STALL_MS = 1_500;
 /** Between two writes to a primary that is in use and well. */

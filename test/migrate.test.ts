@@ -31,7 +31,12 @@ async function versionWith(migrations: Readonly<Record<string, string>>): Promis
   folders.push(folder);
   const own = join(folder, "persistence/migrations/core");
   mkdirSync(own, { recursive: true });
-  cpSync(join(ROOT, "persistence/migrate.ts"), join(folder, "persistence/migrate.ts"));
+  for (const file of [
+    "domain.ts",
+    "log.ts",
+    ...["migrate", "connecting", "array-types", "database-faults"].map((name) => `persistence/${name}.ts`),
+  ])
+    cpSync(join(ROOT, file), join(folder, file));
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
   symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   for (const [name, text] of Object.entries(migrations)) writeFileSync(join(own, name), text);
@@ -186,7 +191,7 @@ test("a migration that waits for a reader, such as a backup, holds nobody up for
     await migrate(place.url, "premise_core", { log: silentLog });
     await writer.unsafe(`
       delete from premise_core.migrations where id = 5;
-      alter table premise_core.nodes drop column drain_asked, drop column why;
+      alter table premise_core.nodes drop column drain_asked, drop column why, drop column asked, drop column moves;
       alter table premise_core.shards drop column moved_from, drop column moved_at`);
     await reader.unsafe("begin; lock table premise_core.nodes, premise_core.shards in access share mode");
     const migrating = migrate(place.url, "premise_core", { log: silentLog });

@@ -33,7 +33,7 @@ export type NodeProcess = {
 };
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const START_MS = 20_000;
+const START_MS = 60_000;
 const SHOWING_MS = 2_000;
 
 /** Every port is any free one unless `settings` say otherwise. `openFilesMax`: how many files its machine lets it open. */
