@@ -26,7 +26,8 @@ test("phone registers the first subscriber's phone, shows, reads and answers its
   });
   serverRuns({ url: peer.url, emulatorUrl: peer.url });
   const phone = starts(["phone", "--json", "--answer", "acknowledged"]);
-  await eventually("it listens", () => peer.listening().length === 1, 10_000);
+  const online = () => phone.records().some(({ event }) => event === "online");
+  await eventually("it is online and listens", () => online() && peer.listening().length === 1, 10_000);
   const page = peer.waits("Code blue");
   peer.pushes();
   await eventually("it has answered", () => peer.receipts.length === 2, 10_000);

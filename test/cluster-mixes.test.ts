@@ -1,7 +1,7 @@
 // limit: 400 s, once
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { autopsy } from "./helpers/autopsy.ts";
+import { autopsy, readiness } from "./helpers/autopsy.ts";
 import { openCluster } from "./helpers/cluster.ts";
 import { befall } from "./helpers/mix.ts";
 import { randomFrom } from "./helpers/random.ts";
@@ -36,6 +36,7 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
         await cluster.settles();
       } catch (error) {
         for (const what of done) say(what);
+        for (const line of await readiness(cluster.nodes.map((node) => node.run().url))) say(line);
         for (const { trackingId } of cluster.history.unfinished().slice(0, 3))
           for (const line of await autopsy(cluster.sql(), trackingId)) say(line);
         throw error;

@@ -1,6 +1,20 @@
 /** What the database holds of a page that did not come to its end, as lines, for whoever must find out why. */
 import type postgres from "postgres";
 
+/** What each node says of itself. */
+export async function readiness(urls: readonly string[]): Promise<string[]> {
+  return Promise.all(
+    urls.map(async (url) => {
+      try {
+        const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(2_000) });
+        return `${url}/readyz: ${answer.status} ${await answer.text()}`;
+      } catch (error) {
+        return `${url}/readyz: ${(error as Error).name}`;
+      }
+    }),
+  );
+}
+
 export async function autopsy(sql: postgres.Sql, trackingId: string): Promise<string[]> {
   const pages = await sql<{ id: string; host: string; line: string }[]>`
     select unique_id as id, host_system_id as host, format('status %s told %s due in %s version %s link %s', status, told,

@@ -81,10 +81,15 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
     Array.from({ length: options.phones }, async (_, index) => {
       const phone = await hospital.phone({ gatewayType: index % 3 === 0 ? "APNS" : "GCM", confirms: index % 4 !== 0 });
       let place = index;
+      let offline = false;
       const session = openPhone(
         {
           registration: phone.registration,
-          server: () => ({ url: nodes[place % nodes.length]!.run().url }),
+          server() {
+            // As behind a balancer: what failed is tried somewhere else.
+            if (offline) place += 1;
+            return { url: nodes[place % nodes.length]!.run().url };
+          },
           emulatorUrl: () => emulator.url,
           signal: power.signal,
         },
@@ -94,7 +99,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
             session.report(page.UniqueId, "READ");
           },
           onState(state) {
-            if (state === "offline") place += 1;
+            offline = state === "offline";
           },
         },
       );
