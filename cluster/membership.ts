@@ -61,7 +61,7 @@ export type Membership = {
   onGain(listener: (shards: readonly Shard[]) => void): void;
   /** Called when a node was written off: what it had claimed is due now. */
   onRelease(listener: () => void): void;
-  /** Gives every shard to the others and takes none for as long as any reason stands; the lease goes on. */
+  /** Gives every shard to those that stay, where anybody does, and takes none for as long as any reason stands; the lease goes on. */
   withdraw(reason: string): void;
   restore(reason: string): void;
   /** Withdraws for good, as this node stops; resolves when the others have its shards, rejects when that could not be written. */

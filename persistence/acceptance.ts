@@ -77,6 +77,8 @@ type Row = {
   reused: boolean;
   same_digest: boolean | null;
   known_link: LinkId | null;
+  /** The page has come over a link opened after this one: what that brought was answered there. */
+  came_later: boolean | null;
 };
 
 /** Answers in the order of `pages`. No two of them may share a uniqueId. */
@@ -156,14 +158,17 @@ export async function acceptPages(
           and other.unique_id <= (left(found.unique_id::text, 19) || 'ffff-ffffffffffff')::uuid
           and other.unique_id <> found.unique_id
       ) as reused,
-      known.same_digest, known.link_id as known_link
+      known.same_digest, known.link_id as known_link, known.came_later
     from found
     left join lateral (
-      select digest = decode(found.digest, 'hex') as same_digest, link_id from premise_core.messages
+      select digest = decode(found.digest, 'hex') as same_digest, link_id,
+        (select opened_at from premise_core.host_links where id = messages.link_id)
+          > (select opened_at from premise_core.host_links where id = found.link_id) as came_later
+      from premise_core.messages
       where unique_id = found.unique_id limit 1
     ) as known on true
     union all
-    select null, null, null, null, unique_id, expires_at, null, null, null from created`,
+    select null, null, null, null, unique_id, expires_at, null, null, null, null from created`,
   );
   const expiries = new Map(
     rows.flatMap((row) => (row.created === null ? [] : [[row.created, row.expires_at!] as const])),
@@ -179,7 +184,8 @@ export async function acceptPages(
     const expiresAt = expiries.get(uniqueId);
     if (expiresAt === undefined && row.has_device && row.same_digest === null) again.push(page);
     else verdicts.set(uniqueId, verdictOf(row, expiresAt));
-    if (row.same_digest === true && !(retry && row.known_link === linkId)) repeats.set(uniqueId, { uniqueId, linkId });
+    if (row.same_digest === true && !(retry && (row.known_link === linkId || row.came_later === true)))
+      repeats.set(uniqueId, { uniqueId, linkId });
   }
   // The pages beside them are accepted whatever becomes of this.
   await answerRepeats(line, [...repeats.values()]).catch((error: unknown) => {

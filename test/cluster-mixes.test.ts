@@ -1,4 +1,4 @@
-// limit: 400 s
+// limit: 400 s, once
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { autopsy, readiness } from "./helpers/autopsy.ts";

@@ -201,6 +201,21 @@ test("our own second try of a page, after an answer was lost, tells nothing twic
   assert.is((await readNews(database, second, start, 100)).news.length, 2);
 });
 
+test("a second try of our own is no repeat where the host has brought the page over a later connection meanwhile", async () => {
+  const host = await ward.host("later-link");
+  const { destination } = await recipient();
+  const [first, second] = [await link(host), await link(host)];
+  const page = pageFor(ward, host, destination, { linkId: first });
+  await accept(page);
+  await accept({ ...page, linkId: second });
+  const toldBySecond = async () => (await readNews(database, second, start, 100)).news.map(({ id }) => id);
+  const before = await toldBySecond();
+  assert.is(before.length, 2);
+  assert.equal(await accept({ ...page, retry: true }), [{ kind: "repeated" }]);
+  assert.equal(await toldBySecond(), before, "what the later connection is told stays as it is");
+  assert.equal((await readNews(database, first, start, 100)).news, []);
+});
+
 test("two connections that bring one page at once make one message", async () => {
   const { destination } = await recipient();
   for (let round = 0; round < 20; round += 1) {
