@@ -33,6 +33,16 @@ const BOUNDS: Readonly<Record<(typeof EVENTS)[number], { readonly median?: numbe
 
 const WARM_MS = 20_000;
 
+type Row = {
+  readonly event: string;
+  readonly trials: readonly Trial[];
+  /** Pages sent, as it came out: hosts wait where their connection is held back. */
+  readonly perSecond: number;
+  readonly lost: number;
+  readonly doubled: number;
+  readonly other: readonly string[];
+};
+
 const random = randomFrom(Number(values.seed));
 const cluster = await openCluster({
   nodes: Number(values.nodes),
@@ -49,18 +59,19 @@ try {
   await cluster.settles();
   // What has just been started is slow for a while.
   await sleep(WARM_MS);
-  const table: { event: string; trials: readonly Trial[]; lost: number; doubled: number; other: readonly string[] }[] =
-    [];
+  const table: Row[] = [];
   for (const event of EVENTS.filter((name) => values.only === undefined || name.includes(values.only))) {
     // A restart of all takes as long as many of the others.
     const rounds = event.startsWith("rolling") ? Math.ceil(Number(values.rounds) / 5) : Number(values.rounds);
     const trials: Trial[] = [];
     const known = new Set(cluster.history.faults());
+    const [begun, pagesBefore] = [performance.now(), cluster.history.pages.size];
     for (let round = 0; round < rounds; round += 1) {
       const trial = await tryOut(event, cluster, random);
       trials.push(trial);
       say(`${event} ${round + 1} of ${rounds}: ${Math.round(trial.ms)} ms (${trial.pages} pages)`);
     }
+    const perSecond = ((cluster.history.pages.size - pagesBefore) / (performance.now() - begun)) * 1_000;
     await cluster.heals(60_000);
     const faults = [
       ...cluster.history.faults().filter((fault) => !known.has(fault)),
@@ -70,15 +81,16 @@ try {
     const doubled = faults.filter((fault) => /times|twice|was told/.test(fault));
     const other = faults.filter((fault) => !lost.includes(fault) && !doubled.includes(fault));
     for (const fault of faults.slice(0, 10)) say(`  ${fault}`);
-    table.push({ event, trials, lost: lost.length, doubled: doubled.length, other });
+    table.push({ event, trials, perSecond, lost: lost.length, doubled: doubled.length, other });
     cluster.resumes();
   }
-  const rows = table.map(({ event, trials, lost, doubled, other }) => {
+  const rows = table.map(({ event, trials, perSecond, lost, doubled, other }) => {
     const ms = trials.map((trial) => trial.ms).sort((a, b) => a - b);
     const { median: medianMax, worst: worstMax } = BOUNDS[event as (typeof EVENTS)[number]];
     const [median, worst] = [ms[ms.length >> 1]!, ms.at(-1)!];
     const met = median <= (medianMax ?? worstMax) && worst <= worstMax && lost + doubled + other.length === 0;
-    return { event, rounds: ms.length, medianMs: Math.round(median), worstMs: Math.round(worst), lost, doubled, met };
+    const figures = { medianMs: Math.round(median), worstMs: Math.round(worst), perSecond: Math.round(perSecond) };
+    return { event, rounds: ms.length, ...figures, lost, doubled, met };
   });
   if (rows.some(({ met }) => !met)) exitCode = 1;
   if (values.json) console.log(JSON.stringify({ seed: Number(values.seed), pages: cluster.history.pages.size, rows }));
