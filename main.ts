@@ -21,14 +21,15 @@ import { openCertificates } from "./gateways/certificates.ts";
 import { clientRoutes } from "./gateways/client/routes.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
 import { openEmulator } from "./gateways/emulator/emulator.ts";
-import { countMoves, ownGauges, storedGauges } from "./gateways/gauges.ts";
+import { countMoves, storedGauges } from "./gateways/gauges.ts";
 import { healthRoutes } from "./gateways/health.ts";
 import { openHttp } from "./gateways/http.ts";
-import { type GaugeSource, openMetrics } from "./gateways/metrics.ts";
+import { openMetrics } from "./gateways/metrics.ts";
 import { openMxpp } from "./gateways/mxpp/server.ts";
+import { openPressure } from "./gateways/pressure.ts";
 import { openProviders } from "./gateways/push/providers.ts";
 import { openPush } from "./gateways/push/push.ts";
-import { openServices, type Services } from "./gateways/services.ts";
+import { openSupervisors, type Supervisors } from "./gateways/supervisors.ts";
 import { openPeers } from "./gateways/unacknowledged.ts";
 import { type Closer, closeInReverse, runProcess } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
@@ -52,11 +53,13 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const { premise, meta, core, embedded } = stores;
     const messageKey = await readMessageKey(premise);
     const clock = openDatabaseClock(systemClock, { log });
+    const load = opened("load", openLoad());
+    const pressure = openPressure();
     const membership = opened(
       "membership",
       joinCluster(
         { node, address: config.bind, ...stores.premiseServers, logLevel: config.logLevel },
-        { database: premise, log, clock, load: openLoad(), heard: clock.heard },
+        { database: premise, log, clock, load: load.score, heard: clock.heard },
       ),
     );
     const { boot } = membership;
@@ -64,8 +67,8 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const system = opened("system", startActorSystem(node));
     const bus = opened("bus", openBus(config.redis && { ...config.redis, boot }, { log }));
 
-    let own: GaugeSource = async () => [];
-    const gauges = [() => own(), ...storedGauges(premise, core)];
+    let supervisors: Supervisors | null = null;
+    const gauges = [async () => supervisors?.gauges() ?? [], ...storedGauges(premise, core)];
     const metrics = opened("metrics", await openMetrics(config.metrics, { log, gauges }));
     const { meter } = metrics;
     countMoves(membership, meter);
@@ -87,31 +90,35 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const certificates =
       config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
-    let services: Services | null = null;
     const checks = {
       database: async () => databases.ready(),
       lease: async () => membership.leased() || "the lease has lapsed",
       push: async () => push.ready(),
-      services: async () => services?.ready() ?? "opening",
+      services: async () => supervisors?.services() ?? "opening",
+      overload: async () => supervisors?.overload() ?? true,
       staying: async () => membership.staying(),
     };
     const http = opened(
       "http",
-      await openHttp({ ...config.http, trustedProxies: config.trustedProxies }, { log, meter, certificates }, [
-        healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
-        clientRoutes(
-          { gatewayTypes: push.gatewayTypes, urls, coreVersion },
-          { ...tools, premise, meta, paging, peers },
-        ),
-        adminRoutes({ premise, meta, meter, clock, log, deviceRemoved: () => {} }),
-      ]),
+      await openHttp(
+        { ...config.http, trustedProxies: config.trustedProxies },
+        { log, meter, certificates, pressure },
+        [
+          healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
+          clientRoutes(
+            { gatewayTypes: push.gatewayTypes, urls, coreVersion },
+            { ...tools, premise, meta, paging, peers },
+          ),
+          adminRoutes({ premise, meta, meter, clock, log, deviceRemoved: () => {} }),
+        ],
+      ),
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };
     const mxpp = opened(
       "mxpp",
       await openMxpp(
         { node, ...config.mxpp },
-        { ...tools, ...links, paging, addressAllowed, messageKey, certificates },
+        { ...tools, ...links, paging, addressAllowed, messageKey, certificates, pressure },
       ),
     );
     // Last: what it drives tells phones where to fetch from.
@@ -124,12 +131,8 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     );
     opened("retention", openRetention({ days: config.retentionDays }, { ...tools, premise, core, membership }));
     const loops = [sweep, ...push.loops];
-    const supervisor = opened(
-      "services",
-      openServices({ http, mxpp, metrics, loops }, { ...tools, system, membership }),
-    );
-    services = supervisor;
-    own = async () => ownGauges({ paging, system, membership, mxpp, services: supervisor, databases });
+    const parts = { http, mxpp, metrics, loops, paging, system, databases, sweep, load, pressure };
+    supervisors = opened("supervisors", openSupervisors(parts, { ...tools, system, membership }));
 
     const emulatorUrl = emulator?.address.url ?? null;
     const running = { node, url: http.address.url, mxpp: mxpp.address, metricsUrl: metrics.address.url, emulatorUrl };

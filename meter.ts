@@ -33,6 +33,10 @@ export type Counters = {
   takeovers: never;
   /** Services of this node that were closed and opened anew. */
   service_restarts: "service";
+  /** Steps taken against overload: see actors/supervisors/overload. */
+  overload_steps: "step";
+  /** Connections ended so that they come again to another node: kind `mxpp`. */
+  parted_connections: "kind";
   /** Compare-and-sets that found the row moved on. */
   stale_changes: "kind";
   /** A database by its logical name, `premise | meta | core`; those that share their servers are counted as the first. */
@@ -76,6 +80,10 @@ export type Gauges = {
   lease_seconds: never;
   /** 1: it serves. */
   service_up: "service";
+  /** What it has to do of what it can bear: above 1 it is too much. */
+  load: never;
+  /** Steps taken against overload and not taken back, 0 to 4. */
+  overload_level: never;
 };
 
 export type CounterName = keyof Counters;

@@ -34,6 +34,8 @@ export type Paging = {
   room(): number;
   reap(): void;
   depths(): { readonly accept: number; readonly change: number; readonly receipt: number };
+  /** How long the oldest of those has waited, ms. */
+  waitedMs(): number;
 };
 
 export type PagingSlice = {
@@ -224,5 +226,6 @@ export function openPaging(
       if (reaped > 0) log.warn({ reaped }, "actors that nobody answered were ended; their rows come due again");
     },
     depths: () => ({ accept: accepting.depth(), change: changing.depth(), receipt: receiving.depth() }),
+    waitedMs: () => Math.max(accepting.waitedMs(), changing.waitedMs(), receiving.waitedMs()),
   };
 }

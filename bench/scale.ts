@@ -58,7 +58,8 @@ async function leases(count: number): Promise<void> {
         address: "127.0.0.1",
         state: "LIVE" as const,
         why: null,
-        load: 0.1,
+        load: 0,
+        weight: 1.1,
       },
       lockKey: randomBytes(8).readBigInt64BE().toString(),
     };

@@ -7,8 +7,8 @@
  */
 import type { Lease } from "./lease.ts";
 
-const [UNTIL, TENURE, TICKS, LOAD] = [0, 1, 2, 3] as const;
-const FIELDS = 4;
+const [UNTIL, TENURE, TICKS, LOAD, WEIGHT] = [0, 1, 2, 3, 4] as const;
+const FIELDS = 5;
 /** Times in µs and shares in millionths, since only whole numbers are written undivided. */
 const PARTS = 1_000;
 const MILLION = 1_000_000;
@@ -37,7 +37,10 @@ export function openLeaseMemory(buffer: SharedArrayBuffer) {
 
     tick: () => Atomics.add(fields, TICKS, 1n),
     ticks: () => read(TICKS),
-    say: (load: number) => void write(LOAD, load * MILLION),
-    load: () => read(LOAD) / MILLION,
+    say(load: number, weight: number): void {
+      write(LOAD, load * MILLION);
+      write(WEIGHT, weight * MILLION);
+    },
+    said: () => ({ load: read(LOAD) / MILLION, weight: read(WEIGHT) / MILLION }),
   };
 }

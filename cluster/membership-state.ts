@@ -15,6 +15,8 @@ import { type Candidate, type Move, movesFor, type Ownership } from "./placement
 
 /** A new node is given shards only after this, so that a rolling restart moves each shard once. */
 const JOIN_DELAY_MS = 3_000;
+/** A renewal comes every 500 ms. */
+const SUSPECT_MS = 1_000;
 
 export type MembershipState = {
   readonly boot: BootId;
@@ -114,11 +116,18 @@ function renewed(state: MembershipState, report: Report): Stepped {
   return { state: next, effects: [...place, ...house, ...wishing(next, state).effects] };
 }
 
-/** All that a placement goes by: who is there, who goes, who has just come, and whether anybody has moved shards. */
+/** It may be dead: then nothing is moved but what must be. */
+export function isSuspect(node: Pick<NodeRow, "locked" | "silentMs">): boolean {
+  return !node.locked || node.silentMs > SUSPECT_MS;
+}
+
+/** All that a placement goes by: who is there, who goes, who has just come, what each weighs, and whether anybody has moved shards. */
 function placementOf({ tenure, state, nodes }: Report, dead: readonly NodeRow[]): string {
   const staying = nodes.filter((node) => !dead.includes(node));
-  const facts = staying.map((node) => `${node.boot} ${node.state} ${node.ageMs >= JOIN_DELAY_MS} ${node.moves}`);
-  return [tenure, state, ...facts.sort()].join("\n");
+  const facts = staying.map(
+    (node) => `${node.boot} ${node.state} ${node.ageMs >= JOIN_DELAY_MS} ${node.moves} ${node.weight}`,
+  );
+  return [tenure, state, staying.some(isSuspect), ...facts.sort()].join("\n");
 }
 
 function wishing(state: MembershipState, before: MembershipState): Stepped {
@@ -128,7 +137,13 @@ function wishing(state: MembershipState, before: MembershipState): Stepped {
 function owners(state: MembershipState, event: MembershipEvent & { kind: "owners" }): Stepped {
   if (event.begun !== event.tenure) return { state, effects: [{ kind: "place" }] };
   const known = { ...state, ownership: event.owners };
-  const moves = movesFor(state.boot, event.owners, candidates(known));
+  const staying = candidates(known);
+  const suspect = known.nodes.some((node) => node.boot !== state.boot && isSuspect(node));
+  // One that goes gives all; one that stays evens out later.
+  const stays = staying.some((node) => node.boot === state.boot);
+  const moves = movesFor(state.boot, event.owners, staying).filter(
+    ({ from }) => from !== state.boot || !stays || !suspect,
+  );
   const given = new Set(moves.filter((move) => move.from === state.boot).map((move) => move.id));
   const next = driving(known, event.begun, given);
   return moves.length === 0 ? next : { ...next, effects: [...next.effects, { kind: "move", moves }] };
@@ -175,5 +190,7 @@ function candidates(state: MembershipState): Candidate[] {
   const staying = nodes.filter((node) => (node.boot === boot ? !goes : node.state === "LIVE"));
   const settled = staying.filter((node) => node.ageMs >= JOIN_DELAY_MS || owning.has(node.boot));
   const able = settled.length > 0 ? settled : staying.length > 0 ? staying : nodes;
-  return able.map((node) => ({ boot: node.boot, weight: 1 }));
+  // All by the same rule: beside one that knows no weights there are none.
+  const weighed = able.every((node) => node.weight !== null);
+  return able.map((node) => ({ boot: node.boot, weight: weighed ? node.weight! : 1 }));
 }

@@ -48,7 +48,7 @@ export type Membership = {
   /** Whether its lease is good. */
   leased(): boolean;
   /** All that are alive, as the last renewal saw them. */
-  nodes(): readonly Pick<NodeRow, "name" | "state">[];
+  nodes(): readonly Pick<NodeRow, "boot" | "name" | "state" | "load" | "silentMs" | "locked">[];
   /** ms until its lease runs out by its own clock; 0 when it has. */
   leaseLeftMs(): number;
   /** true, or why this node gives its shards away. */
@@ -64,6 +64,8 @@ export type Membership = {
   /** Gives every shard to those that stay, where anybody does, and takes none for as long as any reason stands; the lease goes on. */
   withdraw(reason: string): void;
   restore(reason: string): void;
+  /** How much of the shards this node is to have beside the others, 1 as a rule. */
+  weigh(weight: number): void;
   /** Withdraws for good, as this node stops; resolves when the others have its shards, rejects when that could not be written. */
   drain(): Promise<void>;
   /** Drains, and leaves. */
@@ -210,6 +212,7 @@ export function joinCluster(
       log.warn({ reason }, "this node is no longer withdrawn");
       take({ kind: "restore", reason });
     },
+    weigh: renewal.weigh,
     drain,
     async close() {
       // Without a database the others see the lock go.

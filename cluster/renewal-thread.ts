@@ -87,10 +87,11 @@ async function round(): Promise<void> {
     return;
   }
   const asked = clock.monotonic();
-  const load = memory.load();
+  const { load, weight } = memory.said();
   const state = why === null ? "LIVE" : "DRAINING";
   const { node: name, address } = slice;
-  const renewed = await renewLease(database, { boot, name, address, state, why, load, lockKey, asked }, LEASE_MS);
+  const self = { boot, name, address, state, why, load, weight, lockKey, asked } as const;
+  const renewed = await renewLease(database, self, LEASE_MS);
   for (const effect of take({ kind: "answered", asked, state, renewed })) {
     if (effect.kind === "outdated") {
       log.error({ timeline: renewed.timeline }, "a database server of a timeline that was left behind still answers");

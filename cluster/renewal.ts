@@ -30,6 +30,8 @@ export type Renewal = {
   leftMs(): number;
   /** Why this node gives its shards away, told from the next renewal on; null: it does not. */
   say(why: string | null): void;
+  /** How much it is to have beside the others, told from the next renewal on. */
+  weigh(weight: number): void;
   /** Renews now; rejects with DatabaseDown when that could not be written. */
   renew(): Promise<void>;
   /** Gives the lock up, and renews no more. */
@@ -37,8 +39,6 @@ export type Renewal = {
 };
 
 const TICK_MS = 200;
-/** The load is the share of a second or so, not of a tick. */
-const TICKS_A_LOAD = 5;
 /** A renewal under way has 1.5 s. */
 const CLOSE_MS = 2_000;
 const THREAD_POLICY: RestartPolicy = { failuresMax: 5, windowMs: 60_000, pauseMinMs: 100, pauseMaxMs: 5_000 };
@@ -72,7 +72,7 @@ export function openRenewal(
   let restart: NodeJS.Timeout | undefined;
   let closed = false;
   let why: string | null = null;
-  let load = 0;
+  let weight = 1;
 
   function start(): void {
     const workerData: ThreadData = {
@@ -132,14 +132,11 @@ export function openRenewal(
     else one?.reject(new DatabaseDown(true));
   }
 
-  let ticks = 0;
   const ticking = setInterval(() => {
     memory.tick();
-    if (ticks++ % TICKS_A_LOAD === 0) load = ports.load();
-    memory.say(load);
+    memory.say(ports.load(), weight);
   }, TICK_MS);
-  load = ports.load();
-  memory.say(load);
+  memory.say(ports.load(), weight);
   start();
 
   return {
@@ -149,6 +146,10 @@ export function openRenewal(
     say(reason) {
       why = reason;
       worker?.postMessage({ kind: "why", why } satisfies ToThread);
+    },
+    weigh(share) {
+      weight = share;
+      memory.say(ports.load(), weight);
     },
     async renew() {
       if (worker === null || closed) throw new DatabaseDown(false);

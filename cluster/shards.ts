@@ -27,6 +27,9 @@ export function openBranches(system: ActorSystem, node: string): (shard: Shard) 
 /** Most rows taken in one look; a takeover of many comes in at this rate and no faster. */
 const LOOK_MAX = 500;
 
+/** `lateMs`: how late the oldest row was that its last look found due. */
+export type Sweep = Loop & { lateMs(): number };
+
 export function openSweep(
   slice: { readonly intervalMs: number },
   ports: {
@@ -41,7 +44,8 @@ export function openSweep(
     /** Called each round, for leaves that nobody will answer any more. */
     readonly reap: () => void;
   },
-): Loop {
+): Sweep {
+  let lateMs = 0;
   let after: DuePlace | null = null;
   let full = false;
   async function round(): Promise<void> {
@@ -51,9 +55,12 @@ export function openSweep(
     const begun = after;
     after = null;
     full = false;
+    // Without room there is no look, and what it found late before is later now.
+    if (limit > 0) lateMs = 0;
     if (shards.length === 0 || limit <= 0 || !ports.database.isUp()) return;
     // Behind everybody else it would be refused for as long as a crowd lasts, and what was lost with it would stay lost.
     const due = await dueMessages(urgently(ports.database), shards, limit, begun);
+    lateMs = Math.max(0, ...due.map(({ readAt, place }) => readAt - place.dueMs));
     const taken = due.filter((message) => ports.drive(message)).length;
     // Only rows that are being driven or rest after a failure: the next look goes on behind them.
     after = due.length === limit && taken === 0 ? due.at(-1)!.place : null;
@@ -63,5 +70,5 @@ export function openSweep(
   const loop = superviseLoop("sweep", pauseMs, round, ports);
   ports.membership.onGain(() => loop.wake());
   ports.membership.onRelease(() => loop.wake());
-  return loop;
+  return { ...loop, lateMs: () => lateMs };
 }

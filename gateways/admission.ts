@@ -51,7 +51,8 @@ export function waitingMax(heap: number = heapBytes()): number {
   return Math.min(WAITING_MOST, Math.floor(heap / HEAP_FOR_EACH));
 }
 
-export function openAdmission(max: number): Admission {
+/** @param max how many may wait in all, asked each time */
+export function openAdmission(max: () => number): Admission {
   const turns = makeTurns({ costMax: TURN, everyMs: 0 });
   const lines = new Map<string, Line>();
   /** For places, of all callers. */
@@ -60,7 +61,7 @@ export function openAdmission(max: number): Admission {
   /** Not for one of whom nobody waits: of many that crowd none keeps out a balancer's probe. */
   function full(caller: string): boolean {
     const own = turns.waiting(caller) + (lines.get(caller)?.waiting.size ?? 0);
-    return own >= max * CALLER_PART || (own > 0 && turns.waiting() + waiting >= max);
+    return own >= max() * CALLER_PART || (own > 0 && turns.waiting() + waiting >= max());
   }
 
   /** A place has become free. */

@@ -35,8 +35,9 @@ const MAX_BYTES = 64 * 1024 * 1024;
 /** What the shortest takes: its promises, its place in a batch. */
 const LEAST_BYTES = 4 * 1024;
 const SHORT_BYTES = 16 * 1024;
-/** One connection's, however much room there is. */
-const SHARE_BYTES = 1024 * 1024;
+/** One connection's: two thousand short pages, so that one of high priority behind them is read. */
+const SHARE_PART = 1 / 8;
+const SHARE_MIN_BYTES = 1024 * 1024;
 
 /** What one listener of this process may have under way, by the heap the process was given. */
 export function budgetBytes(heap: number = heapBytes()): number {
@@ -46,6 +47,7 @@ export function budgetBytes(heap: number = heapBytes()): number {
 type Account = { own: number; roomAgain(): void };
 
 export function openBudget(limitBytes: number): Budget {
+  const shareBytes = Math.max(SHARE_MIN_BYTES, limitBytes * SHARE_PART);
   let used = 0;
   const calm = new Set<Account>();
   const busy = new Set<Account>();
@@ -80,7 +82,7 @@ export function openBudget(limitBytes: number): Budget {
       return {
         full() {
           // Its own giving back is what it waits for, and nobody else's.
-          if (account.own >= SHARE_BYTES) return true;
+          if (account.own >= shareBytes) return true;
           if (!full(account.own === 0)) return false;
           (account.own === 0 ? busy : calm).delete(account);
           (account.own === 0 ? calm : busy).add(account);

@@ -8,15 +8,17 @@ import { dueBacklog, hostsAway, outboxBacklog, pushBacklog } from "../persistenc
 import type { GaugeSource } from "./metrics.ts";
 import type { Mxpp } from "./mxpp/server.ts";
 
-/** What this process knows of itself; answers whatever the databases do. */
-export function ownGauges(ports: {
+export type GaugeParts = {
   readonly paging: Pick<Paging, "depths">;
   readonly system: Pick<ActorSystem, "depth">;
   readonly membership: Pick<Membership, "shards" | "nodes" | "leaseLeftMs">;
   readonly mxpp: Pick<Mxpp, "connections">;
-  readonly services: { gauges(): readonly GaugeReading[] };
   readonly databases: { gauges(): readonly GaugeReading[] };
-}): GaugeReading[] {
+  readonly supervisors: readonly { gauges(): readonly GaugeReading[] }[];
+};
+
+/** What this process knows of itself; answers whatever the databases do. */
+export function ownGauges(ports: GaugeParts): GaugeReading[] {
   const { plain, tls } = ports.mxpp.connections();
   const { membership } = ports;
   const states = membership.nodes().map((node) => node.state);
@@ -31,8 +33,7 @@ export function ownGauges(ports: {
         ...{ name: "nodes", labels: { state }, value: states.filter((other) => other === state).length },
       }),
     ),
-    ...ports.services.gauges(),
-    ...ports.databases.gauges(),
+    ...[...ports.supervisors, ports.databases].flatMap((part) => part.gauges()),
     ...Object.entries(ports.paging.depths()).map(
       ([batch, value]): GaugeReading => ({ name: "batch_depth", labels: { batch }, value }),
     ),

@@ -26,8 +26,9 @@ import { budgetBytes, openBudget } from "./budget.ts";
 import type { Certificates } from "./certificates.ts";
 import { connectionsMax } from "./connections.ts";
 import { boundCrowds } from "./crowds.ts";
-import { type Listener, lookAt, stopListening, watched } from "./listener.ts";
+import { isOwnLook, type Listener, lookAt, stopListening, watched } from "./listener.ts";
 import { withoutPipelining } from "./pipelining.ts";
+import type { Pressure } from "./pressure.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
 
 export type HttpSlice = {
@@ -68,6 +69,8 @@ const TIMEOUT_LOOK_MS = 1_000;
 /** For requests that were under way when the listener was opened anew. */
 const RESTART_DEADLINE_MS = 30_000;
 const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
+/** So many requests may wait while this node has too much to do; the others are answered 503 at once. */
+const PUT_OFF_WAITING = 64;
 /** Nothing from elsewhere, and no upgrade to HTTPS where there is none. */
 const DOCS_POLICY =
   "default-src 'self'; base-uri 'self'; font-src 'self' data:; frame-ancestors 'none'; img-src 'self' data:; " +
@@ -82,7 +85,12 @@ declare module "fastify" {
   }
 }
 
-type HttpPorts = { readonly log: Log; readonly meter: Meter; readonly certificates: Certificates | null };
+type HttpPorts = {
+  readonly log: Log;
+  readonly meter: Meter;
+  readonly certificates: Certificates | null;
+  readonly pressure: Pick<Pressure, "putsOff" | "refuses" | "parts">;
+};
 
 /** @throws the listener's own error, such as EADDRINUSE */
 export async function openHttp(slice: HttpSlice, ports: HttpPorts, routes: readonly RouteSet[]): Promise<HttpGateway> {
@@ -129,7 +137,9 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
   const { certificates } = ports;
   const sockets = new Set<Socket>();
   const isProxy = (address: string) => addressAllowed(slice.trustedProxies, address);
-  const admission = openAdmission(waitingMax());
+  const { pressure } = ports;
+  const waiting = waitingMax();
+  const admission = openAdmission(() => (pressure.putsOff() ? PUT_OFF_WAITING : waiting));
   let closing = false;
 
   function makeServer(handler: RequestListener): Server {
@@ -156,6 +166,10 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
     );
     server.on("request", ({ socket }) => crowds.spoke(socket));
     server.on("connection", (socket: Socket) => {
+      if (pressure.refuses() && !isOwnLook(socket)) {
+        ports.meter.count("back_pressure", { queue: "http_refused" });
+        return void socket.destroy();
+      }
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
     });
@@ -165,7 +179,7 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
   }
 
   const app: App = Fastify({
-    serverFactory: (handler) => makeServer(withoutPipelining(handler as RequestListener, waitingMax())),
+    serverFactory: (handler) => makeServer(withoutPipelining(handler as RequestListener, waiting)),
     bodyLimit: BODY_LIMIT_BYTES,
     logger: false,
     trustProxy: slice.trustedProxies.length === 0 ? false : [...slice.trustedProxies],
@@ -209,7 +223,7 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
   });
   app.addHook("onSend", (request, reply, payload, done) => {
     reply.header("x-content-type-options", "nosniff");
-    if (closing) reply.header("connection", "close");
+    if (closing || pressure.parts()) reply.header("connection", "close");
     // A file has its place until it is read.
     if (typeof payload !== "object" || payload === null || Buffer.isBuffer(payload)) request.leave();
     done();

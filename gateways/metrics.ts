@@ -42,6 +42,8 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   back_pressure: { help: "Times a full queue made its source wait or turned it away.", labels: ["queue"] },
   shard_moves: { help: "Shards that came to this node and went from it.", labels: ["direction"] },
   takeovers: { help: "Shards taken over from nodes that died.", labels: [] },
+  parted_connections: { help: "Connections ended so that they come again elsewhere.", labels: ["kind"] },
+  overload_steps: { help: "Steps taken against overload.", labels: ["step"] },
   service_restarts: { help: "Services that were closed and opened anew.", labels: ["service"] },
   stale_changes: { help: "Changes that found their row moved on, and did nothing.", labels: ["kind"] },
   database_losses: { help: "Times no server took this node's writes.", labels: ["database"] },
@@ -86,6 +88,8 @@ const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
   database_commits_waiting: { help: "Tocsin's commits that wait for a standby.", labels: ["database"] },
   nodes: { help: "Nodes of the cluster that this one sees.", labels: ["state"] },
   lease_seconds: { help: "What is left of this node's lease.", labels: [] },
+  load: { help: "What this node has to do of what it can bear; above 1 it is too much.", labels: [] },
+  overload_level: { help: "Steps taken against overload and not taken back, 0 to 4.", labels: [] },
   service_up: { help: "Whether each service of this node does its work.", labels: ["service"] },
 };
 

@@ -25,6 +25,8 @@ export type Batch<In, Out> = {
   submit(entry: In): Promise<Out>;
   /** Entries waiting or in flight. */
   depth(): number;
+  /** How long the oldest of them has been here, ms; 0 when there is none. */
+  waitedMs(): number;
 };
 
 export type BatchOptions<In, Out> = {
@@ -39,14 +41,27 @@ export type BatchOptions<In, Out> = {
   readonly length?: { readonly of: (entry: In) => number; readonly max: number };
 };
 
-type Pending<In, Out> = { key: string; entry: In; resolve(out: Out): void; reject(error: unknown): void };
-type Lane<In, Out> = { waiting: Pending<In, Out>[]; flying: number; scheduled: boolean };
+type Pending<In, Out> = {
+  readonly key: string;
+  readonly entry: In;
+  readonly since: number;
+  resolve(out: Out): void;
+  reject(error: unknown): void;
+};
+type Lane<In, Out> = {
+  /** In the order they came. */
+  waiting: Pending<In, Out>[];
+  flying: number;
+  /** When the oldest in flight came; null: none is. */
+  flyingSince: number | null;
+  scheduled: boolean;
+};
 
 const CONFLICT_TRIES = 5;
 
 export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Out> {
-  const urgent: Lane<In, Out> = { waiting: [], flying: 0, scheduled: false };
-  const normal: Lane<In, Out> = { waiting: [], flying: 0, scheduled: false };
+  const urgent: Lane<In, Out> = { waiting: [], flying: 0, flyingSince: null, scheduled: false };
+  const normal: Lane<In, Out> = { waiting: [], flying: 0, flyingSince: null, scheduled: false };
 
   function schedule(lane: Lane<In, Out>): void {
     if (lane.scheduled || lane.flying > 0 || lane.waiting.length === 0) return;
@@ -61,8 +76,10 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
   async function fly(lane: Lane<In, Out>): Promise<void> {
     const batch = take(lane);
     lane.flying = batch.length;
+    lane.flyingSince = Math.min(...batch.map(({ since }) => since));
     await write(batch, CONFLICT_TRIES);
     lane.flying = 0;
+    lane.flyingSince = null;
     schedule(lane);
   }
 
@@ -113,10 +130,14 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
       const lane = options.urgent?.(entry) === true ? urgent : normal;
       if (lane.waiting.length >= options.waitingMax) return Promise.reject(new BatchFull());
       return new Promise<Out>((resolve, reject) => {
-        lane.waiting.push({ key: options.key(entry), entry, resolve, reject });
+        lane.waiting.push({ key: options.key(entry), entry, since: performance.now(), resolve, reject });
         schedule(lane);
       });
     },
     depth: () => urgent.waiting.length + urgent.flying + normal.waiting.length + normal.flying,
+    waitedMs() {
+      const since = [urgent, normal].flatMap(({ flyingSince, waiting }) => flyingSince ?? waiting[0]?.since ?? []);
+      return since.length === 0 ? 0 : performance.now() - Math.min(...since);
+    },
   };
 }

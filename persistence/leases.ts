@@ -14,6 +14,8 @@ export type NodeRow = {
   readonly address: string;
   readonly state: "LIVE" | "DRAINING";
   readonly load: number;
+  /** How much of the shards it is to have beside the others; null: its version knows nothing of that. */
+  readonly weight: number | null;
   /** How long its lease still lasts, ms; not above 0 when it has run out. */
   readonly leaseMs: number;
   /** How long ago it last renewed, ms. */
@@ -48,6 +50,7 @@ export type Self = {
   /** Why it gives its shards away. */
   readonly why: string | null;
   readonly load: number;
+  readonly weight: number;
   readonly lockKey: string;
   /** When, on its own monotonic clock, in ms. */
   readonly asked: number;
@@ -75,12 +78,12 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
       select case when not exists (select from held where pid = pg_backend_pid() and key = ${self.lockKey}::bigint)
         then pg_try_advisory_lock(${self.lockKey}::bigint) end
     ), renewed as (
-      insert into premise_core.nodes (boot, name, address, state, why, load, lock_key, asked, lease_until)
-      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.why}, ${self.load}, ${self.lockKey}::bigint, ${Math.floor(self.asked)}::bigint,
+      insert into premise_core.nodes (boot, name, address, state, why, load, weight, lock_key, asked, lease_until)
+      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.why}, ${self.load}, ${self.weight}, ${self.lockKey}::bigint, ${Math.floor(self.asked)}::bigint,
         clock_timestamp() + ${leaseMs} * interval '1 ms'
       from locked
       on conflict (boot) do update set
-        state = excluded.state, why = excluded.why, load = excluded.load, asked = excluded.asked, renewed_at = clock_timestamp(),
+        state = excluded.state, why = excluded.why, load = excluded.load, weight = excluded.weight, asked = excluded.asked, renewed_at = clock_timestamp(),
         lease_until = excluded.lease_until
         where nodes.asked < excluded.asked
     ), server as (
@@ -90,7 +93,7 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
         extract(epoch from pg_postmaster_start_time())::double precision * 1000 as "startedAt",
         extract(epoch from clock_timestamp())::double precision * 1000 as now
     )
-    select server.*, boot, name, address, state, load::double precision as load, drain_asked as "drainAsked", moves,
+    select server.*, boot, name, address, state, load::double precision as load, weight::double precision as weight, drain_asked as "drainAsked", moves,
       extract(epoch from lease_until - clock_timestamp())::double precision * 1000 as "leaseMs",
       extract(epoch from clock_timestamp() - renewed_at)::double precision * 1000 as "silentMs",
       lock_key = any (array(select key from held)) as locked,
@@ -209,6 +212,7 @@ export type ClusterNode = {
   readonly state: "LIVE" | "DRAINING" | "LAPSED";
   readonly why: string | null;
   readonly load: number;
+  readonly weight: number | null;
   readonly shards: readonly Shard[];
   readonly leaseLeftMs: number;
   readonly ageMs: number;
@@ -218,7 +222,7 @@ export type ClusterNode = {
 export async function clusterNodes(database: Database): Promise<ClusterNode[]> {
   return database.run<ClusterNode>(
     (sql) => sql`
-    select name, boot, address, why, load::double precision as load,
+    select name, boot, address, why, load::double precision as load, weight::double precision as weight,
       case when lease_until > clock_timestamp() then state else 'LAPSED' end as state,
       array(select id::integer from premise_core.shards where owner_boot = nodes.boot order by id) as shards,
       greatest(0, extract(epoch from lease_until - clock_timestamp()) * 1000)::double precision as "leaseLeftMs",

@@ -27,7 +27,13 @@ export type DueMessage = {
   /** Its place among what is due; see `dueMessages`. */
   readonly place: DuePlace;
 };
-export type DuePlace = { readonly priority: number; readonly dueAt: string; readonly uniqueId: UniqueId };
+export type DuePlace = {
+  readonly priority: number;
+  /** To the microsecond, as the database writes it; and in ms since 1970. */
+  readonly dueAt: string;
+  readonly dueMs: number;
+  readonly uniqueId: UniqueId;
+};
 
 type DueRow = {
   unique_id: UniqueId;
@@ -44,6 +50,7 @@ type DueRow = {
   targets: WakeTarget[] | null;
   read_at: Date;
   due_at: string;
+  due_ms: number;
 };
 
 /** The most urgent due messages of these shards, at most `limit`, of those behind `after`. */
@@ -57,6 +64,7 @@ export async function dueMessages(
     (sql) => sql`
     select unique_id, version, status, answer, outcome, wakeups, due.priority, subscriber_id, device_deadline, user_deadline, expires_at,
       clock_timestamp() as read_at, due_at::text as due_at,
+      extract(epoch from due_at)::double precision * 1000 as due_ms,
       (select ${wakeTargets(sql)}
        from premise_core.devices
        where devices.subscriber_id = due.subscriber_id and state = 'ACTIVE' and notification_address is not null
@@ -91,7 +99,7 @@ export async function dueMessages(
     expiresAt: row.expires_at.getTime(),
     targets: row.targets ?? [],
     readAt: row.read_at.getTime(),
-    place: { priority: row.priority, dueAt: row.due_at, uniqueId: row.unique_id },
+    place: { priority: row.priority, dueAt: row.due_at, dueMs: row.due_ms, uniqueId: row.unique_id },
   }));
 }
 

@@ -33,7 +33,7 @@ test("the cluster is told: its nodes, what they own, why one drains, what moved;
   assert.equal(others, []);
   const { leaseLeftMs, ageMs, ...rest } = a as unknown as { leaseLeftMs: number; ageMs: number };
   assert.equal(rest, {
-    ...{ name: "a", boot: boots[0], address: "h1", state: "LIVE", why: null, load: 0.25 },
+    ...{ name: "a", boot: boots[0], address: "h1", state: "LIVE", why: null, load: 0.25, weight: null },
     ...{ shards: 198, owns: "0-6,10-199,250" },
   });
   assert.ok(leaseLeftMs > 3_500_000 && leaseLeftMs <= 3_600_000 && ageMs >= 90_000 && ageMs < 200_000);

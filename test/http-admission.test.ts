@@ -24,7 +24,7 @@ async function listening(server: Server): Promise<number> {
 }
 
 test("without a crowd nobody waits; of a crowd each caller's begin by turns, beyond its part they are refused", async () => {
-  const admission = openAdmission(160);
+  const admission = openAdmission(() => 160);
   const begun: string[] = [];
   const refused: string[] = [];
   const enter = (caller: string, name = caller) =>
@@ -46,7 +46,7 @@ test("without a crowd nobody waits; of a crowd each caller's begin by turns, bey
 });
 
 test("a caller has so many places at once; those that wait get them in order, unless they leave, or their part is full", async () => {
-  const admission = openAdmission(8);
+  const admission = openAdmission(() => 8);
   const seen: string[] = [];
   const settle = (caller: string, name: string) =>
     admission.settle(caller, (refusal) => seen.push(refusal instanceof BatchFull ? `${name} refused` : name));

@@ -121,11 +121,11 @@ test("a peer's connections share one bound; those that wait are told at half of 
     () => "address",
     () => {},
   );
-  const gives = Array.from({ length: 512 }, () => other.take(10));
+  const gives = Array.from({ length: 4_096 }, () => other.take(10));
   assert.is(one.full(), true);
   one.wait();
   one.wait();
-  for (const give of gives.splice(0, 256)) give();
+  for (const give of gives.splice(0, 2_048)) give();
   assert.is(told, 0);
   assert.is(one.full(), false);
   gives.pop()!();

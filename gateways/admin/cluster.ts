@@ -16,7 +16,11 @@ const NodeAnswer = Type.Object({
   address: Type.String(),
   state: oneOf(["LIVE", "DRAINING", "LAPSED"]),
   why: nullable(Type.String({ description: "Why it gives its shards away" })),
-  load: Type.Number({ description: "Share of time its event loop is busy, 0 to 1" }),
+  load: Type.Number({ description: "What it has to do of what it can bear: 0 idle, above 1 too much" }),
+  weight: Type.Union([Type.Number(), Type.Null()], {
+    description:
+      "Its part of the shards beside the others: 1 as a rule, less while it is overloaded; null: of an older version",
+  }),
   shards: Type.Integer({ description: "How many it drives" }),
   owns: Type.String({ description: "Which, as in 0-12,40" }),
   leaseLeftMs: Type.Integer(),

@@ -11,9 +11,11 @@ import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
 import { boundCrowds } from "../crowds.ts";
 import { isOwnLook, type Listener, openListener, type Place } from "../listener.ts";
+import type { Pressure } from "../pressure.ts";
 import { makeTurns } from "../turns.ts";
 import { openBeginnings } from "./beginnings.ts";
 import { openLinks } from "./links.ts";
+import { openPlaces } from "./places.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 import { openShares } from "./shares.ts";
 
@@ -28,6 +30,8 @@ export type MxppSlice = {
 export type Mxpp = {
   /** null: that listener is off. */
   readonly address: { readonly plain: Place | null; readonly tls: Place | null };
+  /** Asks this part of the connections to come again elsewhere: those that carry most, and none that has just come. */
+  part(part: number): void;
   /** Connections live on when one is opened anew. */
   readonly listeners: { readonly plain: Listener | null; readonly tls: Listener | null };
   connections(): { readonly plain: number; readonly tls: number };
@@ -35,13 +39,22 @@ export type Mxpp = {
   close(deadlineMs: number): Promise<void>;
 };
 
+/** A connection with when it came (monotonic ms), and what had been read of it when it was looked at last. */
+type Held = { readonly socket: Socket; readonly since: number; seen: number };
+
 const HANDSHAKE_MS = 10_000;
+/** One that has just come is not sent away again: where no balancer stands between, it comes back each time. */
+const SETTLED_MS = 8_000;
+/** What was read is answered within this. */
+const PARTING_MS = 5_000;
 /** How old the list of host systems may be; also how soon a new one is known. */
 const HOSTS_FRESH_MS = 1_000;
 /** Of what one address does wrong. */
 const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
 /** Of what one address is refused that is no host system: a stranger must not fill the database. */
 const STRANGERS_REFUSALS = { burst: 500, perMinute: 60, callersMax: 50_000 };
+/** Two batches of a host system's pages: one in flight, and one that gathers meanwhile. */
+const PLACES = 512;
 /** Documents handed on in one turn of the event loop. */
 const TURN_COST = 64;
 /** All peers whose documents say nothing are read no faster than such a turn in this time. */
@@ -49,12 +62,16 @@ const SLOW_MS = 100;
 
 export async function openMxpp(
   slice: MxppSlice,
-  ports: Omit<SessionPorts, "hosts" | "refused" | "links" | "note" | "budget" | "turns" | "shares" | "beginnings"> & {
+  ports: Omit<
+    SessionPorts,
+    "hosts" | "refused" | "links" | "note" | "budget" | "turns" | "shares" | "places" | "beginnings"
+  > & {
     readonly certificates: Certificates | null;
+    readonly pressure: Pressure;
   },
 ): Promise<Mxpp> {
-  const { log, meter, database, certificates, clock } = ports;
-  const sessions = new Set<Session>();
+  const { log, meter, database, certificates, clock, pressure } = ports;
+  const sessions = new Map<Session, Held>();
   const counts = { plain: 0, tls: 0 };
   const hosts = cachedHosts();
   const lines = openAllowance(LINES, ports);
@@ -82,6 +99,7 @@ export async function openMxpp(
       slow: makeTurns({ costMax: TURN_COST, everyMs: SLOW_MS }),
     },
     shares: openShares(),
+    places: openPlaces(PLACES),
     beginnings: openBeginnings(budgetBytes()),
     note(address, fields, event) {
       const peer = addressKey(address);
@@ -133,9 +151,13 @@ export async function openMxpp(
     // Reset before anybody could see whose it was; what it sent cannot be judged, and nobody waits for the answer.
     if (localPort === undefined || remoteAddress === undefined) return void socket.destroy();
     if (isOwnLook(socket)) return void socket.destroy();
+    if (pressure.refuses()) {
+      meter.count("back_pressure", { queue: "mxpp_refused" });
+      return void socket.destroy();
+    }
     const address = remoteAddress.replace(/^::ffff:/, "");
     const session = openSession(socket, { fingerprint, port: localPort, address }, sessionPorts);
-    sessions.add(session);
+    sessions.set(session, { socket, since: clock.monotonic(), seen: 0 });
     counts[kind] += 1;
     socket.on("close", () => {
       sessions.delete(session);
@@ -202,9 +224,24 @@ export async function openMxpp(
     address: { plain: plain?.address ?? null, tls: tls?.address ?? null },
     listeners: { plain, tls },
     connections: () => ({ ...counts }),
+    part(part) {
+      const settledBefore = clock.monotonic() - SETTLED_MS;
+      const busy: { session: Session; bytes: number }[] = [];
+      for (const [session, held] of sessions) {
+        const bytes = held.socket.bytesRead - held.seen;
+        held.seen = held.socket.bytesRead;
+        if (bytes > 0 && held.since < settledBefore) busy.push({ session, bytes });
+      }
+      busy.sort((a, b) => b.bytes - a.bytes);
+      const asked = busy.slice(0, Math.min(Math.ceil(sessions.size * part), busy.length));
+      if (asked.length === 0) return;
+      meter.count("parted_connections", { kind: "mxpp" }, asked.length);
+      log.info({ connections: asked.length, of: sessions.size }, "host connections are ended, to come again elsewhere");
+      for (const { session } of asked) void session.close(PARTING_MS);
+    },
     async close(deadlineMs) {
       for (const server of servers) server.close();
-      await Promise.all([...sessions].map((session) => session.close(deadlineMs)));
+      await Promise.all([...sessions.keys()].map((session) => session.close(deadlineMs)));
       await links.close();
     },
   };

@@ -11,7 +11,6 @@
  * than they are written is slowed by TCP and by nothing else. The first page's origin says whose the connection is.
  */
 import type { Socket } from "node:net";
-import { setTimeout as rest } from "node:timers/promises";
 import type { Paging } from "../../actors/paging.ts";
 import type { UniqueId } from "../../domain.ts";
 import { faultFields, type LogFields } from "../../log.ts";
@@ -27,6 +26,7 @@ import type { Turns } from "../turns.ts";
 import type { Peers } from "../unacknowledged.ts";
 import type { Beginnings } from "./beginnings.ts";
 import { type Correlation, type MxppDocument, readDocument, refuseOversize } from "./document.ts";
+import { makeEnding } from "./ending.ts";
 import { type FramerEvent, makeFramer } from "./framing.ts";
 import { type AddressTest, admit, knownFrom, type PeerFacts } from "./identity.ts";
 import { makeIntake } from "./intake.ts";
@@ -34,6 +34,7 @@ import { type Link, type LinkPorts, makeLink } from "./link.ts";
 import type { NewMessage } from "./new-message.ts";
 import { makeOutlet, type Wrote } from "./outlet.ts";
 import { pageToAccept } from "./page.ts";
+import type { Places } from "./places.ts";
 import { untilUp as retrying } from "./retry.ts";
 import type { Shares } from "./shares.ts";
 import { watchPeer } from "./watch.ts";
@@ -51,6 +52,8 @@ export type SessionPorts = LinkPorts & {
   readonly turns: { readonly usual: Turns; readonly slow: Turns };
   /** What a host system, or who is none yet by its address, has on its way over all connections. */
   readonly shares: Shares;
+  /** Of pages that are not urgent, on their way to the database. */
+  readonly places: Places;
   readonly beginnings: Beginnings;
   readonly meter: Meter;
   readonly peers: Peers;
@@ -64,9 +67,12 @@ export type Session = {
   close(deadlineMs: number): Promise<void>;
 };
 
-/** Documents of one connection on their way to the database; their bytes are bounded by `budget`. */
-const FLYING_MAX = 256;
-const FLYING_RESUME = 128;
+/**
+ * Documents of one connection that are read and not yet through; their bytes are bounded by `budget`. More than have a place on
+ * their way to the database: what is urgent may be behind a thousand others.
+ */
+const FLYING_MAX = 2_048;
+const FLYING_RESUME = 1_024;
 /** A document that has begun must end within this, not counting the time it was not read. */
 const DOCUMENT_STALL_MS = 60_000;
 /** Documents without a page, or of an unknown origin, after which the peer is read slowly. */
@@ -76,11 +82,9 @@ const UNTOLD_MAX = 4_096;
 /** Refusals the peer has not taken: past this nothing more is read from it. Statuses wait in the database. */
 const ANSWERS_MAX_BYTES = 256 * 1024;
 const ENDING_MS = 5_000;
-const ENDING_LOOK_MS = 20;
 
 export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts): Session {
   const { log, meter, clock } = ports;
-  const { usual, slow } = ports.turns;
   const framer = makeFramer();
   const flying = new Set<Promise<void>>();
   const untold = new Set<UniqueId>();
@@ -95,6 +99,11 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   let faulty = false;
   let gone = false;
 
+  const end = makeEnding(socket, clock, {
+    busy: () => intake.waiting() || flying.size > 0 || untold.size > 0,
+    gone: () => gone,
+    stop: () => intake.stop(),
+  });
   const outlet = makeOutlet(socket, { host: () => host, meter });
   socket.setNoDelay(true);
   // Linux: the first probe after 15 s of silence, then one a second, ten in all.
@@ -109,7 +118,10 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     receive,
     full,
     beginning: ports.beginnings({ address: peer.address, host: () => host?.id ?? null, end: () => fault("crowded") }),
-    line: () => (strange < STRANGE_MAX ? { turns: usual, peer: sender() } : { turns: slow, peer: peer.address }),
+    line: () =>
+      strange < STRANGE_MAX
+        ? { turns: ports.turns.usual, peer: sender() }
+        : { turns: ports.turns.slow, peer: peer.address },
     taken(documents) {
       if (framer.pending() === 0) begun = null;
       else if (documents > 0) begun = clock.monotonic();
@@ -269,6 +281,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     if (untold.size < UNTOLD_MAX) untold.add(uniqueId);
     let retry = false;
     let verdict: Verdict;
+    const give = made.page.priority === "high" ? null : await ports.places.take(sender.id);
     try {
       verdict = await untilUp(
         () => ports.paging.accept({ ...made.page, arrivedAt, retry }),
@@ -280,6 +293,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
       untold.delete(uniqueId);
       if (!(error instanceof BadData)) throw error;
       return refuse(message, "the page holds what cannot be stored", "document");
+    } finally {
+      give?.();
     }
     meter.count("pages", { host: sender.name, verdict: verdict.kind });
     // What was accepted, now or before, the outbox tells of.
@@ -326,24 +341,10 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     return made;
   }
 
-  let finishing: Promise<void> | null = null;
   function finish(deadlineMs: number): Promise<void> {
     ending = true;
     socket.pause();
-    finishing ??= end(clock.monotonic() + deadlineMs);
-    return finishing;
-  }
-
-  /**
-   * What was read is taken to its end, and what has just been accepted is told before the connection goes, as far as the peer
-   * takes it in time: a host may say its good-bye behind its last page, before that page has had its turn.
-   */
-  async function end(deadline: number): Promise<void> {
-    const busy = () => intake.waiting() || flying.size > 0 || untold.size > 0;
-    while (busy() && !gone && clock.monotonic() < deadline) await rest(ENDING_LOOK_MS);
-    intake.stop();
-    socket.end();
-    setTimeout(() => socket.destroy(), 1_000).unref();
+    return end(deadlineMs);
   }
 
   return { close: finish };

@@ -1,5 +1,5 @@
 /**
- * What one peer may have on its way to the database over all its connections: each connection has a bound of its own, and a
+ * What one peer may have read and not yet through over all its connections: each connection has a bound of its own, and a
  * thousand of them would fill every queue behind.
  *
  *   room ── take, at the bound ──► full ── given back, down to half ──► room: all that waited are told
@@ -16,7 +16,7 @@ export type Share = {
 /** One connection's part in the share of its peer, who may become known on the way. */
 export type Shares = (peer: () => string, goOn: () => void) => Share;
 
-const DOCUMENTS = 512;
+const DOCUMENTS = 4_096;
 const BYTES = 4 * 1024 * 1024;
 
 type Entry = { documents: number; bytes: number; readonly waiting: Set<() => void> };

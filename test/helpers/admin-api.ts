@@ -2,6 +2,7 @@
 import { type DeviceId, systemClock } from "../../domain.ts";
 import { adminRoutes } from "../../gateways/admin/routes.ts";
 import { type HttpGateway, openHttp } from "../../gateways/http.ts";
+import { openPressure } from "../../gateways/pressure.ts";
 import { silentLog } from "../../log.ts";
 import { silentMeter } from "../../meter.ts";
 import { setBootstrapKey } from "../../persistence/api-keys.ts";
@@ -51,7 +52,11 @@ export async function openAdminApi(): Promise<AdminApi> {
     deviceRemoved: (device) => void removedDevices.push(device),
   });
   const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] };
-  const gateway = await openHttp(slice, { log: silentLog, meter: silentMeter, certificates: null }, [routes]);
+  const gateway = await openHttp(
+    slice,
+    { log: silentLog, meter: silentMeter, certificates: null, pressure: openPressure() },
+    [routes],
+  );
   return {
     ward,
     meta,

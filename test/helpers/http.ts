@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import type { Certificates } from "../../gateways/certificates.ts";
 import { type HttpGateway, openHttp, type RouteSet } from "../../gateways/http.ts";
+import { openPressure } from "../../gateways/pressure.ts";
 import { type Log, silentLog } from "../../log.ts";
 import { silentMeter } from "../../meter.ts";
 
@@ -22,7 +23,11 @@ export function makeListeners(): {
   return {
     async open(routes, { port = 0, trustedProxies = [], log = silentLog, certificates } = {}) {
       const slice = { bind: "127.0.0.1", port, trustedProxies };
-      const gateway = await openHttp(slice, { log, meter: silentMeter, certificates: certificates ?? null }, routes);
+      const gateway = await openHttp(
+        slice,
+        { log, meter: silentMeter, certificates: certificates ?? null, pressure: openPressure() },
+        routes,
+      );
       opened.push(gateway);
       return gateway;
     },

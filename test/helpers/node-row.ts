@@ -9,6 +9,7 @@ export function nodeRow(boot: string, more: Partial<NodeRow> = {}): NodeRow {
     address: "",
     state: "LIVE",
     load: 0,
+    weight: 1,
     leaseMs: 2_000,
     silentMs: 0,
     locked: true,

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { encodePage, type HostLink, openHostLink } from "../../cli/host-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
+import { PRIORITIES } from "../../domain.ts";
 import { freePort } from "../../persistence/embedded-server.ts";
 import { eventually } from "./eventually.ts";
 import { type History, openHistory } from "./history.ts";
@@ -154,14 +155,15 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
         for (let sent = 0; sent < count && up; sent += 1) {
           pages += 1;
           const phone = random.between(0, phones.length - 1);
-          const trackingId = `${name}-${pages}`;
+          const priority = random.of(PRIORITIES);
+          const trackingId = `${name}-${pages}-${priority}`;
           const text = `${TEXT_MARK} ${trackingId} to phone ${phone}`;
           const bytes = encodePage({
             origin: name,
             trackingId,
             text,
             destination: phones[phone]!.destination,
-            priority: random.of(["high", "medium", "low"]),
+            priority,
             sentAt: Date.now(),
             timeoutDeviceSeconds: 600,
           });

@@ -51,8 +51,8 @@ export type Page = {
 };
 
 const FIRST_CLAIM_MS = 3_000;
-/** The shortest pause after a claim that came to nothing is 2 s, less what two servers' clocks may differ by. */
-const BETWEEN_CLAIMS_MS = 1_500;
+/** The shortest pause after a claim that came to nothing, on the database's clock, which each failover may move. */
+const BETWEEN_CLAIMS_MS = 2_000;
 const STATUSES = ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"];
 const LANE = "lane" as HostSystemId;
 
@@ -99,7 +99,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
   }
 
   function claim(page: Page): void {
-    const now = scheduler.now();
+    const now = clock();
     if (now - page.claimedAt < BETWEEN_CLAIMS_MS)
       throw new Violation(`wake-up ${page.wakeups} of ${page.id} came ${now - page.claimedAt} ms after the one before`);
     page.claimedAt = now;
@@ -128,6 +128,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
           address: "",
           state: node.state,
           load: 0,
+          weight: 1,
           leaseMs: node.leaseUntil - now,
           silentMs: now - node.renewedAt,
           locked: locks.has(node.boot),
@@ -193,7 +194,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
     accept(id: UniqueId, shard: Shard, node: string): "accepted" | "repeated" {
       if (pages.has(id)) return "repeated";
       const last = { event: "QUEUED", node };
-      const rest = { claimedAt: scheduler.now(), told: [] as StatusText[], last };
+      const rest = { claimedAt: clock(), told: [] as StatusText[], last };
       const page: Page = { id, shard, version: 2, status: 2, wakeups: 1, dueAt: clock() + FIRST_CLAIM_MS, ...rest };
       pages.set(id, page);
       numbers.set(id, 1);
