@@ -71,6 +71,8 @@ export type Config = {
   readonly seed: "demo" | "none";
   /** How long a page is kept after its expiry. */
   readonly retentionDays: number;
+  /** Between two test pages of a site; 0: none. */
+  readonly syntheticSeconds: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 };
 
@@ -162,6 +164,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
     adminKey,
     seed: oneOf("TOCSIN_SEED", ["demo", "none"]) ?? (premise === null ? "demo" : "none"),
     retentionDays: wholeNumber("TOCSIN_RETENTION_DAYS", 90, 1, 3_650),
+    syntheticSeconds: wholeNumber("TOCSIN_SYNTHETIC_SECONDS", premise === null ? 0 : 60, 0, 3_600),
     logLevel: oneOf("TOCSIN_LOG_LEVEL", LOG_LEVELS) ?? "info",
   };
   if (isAnyAddress(bind) && config.enterpriseUrls === null)

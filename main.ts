@@ -22,7 +22,7 @@ import { clientRoutes } from "./gateways/client/routes.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
 import { openEmulator } from "./gateways/emulator/emulator.ts";
 import { countMoves, storedGauges } from "./gateways/gauges.ts";
-import { healthRoutes } from "./gateways/health.ts";
+import { healthRoutes, nodeChecks } from "./gateways/health.ts";
 import { openHttp } from "./gateways/http.ts";
 import { openMetrics } from "./gateways/metrics.ts";
 import { openMxpp } from "./gateways/mxpp/server.ts";
@@ -30,12 +30,14 @@ import { openPressure } from "./gateways/pressure.ts";
 import { openProviders } from "./gateways/push/providers.ts";
 import { openPush } from "./gateways/push/push.ts";
 import { openSupervisors, type Supervisors } from "./gateways/supervisors.ts";
+import { openSyntheticPhones } from "./gateways/synthetic/phone.ts";
+import { openTestPages } from "./gateways/synthetic/test-pages.ts";
 import { openPeers } from "./gateways/unacknowledged.ts";
 import { type Closer, closeInReverse, runProcess } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
 import { readMessageKey } from "./persistence/install.ts";
 import { openStores } from "./persistence/stores.ts";
-import { announce, removeRunFile, version, writeRunFile } from "./welcome.ts";
+import { announce, version, writeRunFile } from "./welcome.ts";
 
 const LISTENERS_DEADLINE_MS = 3_000;
 
@@ -75,7 +77,8 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const tools = { log, meter, clock };
     const databases = opened("databases", superviseDatabases({ premise, meta, core }, { ...tools, system }));
     const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, openEmulator }));
-    const push = opened("push", openPush({ redis: config.redis }, { ...tools, premise, core, providers }));
+    const own = openSyntheticPhones({ messageKey, url: () => http.address.url }, tools);
+    const push = opened("push", openPush({ redis: config.redis }, { ...tools, premise, core, providers, own }));
     const hosted = opened("hosted", openHosted({ ...tools, premise, core, queued: push.queued }));
 
     const coreVersion = version();
@@ -90,14 +93,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const certificates =
       config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
-    const checks = {
-      database: async () => databases.ready(),
-      lease: async () => membership.leased() || "the lease has lapsed",
-      push: async () => push.ready(),
-      services: async () => supervisors?.services() ?? "opening",
-      overload: async () => supervisors?.overload() ?? true,
-      staying: async () => membership.staying(),
-    };
+    const checks = nodeChecks({ databases, membership, push, supervisors: () => supervisors });
     const http = opened(
       "http",
       await openHttp(
@@ -131,13 +127,14 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     );
     opened("retention", openRetention({ days: config.retentionDays }, { ...tools, premise, core, membership }));
     const loops = [sweep, ...push.loops];
-    const parts = { http, mxpp, metrics, loops, paging, system, databases, sweep, load, pressure };
+    const every = { everySeconds: config.syntheticSeconds, messageKey, coreVersion };
+    const testPages = opened("test pages", openTestPages(every, { ...tools, premise, meta, membership, mxpp, push }));
+    const parts = { http, mxpp, metrics, loops, paging, system, databases, sweep, load, pressure, testPages };
     supervisors = opened("supervisors", openSupervisors(parts, { ...tools, system, membership }));
 
     const emulatorUrl = emulator?.address.url ?? null;
     const running = { node, url: http.address.url, mxpp: mxpp.address, metricsUrl: metrics.address.url, emulatorUrl };
-    await writeRunFile(config.dataDir, { ...running, adminKey: access.key });
-    closers.push({ part: "run file", close: () => removeRunFile(config.dataDir) });
+    opened("run file", await writeRunFile(config.dataDir, { ...running, adminKey: access.key }));
     // First of all at the end: while the rest is closed the other nodes drive the pages already.
     closers.push({ part: "shards", close: membership.drain });
     announce(running, { ...access, embedded, note: stores.note, insecure: config.insecure });

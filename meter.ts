@@ -43,6 +43,8 @@ export type Counters = {
   database_losses: "database";
   database_moves: "database";
   database_stalls: "database";
+  /** Test pages by what became of them: outcome `delivered | late | lost`. */
+  synthetic_pages: "outcome";
 };
 
 /** Histograms, all in seconds, and the labels each may carry. */
@@ -53,6 +55,8 @@ export type Histograms = {
   push: "provider" | "outcome";
   /** From a request's arrival to its answer. */
   client_request: "operation";
+  /** From a test page's sending to each status at its host's socket. */
+  synthetic_page: "status";
 };
 
 /** Read when Prometheus asks. */
@@ -84,6 +88,8 @@ export type Gauges = {
   load: never;
   /** Steps taken against overload and not taken back, 0 to 4. */
   overload_level: never;
+  /** Since when the oldest test page that has not come back was due; 0: all come back, or none are sent. */
+  synthetic_overdue_seconds: never;
 };
 
 export type CounterName = keyof Counters;

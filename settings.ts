@@ -88,6 +88,11 @@ export const SETTINGS = [
   secret("TOCSIN_ADMIN_KEY", "unset: a one-time link is printed", "bootstrap API key"),
   row("TOCSIN_SEED", "demo with the embedded Postgres, else none", "demo or none: data to begin with"),
   row("TOCSIN_RETENTION_DAYS", "90", "how many days a page and its history are kept after the page expired, 1 to 3650"),
+  row(
+    "TOCSIN_SYNTHETIC_SECONDS",
+    "60; 0 with the embedded Postgres",
+    "how often each site gets a test page, through the whole way and back; 0: never",
+  ),
   row("TOCSIN_LOG_LEVEL", "info", "trace, debug, info, warn, error, fatal or silent"),
 ] as const satisfies readonly Setting[];
 

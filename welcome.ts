@@ -20,11 +20,11 @@ export function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-/** Holds a key: readable by its owner only, and never half-written. */
+/** Holds a key: readable by its owner only, and never half-written. `close` removes it. */
 export async function writeRunFile(
   dataDir: string,
   running: Running & { readonly adminKey: string | null },
-): Promise<void> {
+): Promise<{ close(): Promise<void> }> {
   const { mxpp, ...rest } = running;
   const text = JSON.stringify({ pid: process.pid, ...rest, mxpp: mxpp.plain, mxppTls: mxpp.tls }, null, 2);
   await mkdir(dataDir, { recursive: true });
@@ -33,10 +33,7 @@ export async function writeRunFile(
   await rm(`${path}.new`, { force: true });
   await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600, flag: "wx" });
   await rename(`${path}.new`, path);
-}
-
-export async function removeRunFile(dataDir: string): Promise<void> {
-  await rm(join(dataDir, "run.json"), { force: true });
+  return { close: () => rm(path, { force: true }) };
 }
 
 type Demo = {

@@ -118,9 +118,11 @@ export function openPaging(
     write: (entries) => recordReceipts(database, node, entries),
   });
 
-  function reached(status: StatusText, priority: Priority, ageSeconds: number, detail: string | null): void {
+  type Counted = { readonly priority: Priority; readonly synthetic: boolean };
+  function reached(status: StatusText, page: Counted, ageSeconds: number, detail: string | null): void {
+    if (page.synthetic) return;
     meter.count("statuses", { status, reason: status === "FAILED" ? (detail ?? "") : "" });
-    meter.observe("page_status", ageSeconds, { status, priority });
+    meter.observe("page_status", ageSeconds, { status, priority: page.priority });
   }
 
   function start(row: Row, claimed: boolean, now: number, mayAct: () => boolean): boolean {
@@ -132,7 +134,7 @@ export function openPaging(
         write: async (change) => {
           const written = await changing.submit({ change, urgent });
           if (written === null) meter.count("stale_changes", { kind: "message" });
-          else if (change.tell !== null) reached(change.tell, row.priority, written.ageSeconds, change.detail);
+          else if (change.tell !== null) reached(change.tell, row, written.ageSeconds, change.detail);
           return written;
         },
         announce: bus.publish,
@@ -171,8 +173,8 @@ export function openPaging(
         case "accepted": {
           bus.publish(page.linkId ?? page.hostSystemId);
           const seconds = (clock.monotonic() - asked) / 1_000;
-          reached("ACCEPTED", page.priority, seconds, null);
-          reached("QUEUED", page.priority, seconds, null);
+          reached("ACCEPTED", page, seconds, null);
+          reached("QUEUED", page, seconds, null);
           const row: Row = {
             uniqueId: page.uniqueId,
             version: verdict.version,
@@ -186,6 +188,7 @@ export function openPaging(
             userDeadline: null,
             expiresAt: verdict.expiresAt,
             targets: verdict.targets,
+            synthetic: page.synthetic,
           };
           start(row, true, 0, () => clock.monotonic() < asked + FIRST_CLAIM_MS);
           if (verdict.trackingIdReused)
@@ -209,7 +212,7 @@ export function openPaging(
       const result = await receiving.submit(entry);
       if (result.kind === "recorded") {
         bus.publish(result.lane);
-        reached(entry.receipt, result.priority, result.ageSeconds, null);
+        reached(entry.receipt, result, result.ageSeconds, null);
       }
       if (result.kind === "repeated") meter.count("duplicates", { kind: "receipt" });
       return result;

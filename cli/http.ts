@@ -1,65 +1,7 @@
-/** Small HTTP requests with a deadline, a limit on the answer, and a CA of one's own; and server-sent events. */
-import { type IncomingMessage, type RequestOptions, request as requestHttp } from "node:http";
-import { request as requestHttps } from "node:https";
+/** What the command line asks over HTTP: small requests, and server-sent events. */
+import { codedError, openRequest } from "../gateways/json-request.ts";
 
-export type JsonRequest = {
-  readonly method: "GET" | "POST" | "DELETE";
-  readonly url: string;
-  readonly bearer?: string | null;
-  readonly body?: object;
-  readonly ca?: string | Buffer | undefined;
-  readonly deadlineMs?: number;
-};
-/** `body` is null where there was none, or it was not JSON. */
-export type JsonAnswer = {
-  readonly status: number;
-  readonly headers: IncomingMessage["headers"];
-  readonly body: unknown;
-};
-
-const DEADLINE_MS = 10_000;
-/** A hundred pages of 50,000 characters, each of which may take six bytes of JSON. */
-const ANSWER_BYTES = 32 * 1024 * 1024;
-
-/** Rejects with the connection's own error, or ETIMEDOUT after the deadline; any HTTP status is an answer. */
-export async function requestJson(options: JsonRequest): Promise<JsonAnswer> {
-  const text = options.body === undefined ? null : JSON.stringify(options.body);
-  const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
-  return await new Promise<JsonAnswer>((resolve, reject) => {
-    const request = open(options.url, {
-      method: options.method,
-      ca: options.ca,
-      // A connection of its own: a kept one may have died with the server that is being restarted.
-      agent: false,
-      headers: {
-        accept: "application/json",
-        ...(options.bearer ? { authorization: `Bearer ${options.bearer}` } : {}),
-        ...(text === null ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
-      },
-    });
-    const timer = setTimeout(() => request.destroy(coded("ETIMEDOUT")), deadlineMs);
-    request.on("close", () => clearTimeout(timer));
-    request.on("error", reject);
-    request.on("response", (response) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      response.on("data", (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > ANSWER_BYTES) request.destroy(coded("EMSGSIZE"));
-        else chunks.push(chunk);
-      });
-      response.on("error", reject);
-      response.on("end", () => {
-        resolve({
-          status: response.statusCode ?? 0,
-          headers: response.headers,
-          body: parse(Buffer.concat(chunks).toString("utf8")),
-        });
-      });
-    });
-    request.end(text ?? undefined);
-  });
-}
+export { type JsonAnswer, requestJson } from "../gateways/json-request.ts";
 
 export type EventStream = {
   readonly url: string;
@@ -77,12 +19,12 @@ const EVENT_CHARACTERS = 1024 * 1024;
 export async function readEvents(stream: EventStream): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     if (stream.signal.aborted) return resolve();
-    const request = open(stream.url, { headers: { accept: "text/event-stream" }, signal: stream.signal });
-    request.setTimeout(SILENCE_MS, () => request.destroy(coded("ETIMEDOUT")));
+    const request = openRequest(stream.url, { headers: { accept: "text/event-stream" }, signal: stream.signal });
+    request.setTimeout(SILENCE_MS, () => request.destroy(codedError("ETIMEDOUT")));
     request.on("error", (error) => (stream.signal.aborted ? resolve() : reject(error)));
     request.on("response", (response) => {
       if (response.statusCode !== 200) {
-        request.destroy(Object.assign(coded("ENOTSUP"), { status: response.statusCode }));
+        request.destroy(Object.assign(codedError("ENOTSUP"), { status: response.statusCode }));
         return;
       }
       stream.onOpen();
@@ -92,7 +34,7 @@ export async function readEvents(stream: EventStream): Promise<void> {
         kept += text.replaceAll("\r", "");
         const events = kept.split("\n\n");
         kept = events.pop() ?? "";
-        if (kept.length > EVENT_CHARACTERS) request.destroy(coded("EMSGSIZE"));
+        if (kept.length > EVENT_CHARACTERS) request.destroy(codedError("EMSGSIZE"));
         for (const event of events) {
           const data = event.split("\n").flatMap((line) => /^data: ?(.*)$/.exec(line)?.[1] ?? []);
           if (data.length > 0) stream.onData(data.join("\n"));
@@ -103,20 +45,4 @@ export async function readEvents(stream: EventStream): Promise<void> {
     });
     request.end();
   });
-}
-
-function open(url: string, options: RequestOptions & { ca?: string | Buffer | undefined }) {
-  return url.startsWith("https:") ? requestHttps(url, options) : requestHttp(url, options);
-}
-
-function parse(text: string): unknown {
-  try {
-    return text === "" ? null : JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-function coded(code: string): NodeJS.ErrnoException {
-  return Object.assign(new Error(code), { code });
 }

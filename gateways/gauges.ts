@@ -15,6 +15,7 @@ export type GaugeParts = {
   readonly mxpp: Pick<Mxpp, "connections">;
   readonly databases: { gauges(): readonly GaugeReading[] };
   readonly supervisors: readonly { gauges(): readonly GaugeReading[] }[];
+  readonly testPages: { gauges(): readonly GaugeReading[] };
 };
 
 /** What this process knows of itself; answers whatever the databases do. */
@@ -33,7 +34,7 @@ export function ownGauges(ports: GaugeParts): GaugeReading[] {
         ...{ name: "nodes", labels: { state }, value: states.filter((other) => other === state).length },
       }),
     ),
-    ...[...ports.supervisors, ports.databases].flatMap((part) => part.gauges()),
+    ...[...ports.supervisors, ports.databases, ports.testPages].flatMap((part) => part.gauges()),
     ...Object.entries(ports.paging.depths()).map(
       ([batch, value]): GaugeReading => ({ name: "batch_depth", labels: { batch }, value }),
     ),

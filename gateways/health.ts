@@ -14,6 +14,24 @@ export type HealthPorts = {
   readonly mode: "dev" | "production";
 };
 
+/** What a node must have for pages to be sent to it. `services`: once they are open. */
+export function nodeChecks(parts: {
+  readonly databases: { ready(): true | string };
+  readonly membership: { leased(): boolean; staying(): true | string };
+  readonly push: { ready(): true | string };
+  readonly supervisors: () => { services(): true | string; overload(): true | string } | null;
+}): HealthPorts["checks"] {
+  const { databases, membership, push, supervisors } = parts;
+  return {
+    database: async () => databases.ready(),
+    lease: async () => membership.leased() || "the lease has lapsed",
+    push: async () => push.ready(),
+    services: async () => supervisors()?.services() ?? "opening",
+    overload: async () => supervisors()?.overload() ?? true,
+    staying: async () => membership.staying(),
+  };
+}
+
 const CHECK_DEADLINE_MS = 1_000;
 
 const Check = Type.Object({

@@ -49,6 +49,7 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   database_losses: { help: "Times no server took this node's writes.", labels: ["database"] },
   database_moves: { help: "Times another server, or a new timeline of it, became the primary.", labels: ["database"] },
   database_stalls: { help: "Times commits began to hang.", labels: ["database"] },
+  synthetic_pages: { help: "Test pages, by what became of them.", labels: ["outcome"] },
 };
 
 const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } = {
@@ -63,6 +64,7 @@ const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } 
     buckets: PUSH_SECONDS,
   },
   client_request: { help: "From a phone's request to its answer.", labels: ["operation"], buckets: CALL_SECONDS },
+  synthetic_page: { help: "From a test page's sending to each status.", labels: ["status"], buckets: STAGE_SECONDS },
 };
 
 const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
@@ -91,6 +93,10 @@ const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
   load: { help: "What this node has to do of what it can bear; above 1 it is too much.", labels: [] },
   overload_level: { help: "Steps taken against overload and not taken back, 0 to 4.", labels: [] },
   service_up: { help: "Whether each service of this node does its work.", labels: ["service"] },
+  synthetic_overdue_seconds: {
+    help: "For how long the test pages of the site that waits longest have not come back; 0: all do, or there are none.",
+    labels: [],
+  },
 };
 
 /** Asked once a scrape, each with a deadline; the values of one that fails are left out rather than shown stale. */

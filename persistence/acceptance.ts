@@ -46,6 +46,8 @@ export type PageToAccept = {
   /** null: no answer is asked for. */
   readonly timeoutUserSeconds: number | null;
   readonly expirySeconds: number;
+  /** A test page of our own. */
+  readonly synthetic: boolean;
 };
 
 export type Verdict =
@@ -102,11 +104,11 @@ export async function acceptPages(
         ${all((p) => iso(p.sentAt))}::timestamptz[], ${all((p) => p.text)}::text[],
         ${all((p) => JSON.stringify(p.responseChoices))}::text[], ${all((p) => JSON.stringify(p.controls))}::text[],
         ${all((p) => p.timeoutDeviceSeconds)}::integer[], ${all((p) => p.timeoutUserSeconds)}::integer[],
-        ${all((p) => p.expirySeconds)}::integer[], ${places(pages)}::integer[]
+        ${all((p) => p.expirySeconds)}::integer[], ${all((p) => Number(p.synthetic))}::integer[], ${places(pages)}::integer[]
       ) with ordinality as page (
         unique_id, digest, host_system_id, tenant_id, site_id, link_id, origin, tracking_id, system_id, destination, address, device_id,
         conversation_id, host_site_id, from_id, from_name, message_type, priority, sent_at, body, response_choices, controls,
-        timeout_device, timeout_user, expiry, place, n)
+        timeout_device, timeout_user, expiry, synthetic, place, n)
     ), found as (
       select input.*, whose.subscriber_id, only_device.id as only_device_id, devices.targets,
         devices.has_device is true as has_device
@@ -131,14 +133,14 @@ export async function acceptPages(
       insert into premise_core.messages (
         unique_id, version, status, told, shard, due_at, wakeups, open, tenant_id, site_id, subscriber_id, device_id, host_system_id,
         link_id, origin, tracking_id, system_id, destination, digest, conversation_id, host_site_id, from_id, from_name,
-        message_type, priority, sent_at, body, response_choices, controls, accepted_at, device_deadline, timeout_user, expires_at)
+        message_type, priority, sent_at, body, response_choices, controls, accepted_at, device_deadline, timeout_user, expires_at, synthetic)
       select unique_id, 2, 2, 'QUEUED', get_byte(uuid_send(subscriber_id), 0), now() + ${FIRST_WAKE_CLAIM}::text::interval, 1, true,
         tenant_id, site_id, subscriber_id, only_device_id, host_system_id, link_id, origin, tracking_id, system_id, destination,
         decode(digest, 'hex'), conversation_id, host_site_id, from_id, from_name, message_type, priority,
         coalesce(sent_at, now()), body,
         case when response_choices = '[]' then '{}' else array(select json_array_elements_text(response_choices::json)) end,
         controls::jsonb, now() + place * interval '1 microsecond', now() + make_interval(secs => timeout_device),
-        make_interval(secs => timeout_user), now() + make_interval(secs => expiry)
+        make_interval(secs => timeout_user), now() + make_interval(secs => expiry), synthetic = 1
       from found where has_device
       on conflict (unique_id) do nothing
       returning unique_id, host_system_id, link_id, expires_at

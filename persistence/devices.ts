@@ -211,7 +211,7 @@ async function readdress(
 export async function unregister(premise: Database, meta: Database, device: DeviceId): Promise<boolean> {
   const gone = await premise.run<{ id: DeviceId }>(
     (sql) => sql`
-    update premise_core.devices set state = 'REMOVED' where id = ${device} and state = 'ACTIVE' returning id`,
+    update premise_core.devices set state = 'REMOVED' where id = ${device} and state = 'ACTIVE' and not synthetic returning id`,
   );
   await meta.run(
     (sql) => sql`
@@ -268,7 +268,7 @@ export async function listDevices(
       client_version as "clientVersion", gateway_type as "gatewayType", notification_address is not null as reachable, confirms,
       registered_at as "registeredAt", last_seen_at as "lastSeenAt"
     from premise_core.devices
-    where state = 'ACTIVE' and (${filter.subscriberId}::uuid is null or subscriber_id = ${filter.subscriberId}::uuid)
+    where state = 'ACTIVE' and not synthetic and (${filter.subscriberId}::uuid is null or subscriber_id = ${filter.subscriberId}::uuid)
       and (${filter.after}::uuid is null or id > ${filter.after}::uuid)
     order by id limit ${filter.limit}`,
   );

@@ -32,6 +32,7 @@ export async function hostsAway(
       greatest(0, extract(epoch from clock_timestamp() - min(at)))::double precision as "oldestSeconds"
     from premise_core.host_outbox
     where host_system_id not in (select host_system_id from premise_core.host_links where closed_at is null)
+      and host_system_id not in (select id from premise_core.host_systems where synthetic)
     group by host_system_id
     order by min(at) desc`,
   );

@@ -29,6 +29,8 @@ export type HostSystem = {
   readonly priorities: Readonly<Record<string, Priority>> | null;
   readonly hasSecurityCode: boolean;
   readonly createdAt: Date;
+  /** Its pages are test pages of our own: nobody else may speak as it, and nobody's list shows it. */
+  readonly synthetic: boolean;
 };
 
 /** What an operator decides of a host system. The security code is stored as its digest. */
@@ -50,19 +52,24 @@ export type HostConflict = { readonly conflict: "name" | "certificateFingerprint
 function columns(sql: Sql): Fragment {
   return sql`id, tenant_id as "tenantId", site_id as "siteId", name, kind, allowed_addresses as "allowedAddresses",
     certificate_fingerprint as "certificateFingerprint", port, strict, encoding, priorities,
-    security_code_hash is not null as "hasSecurityCode", created_at as "createdAt"`;
+    security_code_hash is not null as "hasSecurityCode", created_at as "createdAt", synthetic`;
 }
 
-/** All of them, or from `after` on in order of id. */
-export async function hostSystems(
-  premise: Database,
-  after: string | null = null,
-  limit = 10_000,
-): Promise<HostSystem[]> {
+const HOSTS_MAX = 10_000;
+
+/** Everyone who may send pages, our own test pages' included. */
+export async function hostSystems(premise: Database): Promise<HostSystem[]> {
+  return premise.run<HostSystem>(
+    (sql) => sql`select ${columns(sql)} from premise_core.host_systems order by id limit ${HOSTS_MAX}`,
+  );
+}
+
+/** Those an operator sees and may change, in order of id from `after` on. */
+export async function listHostSystems(premise: Database, after: string | null, limit: number): Promise<HostSystem[]> {
   return premise.run<HostSystem>(
     (sql) => sql`
     select ${columns(sql)} from premise_core.host_systems
-    where ${after}::uuid is null or id > ${after}::uuid
+    where (${after}::uuid is null or id > ${after}::uuid) and not synthetic
     order by id limit ${limit}`,
   );
 }
@@ -70,7 +77,7 @@ export async function hostSystems(
 export async function findHostSystem(premise: Database, id: string): Promise<HostSystem | null> {
   const rows = await premise.run<HostSystem>(
     (sql) => sql`
-    select ${columns(sql)} from premise_core.host_systems where id = ${id}`,
+    select ${columns(sql)} from premise_core.host_systems where id = ${id} and not synthetic`,
   );
   return rows[0] ?? null;
 }
@@ -118,7 +125,7 @@ export async function changeHostSystem(
         strict = coalesce(${change.strict ?? null}, strict),
         encoding = coalesce(${change.encoding ?? null}, encoding),
         priorities = case when ${given("priorities")} then ${priorities}::text::jsonb else priorities end
-      where id = ${id}
+      where id = ${id} and not synthetic
       returning id`,
     );
     return rows.length > 0;
@@ -138,7 +145,7 @@ export async function removeHostSystem(premise: Database, id: string): Promise<"
   const [row] = await premise.run<HostUse & { known: boolean; removed: boolean }>(
     (sql) => sql`
     with known as (
-      select id from premise_core.host_systems where id = ${id} for update
+      select id from premise_core.host_systems where id = ${id} and not synthetic for update
     ), used as (
       select (
           select count(*)::integer from premise_core.messages

@@ -28,6 +28,8 @@ export type MessageFilter = {
   readonly status: StatusText | null;
   /** Any address of a subscriber, however it is spelt: pages for that subscriber. */
   readonly destination: string | null;
+  /** Whether test pages of our own are looked for, or everybody else's; null: both. */
+  readonly synthetic: boolean | null;
 };
 
 /** `next` continues the list; null: it ends here. A page may hold fewer than `limit` although there is more. */
@@ -138,7 +140,9 @@ function columns(sql: Sql) {
 
 function matches(sql: Sql, filter: MessageFilter) {
   const address = filter.destination === null ? null : canonicalDestination(filter.destination);
+  const synthetic = filter.synthetic === null ? null : Number(filter.synthetic);
   return sql`(${filter.status}::text is null or told = ${filter.status}::text)
+    and (${synthetic}::integer is null or synthetic = (${synthetic}::integer = 1))
     and (${address}::text is null or subscriber_id = any (array(
       select subscriber_id from premise_core.subscriber_addresses where address = ${address}::text)))`;
 }

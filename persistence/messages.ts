@@ -22,6 +22,8 @@ export type DueMessage = {
   readonly userDeadline: number | null;
   readonly expiresAt: number;
   readonly targets: readonly WakeTarget[];
+  /** A test page of our own. */
+  readonly synthetic: boolean;
   /** The database's clock when the row was read. */
   readonly readAt: number;
   /** Its place among what is due; see `dueMessages`. */
@@ -48,6 +50,7 @@ type DueRow = {
   user_deadline: Date | null;
   expires_at: Date;
   targets: WakeTarget[] | null;
+  synthetic: boolean;
   read_at: Date;
   due_at: string;
   due_ms: number;
@@ -63,7 +66,7 @@ export async function dueMessages(
   const rows = await database.run<DueRow>(
     (sql) => sql`
     select unique_id, version, status, answer, outcome, wakeups, due.priority, subscriber_id, device_deadline, user_deadline, expires_at,
-      clock_timestamp() as read_at, due_at::text as due_at,
+      synthetic, clock_timestamp() as read_at, due_at::text as due_at,
       extract(epoch from due_at)::double precision * 1000 as due_ms,
       (select ${wakeTargets(sql)}
        from premise_core.devices
@@ -98,6 +101,7 @@ export async function dueMessages(
     userDeadline: row.user_deadline?.getTime() ?? null,
     expiresAt: row.expires_at.getTime(),
     targets: row.targets ?? [],
+    synthetic: row.synthetic,
     readAt: row.read_at.getTime(),
     place: { priority: row.priority, dueAt: row.due_at, dueMs: row.due_ms, uniqueId: row.unique_id },
   }));

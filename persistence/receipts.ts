@@ -29,6 +29,8 @@ export type ReceiptResult =
       readonly kind: "recorded";
       readonly lane: Lane;
       readonly priority: Priority;
+      /** A test page of our own. */
+      readonly synthetic: boolean;
       /** How long ago the page was accepted. */
       readonly ageSeconds: number;
     };
@@ -42,6 +44,7 @@ type Row = {
   told: boolean | null;
   lane: Lane | null;
   priority: number | null;
+  synthetic: boolean | null;
   age: number | null;
 };
 
@@ -65,7 +68,7 @@ export async function recordReceipts(
       ) as receipt (unique_id, device_id, receipt, said_at)
       order by unique_id
     ), before as (
-      select message.unique_id, message.status, message.host_system_id, message.priority, message.accepted_at,
+      select message.unique_id, message.status, message.host_system_id, message.priority, message.synthetic, message.accepted_at,
         input.device_id as by_device, input.receipt,
         case when input.said_at is not null
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
@@ -81,7 +84,7 @@ export async function recordReceipts(
             and not other.id = any (message.fetched_by) and ${isFor(sql, "message", sql`other.id`)}) as stays_open
       from input
       cross join lateral (
-        select unique_id, status, host_system_id, priority, accepted_at, fetched_by, answer, open, subscriber_id, device_id
+        select unique_id, status, host_system_id, priority, synthetic, accepted_at, fetched_by, answer, open, subscriber_id, device_id
         from premise_core.messages where unique_id = input.unique_id
         for update
       ) as message
@@ -117,11 +120,11 @@ export async function recordReceipts(
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
       select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
     )
-    select unique_id, null as told, null as lane, priority,
+    select unique_id, null as told, null as lane, priority, synthetic,
       extract(epoch from clock_timestamp() - accepted_at)::double precision as age
     from before
     union all
-    select unique_id, tells, lane, null, null from lanes`,
+    select unique_id, tells, lane, null, null, null from lanes`,
   );
   const [before, told] = [new Map<UniqueId, Row>(), new Map<UniqueId, Lane>()];
   for (const row of rows) {
@@ -137,6 +140,7 @@ export async function recordReceipts(
       kind: "recorded",
       lane,
       priority: PRIORITIES[row.priority!]!,
+      synthetic: row.synthetic!,
       ageSeconds: row.age!,
     };
   });

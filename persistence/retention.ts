@@ -3,6 +3,7 @@
  * version is still the one that was judged.
  *
  *   page: nothing due (nor can it be fetched, then), so many days past its expiry, and told ─► deleted
+ *   test page: the same, an hour past its expiry, and told or not ─► deleted, with its news
  *   news: its page as long past its expiry, and its host system without a link for as long ─► deleted
  *   push: outcome written, or past its expiry ─► ended ─► a week later deleted
  *
@@ -15,6 +16,9 @@ import type { Database } from "./database.ts";
 export const BATCH_ROWS = 1_000;
 /** Pages deleted at once; each has a handful of lines of history, and one that was never fetched thousands. */
 const BATCH_PAGES = 250;
+
+/** How long a test page of our own is kept after its expiry. */
+const SYNTHETIC_KEPT = "1 hour";
 
 /** Blocks of the table that one look reads. */
 const LOOK_BLOCKS = 500;
@@ -34,20 +38,20 @@ export async function deleteEndedPages(
   const [row] = await premise.run<{ held: number; pages: number; last: string | null; done: boolean }>(
     (sql) => sql`
     with seen as materialized (
-      select ctid as place, unique_id, version, repeats from premise_core.messages
-      where ctid > ${from}::text::tid and ctid < ${upTo}::text::tid
-        and due_at is null and expires_at < now() - make_interval(days => ${days}::integer)
+      select ctid as place, unique_id, version, repeats, synthetic from premise_core.messages
+      where ctid > ${from}::text::tid and ctid < ${upTo}::text::tid and due_at is null
+        and expires_at < now() - case when synthetic then ${SYNTHETIC_KEPT}::text::interval else make_interval(days => ${days}::integer) end
       order by ctid
       limit ${BATCH_PAGES}
     ), untold as (
-      select distinct unique_id from premise_core.host_outbox where (unique_id in (select unique_id from seen)) is true
+      select lane, written, id, unique_id from premise_core.host_outbox where (unique_id in (select unique_id from seen)) is true
     ), held as (
       select message.unique_id from seen cross join lateral (
         select unique_id from premise_core.messages
         where unique_id = seen.unique_id and version = seen.version and repeats = seen.repeats
         for update skip locked
       ) as message
-      where message.unique_id not in (select unique_id from untold)
+      where seen.synthetic or message.unique_id not in (select unique_id from untold)
     ), lines as (
       select unique_id, seq from premise_core.message_history
       where unique_id = any (array(select unique_id from held))
@@ -62,6 +66,9 @@ export async function deleteEndedPages(
     ), pages as (
       delete from premise_core.messages as message using whole where message.unique_id = any (array[whole.unique_id])
       returning message.unique_id
+    ), news as (
+      delete from premise_core.host_outbox as row using untold join whole using (unique_id)
+      where row.lane = any (array[untold.lane]) and row.written = any (array[untold.written]) and row.id = any (array[untold.id])
     ), last as (
       select max(place)::text as place from seen having count(*) = ${BATCH_PAGES}
     )

@@ -120,7 +120,7 @@ async function readSubscribers(
         max(address) filter (where kind = 'pager-number') as pager_number
       from premise_core.subscriber_addresses where subscriber_id = subscriber.id
     ) as addresses
-    where (${filter.id ?? null}::uuid is null or subscriber.id = ${filter.id ?? null}::uuid)
+    where not subscriber.synthetic and (${filter.id ?? null}::uuid is null or subscriber.id = ${filter.id ?? null}::uuid)
       and (${filter.siteId ?? null}::uuid is null or subscriber.site_id = ${filter.siteId ?? null}::uuid)
       and (${filter.after ?? null}::uuid is null or subscriber.id > ${filter.after ?? null}::uuid)
       and (${address}::text is null or subscriber.id in (
@@ -133,7 +133,7 @@ async function readSubscribers(
 export async function replaceRegistrationCode(premise: Database, id: string, hash: Buffer): Promise<boolean> {
   const rows = await premise.run<{ id: SubscriberId }>(
     (sql) => sql`
-    update premise_core.subscribers set registration_code_hash = ${hash} where id = ${id} returning id`,
+    update premise_core.subscribers set registration_code_hash = ${hash} where id = ${id} and not synthetic returning id`,
   );
   return rows.length > 0;
 }

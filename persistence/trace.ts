@@ -33,7 +33,7 @@ export type Trace = {
 
 const EVENTS_MAX = 500;
 const PAGES_MAX = 20;
-const ANY = { status: null, destination: null };
+const ANY = { status: null, destination: null, synthetic: null };
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const WAKING = new Set(["WAKE", "ENROUTE", "PUSH", "WAIT"]);
 
@@ -83,11 +83,11 @@ async function findPage(premise: Database, which: string): Promise<Found | null>
   return newest(premise, which);
 }
 
-/** The page or refusal that came last, under this trackingId or at all. */
+/** The page or refusal that came last, under this trackingId or, but for test pages of our own, at all. */
 async function newest(premise: Database, trackingId: string | null): Promise<Found | null> {
   const pages =
     trackingId === null
-      ? (await listMessages(premise, ANY, null, 1)).items
+      ? (await listMessages(premise, { ...ANY, synthetic: false }, null, 1)).items
       : await messagesUnder(premise, trackingId, ANY, PAGES_MAX);
   const others = trackingId === null ? [] : pages.map((page) => page.uniqueId);
   const refusal = await newestRefusal(premise, trackingId, others);

@@ -61,6 +61,7 @@ test("an empty environment is a working closed loop on loopback", () => {
     adminKey: null,
     seed: "demo",
     retentionDays: 90,
+    syntheticSeconds: 0,
     logLevel: "info",
   });
 });
@@ -97,6 +98,7 @@ test("every setting reaches its place", () => {
     TOCSIN_ADMIN_KEY_FILE: secretFile,
     TOCSIN_SEED: "demo",
     TOCSIN_RETENTION_DAYS: "30",
+    TOCSIN_SYNTHETIC_SECONDS: "300",
     TOCSIN_LOG_LEVEL: "debug",
     UNRELATED: "x",
   });
@@ -135,6 +137,7 @@ test("every setting reaches its place", () => {
     adminKey: "from-a-file-of-its-own",
     seed: "demo",
     retentionDays: 30,
+    syntheticSeconds: 300,
     logLevel: "debug",
   } satisfies Config);
 });
@@ -167,6 +170,7 @@ test("every fault is told at once, by its variable's name", () => {
     TOCSIN_PUSH_CA_FILE: join(folder, "missing.pem"),
     TOCSIN_SEED: "full",
     TOCSIN_RETENTION_DAYS: "0",
+    TOCSIN_SYNTHETIC_SECONDS: "soon",
     TOCSIN_LOG_LEVEL: "loud",
   };
   const named = new Set(faulty(given));
@@ -246,6 +250,12 @@ test("demo data are for the embedded Postgres unless asked for", () => {
   assert.is(config({ TOCSIN_PREMISE_DATABASE_URL: "postgres://h/d" }).seed, "none");
   assert.is(config({ TOCSIN_PREMISE_DATABASE_URL: "postgres://h/d", TOCSIN_SEED: "demo" }).seed, "demo");
   assert.is(config({ TOCSIN_SEED: "none" }).seed, "none");
+});
+
+test("test pages are for a database of the operator's unless asked for", () => {
+  assert.is(config({}).syntheticSeconds, 0);
+  assert.is(config({ TOCSIN_PREMISE_DATABASE_URL: "postgres://h/d" }).syntheticSeconds, 60);
+  assert.is(config({ TOCSIN_SYNTHETIC_SECONDS: "10" }).syntheticSeconds, 10);
 });
 
 test("every secret may come from a file, which must not stand beside the value", () => {

@@ -112,7 +112,7 @@ test("a host system is kept as it was given", async () => {
   assert.type(id, "string");
   const { createdAt, ...host } = (await findHostSystem(premise, id as string))!;
   const { securityCodeHash: _, ...given } = settings;
-  assert.equal(host, { ...owner, ...given, id, hasSecurityCode: false });
+  assert.equal(host, { ...owner, ...given, id, hasSecurityCode: false, synthetic: false });
   assert.ok(createdAt instanceof Date);
   assert.ok((await hostSystems(premise)).some((each) => each.id === id));
 });

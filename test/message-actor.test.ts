@@ -27,6 +27,7 @@ const row: Row = {
   userDeadline: null,
   expiresAt: NOW + 10_000,
   targets: [target(1), target(2)],
+  synthetic: false,
 };
 const written = (version: number): Message => ({ kind: "written", result: { version, news: null, ageSeconds: 1 } });
 const handed = (n: number): Message => ({

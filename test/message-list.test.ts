@@ -15,7 +15,7 @@ test.before(async () => {
 });
 test.after(() => ward.close());
 
-const ANY = { status: null, destination: null };
+const ANY = { status: null, destination: null, synthetic: null };
 
 test("the list reaches back over every window to the oldest page, each once and newest first", async () => {
   await ward.sql`truncate premise_core.messages`;

@@ -55,6 +55,8 @@ test("a gauge says of each host system without a connection for how long the old
   await link(back.id);
   await sql`delete from premise_core.host_outbox where host_system_id = ${never.id}`;
   assert.equal(await away(), [[gone.name, 20]]);
+  await sql`update premise_core.host_systems set synthetic = true where id = ${gone.id}`;
+  assert.equal(await away(), [], "nobody waits for a test page's host system");
 });
 
 /** Days: since the page expired, since the statuses came about, since the last link ended (0: it is open; null: never one). */

@@ -20,6 +20,7 @@ for (const [name, good, bad] of [
   ["TOCSIN_HTTP_PORT", ["-1", "0", "65535"], ["-2", "65536", "80a", "1.5", "0x50", "1e3"]],
   ["TOCSIN_NODE", ["a", "ward-7.example_1"], ["ü", "a b", "x".repeat(64)]],
   ["TOCSIN_RETENTION_DAYS", ["1", "3650"], ["0", "-1", "1.5", "3651", "forever"]],
+  ["TOCSIN_SYNTHETIC_SECONDS", ["0", "1", "3600"], ["-1", "0.5", "3601"]],
   ["TOCSIN_INSECURE", ["true", "FALSE"], ["1", "yes"]],
   ["TOCSIN_LOG_LEVEL", ["silent", "warn"], ["verbose"]],
   [

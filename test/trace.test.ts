@@ -200,7 +200,7 @@ test("of several pages under one trackingId the newest is traced and the others 
   const found = (await trace(ward.database, "thread"))!;
   assert.equal([found.uniqueId, found.others], [second.page.uniqueId, [first.page.uniqueId]]);
   assert.is((await trace(ward.database, "last"))?.uniqueId, second.page.uniqueId);
-  const listed = await messagesUnder(ward.database, "thread", { status: null, destination: null }, 10);
+  const listed = await messagesUnder(ward.database, "thread", { status: null, destination: null, synthetic: null }, 10);
   assert.equal(
     listed.map((item) => item.uniqueId),
     [second.page.uniqueId, first.page.uniqueId],

@@ -8,10 +8,11 @@ import {
   findHostSystem,
   type HostConflict,
   type HostSystem,
-  hostSystems,
+  listHostSystems,
   removeHostSystem,
 } from "../../persistence/host-systems.ts";
 import { hashSecret } from "../../persistence/secrets.ts";
+import { SYNTHETIC_ORIGIN } from "../../persistence/synthetic.ts";
 import { isAddressRange } from "../address.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
@@ -97,7 +98,7 @@ export function hostSystemRoutes(app: App, premise: Database, meta: Database): v
     },
     async (request) => {
       const limit = request.query.limit ?? DEFAULT_LIMIT;
-      return cut(await hostSystems(premise, request.query.cursor ?? null, limit + 1), limit, present);
+      return cut(await listHostSystems(premise, request.query.cursor ?? null, limit + 1), limit, present);
     },
   );
   app.post(
@@ -112,6 +113,7 @@ export function hostSystemRoutes(app: App, premise: Database, meta: Database): v
     },
     async (request, reply) => {
       const { siteId, name, allowedAddresses, kind = "MXPP", securityCode = null, ...settings } = request.body;
+      checkName(name);
       checkAddresses(allowedAddresses);
       const site = await siteNamed(meta, siteId);
       const created = await createHostSystem(
@@ -151,6 +153,7 @@ export function hostSystemRoutes(app: App, premise: Database, meta: Database): v
     },
     async (request) => {
       const { securityCode, certificateFingerprint, ...change } = request.body;
+      if (change.name !== undefined) checkName(change.name);
       if (change.allowedAddresses !== undefined) checkAddresses(change.allowedAddresses);
       const changed = await changeHostSystem(premise, request.params.id, {
         ...change,
@@ -204,6 +207,12 @@ function present(host: HostSystem): Static<typeof HostAnswer> {
     priorities: host.priorities === null ? null : { ...host.priorities },
     createdAt: host.createdAt.toISOString(),
   };
+}
+
+function checkName(name: string): void {
+  if (!name.startsWith(SYNTHETIC_ORIGIN)) return;
+  const fault = `must not begin with ${SYNTHETIC_ORIGIN}, which test pages do`;
+  throw new Problem("invalid-field", `body.name ${fault}.`, { errors: [{ field: "body.name", fault }] });
 }
 
 function checkAddresses(addresses: readonly string[]): void {

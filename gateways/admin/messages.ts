@@ -15,6 +15,7 @@ const Query = strict({
   destination: Type.Optional(Type.String({ maxLength: 100 })),
   trackingId: Type.Optional(Type.String({ maxLength: 300 })),
   stuck: Type.Optional(Type.Boolean({ description: "Only pages something should have happened to, oldest first" })),
+  synthetic: Type.Optional(Type.Boolean({ description: "Test pages of Tocsin's own, instead of everybody else's" })),
   cursor: Type.Optional(Type.String({ maxLength: 64 })),
   limit: Limit,
 });
@@ -60,8 +61,9 @@ export function messageRoutes(app: App, premise: Database): void {
       },
     },
     async (request) => {
-      const { status, destination, trackingId, stuck = false, cursor = null, limit = DEFAULT_LIMIT } = request.query;
-      const filter = { status: status || null, destination: destination || null };
+      const { status, destination, trackingId, stuck = false, synthetic = false } = request.query;
+      const { cursor = null, limit = DEFAULT_LIMIT } = request.query;
+      const filter = { status: status || null, destination: destination || null, synthetic };
       try {
         if (trackingId && !stuck)
           return { items: (await messagesUnder(premise, trackingId, filter, limit)).map(present), next: null };

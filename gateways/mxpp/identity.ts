@@ -10,13 +10,15 @@ export type PeerFacts = {
   readonly fingerprint: string | null;
   readonly port: number;
   readonly address: string;
+  /** This process's own connection: it speaks for host systems of test pages, and nobody else does. */
+  readonly own: boolean;
 };
 
 export type AddressTest = (allowed: readonly string[], address: string) => boolean;
 
 /** The one host system the connection itself names, if it does. */
 export function knownFrom(hosts: readonly HostSystem[], peer: PeerFacts, allowed: AddressTest): HostSystem | null {
-  const here = hosts.filter((host) => host.kind === "MXPP" && allowed(host.allowedAddresses, peer.address));
+  const here = hosts.filter((host) => mayBe(host, peer) && mayComeFrom(host, peer, allowed));
   if (peer.fingerprint !== null) {
     const byCertificate = here.filter((host) => host.certificateFingerprint === peer.fingerprint);
     if (byCertificate.length > 0) return only(byCertificate);
@@ -42,15 +44,24 @@ export function admit(
   allowed: AddressTest,
   connection: HostSystem | null,
 ): Admission {
-  const host = hosts.find((candidate) => candidate.name === origin && candidate.kind === "MXPP");
+  const host = hosts.find((candidate) => candidate.name === origin && mayBe(candidate, peer));
   if (host === undefined) return refused("unknown origin");
-  if (!allowed(host.allowedAddresses, peer.address)) return refused("origin is not allowed from this address");
+  if (!mayComeFrom(host, peer, allowed)) return refused("origin is not allowed from this address");
   if (host.certificateFingerprint !== null && host.certificateFingerprint !== peer.fingerprint)
     return refused("origin must show its certificate");
   if (host.port !== null && host.port !== peer.port) return refused("origin is not allowed on this port");
   const known = connection ?? knownFrom(hosts, peer, allowed);
   if (known !== null && host.id !== known.id) return refused("origin contradicts the connection");
   return { kind: "host", host };
+}
+
+function mayBe(host: HostSystem, peer: PeerFacts): boolean {
+  return host.kind === "MXPP" && host.synthetic === peer.own;
+}
+
+/** Wherever our own connection seems to come from, it is ours. */
+function mayComeFrom(host: HostSystem, peer: PeerFacts, allowed: AddressTest): boolean {
+  return peer.own || allowed(host.allowedAddresses, peer.address);
 }
 
 function refused(reason: string): Admission {

@@ -31,7 +31,8 @@ export function makeOutlet(
     if (!socket.writable) return { bytes: 0, end: Number.POSITIVE_INFINITY, more: false };
     const host = ports.host();
     const all = news.map((item) => {
-      ports.meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
+      if (host?.synthetic !== true)
+        ports.meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
       const reason = host?.strict === true ? null : item.reason;
       return renderNotification({ ...item, reason }, host?.encoding ?? "utf-8");
     });

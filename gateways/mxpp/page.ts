@@ -2,6 +2,7 @@
 import { canonicalDestination, type LinkId } from "../../domain.ts";
 import type { PageToAccept } from "../../persistence/acceptance.ts";
 import type { HostSystem } from "../../persistence/host-systems.ts";
+import { SYNTHETIC_ADDRESS, SYNTHETIC_EXPIRY_SECONDS } from "../../persistence/synthetic.ts";
 import { digestOf } from "../../persistence/unique-id.ts";
 import type { NewMessage } from "./new-message.ts";
 import { canonicalPriority } from "./priority.ts";
@@ -37,7 +38,7 @@ export function pageToAccept(
       trackingId: message.trackingId,
       systemId: message.systemId,
       destination: message.destination,
-      address: canonicalDestination(message.destination),
+      address: host.synthetic ? SYNTHETIC_ADDRESS : canonicalDestination(message.destination),
       deviceId: message.deviceId !== null && UUID.test(message.deviceId) ? message.deviceId : null,
       conversationId: message.conversationId,
       hostSiteId: message.siteId,
@@ -56,7 +57,8 @@ export function pageToAccept(
         asksForAnswer(message) && message.timeoutUserSeconds !== 0
           ? (message.timeoutUserSeconds ?? USER_SECONDS)
           : null,
-      expirySeconds: EXPIRY_SECONDS,
+      expirySeconds: host.synthetic ? SYNTHETIC_EXPIRY_SECONDS : EXPIRY_SECONDS,
+      synthetic: host.synthetic,
     },
   };
 }

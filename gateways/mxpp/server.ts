@@ -11,10 +11,12 @@ import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
 import { boundCrowds } from "../crowds.ts";
 import { isOwnLook, type Listener, openListener, type Place } from "../listener.ts";
+import { openOwnConnections } from "../own-connections.ts";
 import type { Pressure } from "../pressure.ts";
 import { makeTurns } from "../turns.ts";
 import { openBeginnings } from "./beginnings.ts";
 import { openLinks } from "./links.ts";
+import { type OwnHost, openOwnHost } from "./own-host.ts";
 import { openPlaces } from "./places.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 import { openShares } from "./shares.ts";
@@ -34,6 +36,8 @@ export type Mxpp = {
   part(part: number): void;
   /** Connections live on when one is opened anew. */
   readonly listeners: { readonly plain: Listener | null; readonly tls: Listener | null };
+  /** Test pages of our own come by it. */
+  readonly ownHost: OwnHost | null;
   connections(): { readonly plain: number; readonly tls: number };
   /** Stops listening, lets what was read be answered, ends connections by the deadline. */
   close(deadlineMs: number): Promise<void>;
@@ -72,6 +76,7 @@ export async function openMxpp(
 ): Promise<Mxpp> {
   const { log, meter, database, certificates, clock, pressure } = ports;
   const sessions = new Map<Session, Held>();
+  const own = openOwnConnections();
   const counts = { plain: 0, tls: 0 };
   const hosts = cachedHosts();
   const lines = openAllowance(LINES, ports);
@@ -156,7 +161,7 @@ export async function openMxpp(
       return void socket.destroy();
     }
     const address = remoteAddress.replace(/^::ffff:/, "");
-    const session = openSession(socket, { fingerprint, port: localPort, address }, sessionPorts);
+    const session = openSession(socket, { fingerprint, port: localPort, address, own: own.has(socket) }, sessionPorts);
     sessions.set(session, { socket, since: clock.monotonic(), seen: 0 });
     counts[kind] += 1;
     socket.on("close", () => {
@@ -223,6 +228,7 @@ export async function openMxpp(
   return {
     address: { plain: plain?.address ?? null, tls: tls?.address ?? null },
     listeners: { plain, tls },
+    ownHost: openOwnHost({ plain, tls }, own),
     connections: () => ({ ...counts }),
     part(part) {
       const settledBefore = clock.monotonic() - SETTLED_MS;

@@ -296,7 +296,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     } finally {
       give?.();
     }
-    meter.count("pages", { host: sender.name, verdict: verdict.kind });
+    if (!sender.synthetic) meter.count("pages", { host: sender.name, verdict: verdict.kind });
     // What was accepted, now or before, the outbox tells of.
     if (verdict.kind !== "refused") return;
     untold.delete(uniqueId);

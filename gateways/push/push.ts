@@ -11,7 +11,7 @@ import type { Lane, QueueEntry } from "../../persistence/message-queue.ts";
 import { openPushQueue, type PushQueueSlice } from "../../persistence/push-queue.ts";
 import { type PushProvider, SLOTS } from "./provider.ts";
 import { openUnserved } from "./unserved.ts";
-import { openPushWorker, type PushWorker } from "./worker.ts";
+import { type OwnPushes, openPushWorker, type PushWorker } from "./worker.ts";
 
 export type Push = {
   readonly gatewayTypes: readonly GatewayType[];
@@ -30,6 +30,7 @@ export function openPush(
     readonly premise: Database;
     readonly core: Database;
     readonly providers: ReadonlyMap<GatewayType, PushProvider>;
+    readonly own?: OwnPushes;
     readonly log: Log;
     readonly meter: Meter;
     readonly clock: Clock;

@@ -32,7 +32,10 @@ import {
   type RecordedOutcome,
   recordOutcomes,
 } from "../../persistence/notifications.ts";
-import type { PushOutcome, PushProvider } from "./provider.ts";
+import type { Push, PushOutcome, PushProvider } from "./provider.ts";
+
+/** The outcome of a push that stays with this node and is in no statistic; null: it goes to the push service. */
+export type OwnPushes = (push: Pick<Push, "notificationAddress">) => PushOutcome | null;
 
 export type PushWorker = {
   readonly lane: Lane;
@@ -65,6 +68,7 @@ export function openPushWorker(
     readonly premise: Database;
     readonly core: Database;
     readonly provider: PushProvider;
+    readonly own?: OwnPushes;
     /** Whether BullMQ brings work now; null where there is no Redis. */
     readonly redisUp: (() => boolean) | null;
     /** A push is due again after so many ms. */
@@ -169,6 +173,8 @@ export function openPushWorker(
   }
 
   async function send(notification: OpenNotification, due: number): Promise<PushOutcome> {
+    const own = ports.own?.(notification) ?? null;
+    if (own !== null) return own;
     const outcome = await provider.send(notification);
     const code = outcome.kind === "accepted" ? "" : outcome.code;
     meter.count("push_outcomes", { provider: provider.name, outcome: outcome.kind, code });

@@ -66,6 +66,7 @@ export async function startNode(
         TOCSIN_EMULATOR_PORT: "0",
         TOCSIN_ADMIN_KEY: adminKey,
         TOCSIN_SEED: "none",
+        TOCSIN_SYNTHETIC_SECONDS: "0",
         TOCSIN_LOG_LEVEL: "debug",
         ...settings,
       },

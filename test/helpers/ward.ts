@@ -110,6 +110,7 @@ export function pageFor(
     timeoutDeviceSeconds: 120,
     timeoutUserSeconds: 300,
     expirySeconds: 259_200,
+    synthetic: false,
     ...more,
   };
 }

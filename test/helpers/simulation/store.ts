@@ -296,5 +296,6 @@ function rowOf(page: Page): Row {
     userDeadline: null,
     expiresAt: Number.MAX_SAFE_INTEGER,
     targets: [target],
+    synthetic: false,
   };
 }
