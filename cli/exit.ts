@@ -17,7 +17,10 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 export const EXIT_MEANINGS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.ok, "done"],
-  [EXIT.failed, "the page FAILED, or was not answered as --until asks; a check of doctor failed; shards have no owner"],
+  [
+    EXIT.failed,
+    "the page FAILED, or was not answered as --until asks; a check of doctor failed; shards have no owner; a page of the demo was lost",
+  ],
   [EXIT.timeout, "the time given by --timeout is over"],
   [EXIT.usage, "the command line is wrong"],
   [EXIT.notFound, "no such message, subscriber, host system or node"],

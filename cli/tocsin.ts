@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { addCluster } from "./cluster.ts";
+import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addEmulator } from "./emulator.ts";
 import { CommandFault, EXIT, EXIT_MEANINGS, type ExitCode } from "./exit.ts";
@@ -38,6 +39,7 @@ function makeProgram(finish: (code: ExitCode) => void): Command {
   addTrace(program, finish);
   addCluster(program, finish);
   addEmulator(program, finish);
+  addDemo(program, finish);
   addDoctor(program, finish);
   program
     .command("exit-codes", { hidden: true })

@@ -5,6 +5,7 @@
  * connection may bring again it brings from a rung on, in order; nothing reaches a phone that no host sent, and no page has
  * two ids there.
  */
+import { rises } from "../../cli/told-order.ts";
 import type { StatusText } from "../../domain.ts";
 
 export type PageHistory = {
@@ -34,8 +35,6 @@ export type History = {
   /** Everything that may not have been so, once all is done, as sentences. Empty when all is well. */
   faults(): readonly string[];
 };
-
-const LADDER: readonly StatusText[] = ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED", "READ"];
 
 export function openHistory(): History {
   const pages = new Map<string, PageHistory>();
@@ -103,23 +102,4 @@ function disordersOf(page: PageHistory): string[] {
       faults.push(`${page.trackingId} on connection ${connection} was told ${statuses.join(", ")}`);
   }
   return faults;
-}
-
-/** Every rung once and in order, but for ACCEPTED and the rung it stands on, said again to as many repeats as were sent. */
-function rises(statuses: readonly StatusText[], repeats: number): boolean {
-  let top = -1;
-  let answers = 0;
-  let answering = false;
-  for (const status of statuses) {
-    const rank = LADDER.indexOf(status);
-    if (rank === 0 && top >= 0) {
-      answers += 1;
-      answering = true;
-    } else if (rank < top || (rank === top && !answering)) return false;
-    else {
-      top = rank;
-      answering = false;
-    }
-  }
-  return answers <= repeats;
 }
