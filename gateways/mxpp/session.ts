@@ -71,8 +71,7 @@ export type Session = {
  * Documents of one connection that are read and not yet through; their bytes are bounded by `budget`. More than have a place on
  * their way to the database: what is urgent may be behind a thousand others.
  */
-const FLYING_MAX = 2_048;
-const FLYING_RESUME = 1_024;
+const [FLYING_MAX, FLYING_RESUME] = [2_048, 1_024];
 /** A document that has begun must end within this, not counting the time it was not read. */
 const DOCUMENT_STALL_MS = 60_000;
 /** Documents without a page, or of an unknown origin, after which the peer is read slowly. */
@@ -341,11 +340,11 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     return made;
   }
 
+  return { close: finish };
+
   function finish(deadlineMs: number): Promise<void> {
     ending = true;
     socket.pause();
     return end(deadlineMs);
   }
-
-  return { close: finish };
 }
