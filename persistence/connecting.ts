@@ -1,4 +1,4 @@
-/** What every connection to Postgres has in common, and the deadline of a statement on one. */
+/** What every connection to Postgres has in common, and the deadline of a statement, or of other work that may never end. */
 import type postgres from "postgres";
 import { ARRAY_TYPES } from "./array-types.ts";
 import { DeadlinePassed } from "./database-faults.ts";
@@ -37,15 +37,15 @@ export function connectionOptions(name: string): postgres.Options<Record<string,
   };
 }
 
-/** @throws DeadlinePassed; the statement may be carried out all the same */
-export async function withDeadline<Rows>(statement: PromiseLike<Rows>, deadlineMs: number): Promise<Rows> {
+/** @throws DeadlinePassed; the work may be done all the same */
+export async function withDeadline<T>(work: PromiseLike<T>, deadlineMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_, reject) => {
     // Behind what has arrived by then: where it was this process that stood still, the answer lies there unread.
     timer = setTimeout(() => setImmediate(() => reject(new DeadlinePassed())), deadlineMs);
   });
   // The loser of the race may still reject; without a listener that would end the process.
-  const settled = Promise.resolve(statement);
+  const settled = Promise.resolve(work);
   settled.catch(() => {});
   try {
     return await Promise.race([settled, deadline]);

@@ -19,6 +19,8 @@ import { type FailureRecord, judge, type RestartPolicy } from "../../cluster/sup
 import { type Clock, unreachable } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
+import { withDeadline } from "../../persistence/connecting.ts";
+import { DeadlinePassed } from "../../persistence/database-faults.ts";
 
 /**
  * What a look found. `gone`: it does not serve, and only a restart can help. `silent`: no answer in time, which may be a busy
@@ -199,21 +201,22 @@ export function superviseServices(
     const { name } = service;
     switch (kind) {
       case "look":
-        bounded(service.look(), "silent" as const)
-          .catch((): Verdict => "unknown")
+        withDeadline(service.look(), LIMIT_MS)
+          .catch((error: unknown): Verdict => (error instanceof DeadlinePassed ? "silent" : "unknown"))
           .then((verdict) => address.tell({ kind: "looked", service: name, verdict }));
         return;
       case "restart":
         log.warn({ service: name, why: state.get(name)!.why }, "service failed; it is restarted");
         meter.count("service_restarts", { service: name });
-        bounded(
-          service.restart().then(() => null),
-          "no answer",
-        )
-          .catch((error: unknown) => {
-            log.warn({ service: name, ...faultFields(error) }, "service could not be restarted");
-            return faultFields(error).code ?? faultFields(error).fault;
-          })
+        withDeadline(service.restart(), LIMIT_MS)
+          .then(
+            () => null,
+            (error: unknown) => {
+              if (error instanceof DeadlinePassed) return "no answer";
+              log.warn({ service: name, ...faultFields(error) }, "service could not be restarted");
+              return faultFields(error).code ?? faultFields(error).fault;
+            },
+          )
           .then((fault) => address.tell({ kind: "restarted", service: name, fault }));
         return;
       case "withdraw":
@@ -252,16 +255,4 @@ export function superviseServices(
 
 function reasonOf(service: Service): string {
   return `service ${service.name} keeps failing`;
-}
-
-async function bounded<T, Late>(work: Promise<T>, late: Late): Promise<T | Late> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<Late>((resolve) => {
-    timer = setTimeout(resolve, LIMIT_MS, late);
-  });
-  try {
-    return await Promise.race([work, limit]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
