@@ -13,9 +13,14 @@ const folder = mkdtempSync(join(tmpdir(), "tocsin-runner-"));
 symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
 writeFileSync(join(folder, "package.json"), '{"type":"module"}');
 
+/** Without the server of the run that this file is a part of. */
+const { TEST_POSTGRES_URL: server, ...bare } = process.env;
 const UVU = 'import { test } from "uvu"; import * as assert from "uvu/assert";\n';
 
-async function run(files: Record<string, string>): Promise<{ lines: string[]; code: number; temp: string[] }> {
+async function run(
+  files: Record<string, string>,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<{ lines: string[]; code: number; temp: string[] }> {
   const paths = Object.entries(files).map(([name, content]) => {
     writeFileSync(join(folder, name), content);
     return join(folder, name);
@@ -24,7 +29,7 @@ async function run(files: Record<string, string>): Promise<{ lines: string[]; co
   spawnSync("chmod", ["755", folder, temp]);
   const child = spawn(process.execPath, [join(ROOT, "test/run.ts"), ...paths], {
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, TMPDIR: temp },
+    env: { ...env, TMPDIR: temp },
   });
   const [output, [code]] = await Promise.all([text(child.stdout), once(child, "exit") as Promise<[number]>]);
   const lines = output.trimEnd().split("\n");
@@ -33,10 +38,12 @@ async function run(files: Record<string, string>): Promise<{ lines: string[]; co
 }
 
 test("all passing is exit code 0, and the last line sums all files", async () => {
-  const { lines, code, temp } = await run({
+  const own = `const { TEST_POSTGRES_URL: url } = process.env; assert.match(url, /^postgres:/); assert.is.not(url, "${server}");`;
+  const files = {
     "two.test.ts": `${UVU}test("a", () => {}); test("b", () => {}); test.skip("c", () => {}); test.run();`,
-    "one.test.ts": `${UVU}test("a", () => assert.match(process.env.TEST_POSTGRES_URL, /^postgres:/)); test.run();`,
-  });
+    "one.test.ts": `${UVU}test("a", () => { ${own} }); test.run();`,
+  };
+  const { lines, code, temp } = await run(files, bare);
   assert.is(lines.at(-1), "3 passed, 0 failed");
   assert.is(code, 0);
   assert.ok(lines.some((line) => /two\.test\.ts {2}2 passed, 0 failed, 1 skipped {2}\d+\.\d s$/.test(line)));
@@ -63,6 +70,27 @@ test("files that are to run alone come one after the other, behind all others", 
   const { lines } = await run({ "a.test.ts": alone, "b.test.ts": alone, "c.test.ts": says("") });
   assert.is(lines.at(-1), "3 passed, 0 failed");
   assert.is(readFileSync(told, "utf8"), "c begins c ends a begins a ends b begins b ends ");
+});
+
+test("files run two at a time, and beside them one of those that wait", async () => {
+  const told = join(folder, "told-waits");
+  const says = (first: string, ms: number) =>
+    `${first}${UVU}import { appendFileSync as say } from "node:fs"; import { basename } from "node:path";
+    const [at, name] = [${JSON.stringify(told)}, basename(process.argv[1]).split(".")[0]];
+    test("a", async () => { say(at, name + "+ "); await new Promise((ended) => setTimeout(ended, ${ms})); say(at, name + "- "); });
+    test.run();`;
+  const { lines } = await run({
+    "a.test.ts": says("// limit: 20 s, waits\n", 3_000),
+    "b.test.ts": says("", 3_000),
+    "c.test.ts": says("", 3_000),
+    "d.test.ts": says("", 0),
+    "e.test.ts": says("// limit: 20 s, waits\n", 0),
+  });
+  assert.is(lines.at(-1), "5 passed, 0 failed");
+  const order = readFileSync(told, "utf8").split(" ");
+  assert.equal(new Set(order.slice(0, 3)), new Set(["a+", "b+", "c+"]));
+  assert.ok(order.indexOf("d+") > Math.min(order.indexOf("b-"), order.indexOf("c-")));
+  assert.ok(order.indexOf("e+") > Math.min(...["a-", "b-", "c-"].map((word) => order.indexOf(word))));
 });
 
 /** Fails the first time it is run. */

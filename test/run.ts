@@ -1,11 +1,12 @@
 /**
  * Runs test files: each as a process of its own (uvu has no time limit, and one left handle would hold up all), two at a
- * time, on one Postgres of the run, with a temp folder that is removed.
+ * time, on one Postgres of the run (or the one that TEST_POSTGRES_URL names), with a temp folder that is removed.
  *
  *   node test/run.ts [--coverage] [file …]        all of test/ when no file is named
  *
  * A file has 120 s unless its first line says `// limit: 300 s`. Past that its whole process group is killed. Where that line ends
- * in `, alone` the file runs by itself, behind the others: it holds the node to a promised time. It counts as
+ * in `, waits` the file waits most of its time, and one such runs beside the two. Where it ends in `, alone` the file runs by
+ * itself, behind the others: it holds the node to a promised time. It counts as
  * one failed test more when it exits otherwise than by its tests, prints no totals, has no tests, or leaves processes
  * behind. The last line is `N passed, N failed`; exit code 1 when anything failed.
  *
@@ -38,7 +39,12 @@ type Outcome = {
   output: string;
 };
 
-type Terms = { readonly limit_s: number; readonly alone: boolean; readonly once: boolean };
+type Terms = {
+  readonly limit_s: number;
+  readonly alone: boolean;
+  readonly waits: boolean;
+  readonly once: boolean;
+};
 
 const args = process.argv.slice(2);
 const coverage = args.includes("--coverage");
@@ -64,23 +70,15 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-const shared = await startSharedPostgres();
+const given = process.env.TEST_POSTGRES_URL;
+const shared = given === undefined ? await startSharedPostgres() : { url: given, close: async () => {} };
 const outcomes: (Outcome & Terms & { readonly number: number })[] = [];
 const all = [...files.entries()].map(([number, file]) => ({ number, file, ...termsOf(file) }));
-for (const [waiting, atATime] of [
-  [all.filter(({ alone }) => !alone), AT_A_TIME],
-  [all.filter(({ alone }) => alone), 1],
-] as const) {
-  await Promise.all(
-    Array.from({ length: atATime }, async () => {
-      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-        const outcome = await runFile(next.file, next.limit_s, join(runFolder, String(next.number)));
-        outcomes.push({ ...outcome, ...next });
-        report(outcome);
-      }
-    }),
-  );
-}
+const alone = all.filter((file) => file.alone);
+const waits = all.filter((file) => file.waits && !file.alone);
+const works = all.filter((file) => !file.waits && !file.alone);
+await Promise.all([...Array.from({ length: AT_A_TIME }, () => runAll(works, waits)), runAll(waits)]);
+await runAll(alone);
 const unsteady: string[] = [];
 const failedFirst = outcomes.filter(({ failed }) => failed > 0);
 if (failedFirst.length <= UNSTEADY_MAX) {
@@ -104,6 +102,17 @@ const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0);
 const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0);
 process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;
 console.log(`${passed} passed, ${failed} failed`);
+
+/** One after the other, each list's files taken by whoever comes first. */
+async function runAll(...lists: (typeof all)[]): Promise<void> {
+  for (const list of lists) {
+    for (let next = list.shift(); next !== undefined; next = list.shift()) {
+      const outcome = await runFile(next.file, next.limit_s, join(runFolder, String(next.number)));
+      outcomes.push({ ...outcome, ...next });
+      report(outcome);
+    }
+  }
+}
 
 async function runFile(file: string, limit_s: number, folder: string): Promise<Outcome> {
   const started = performance.now();
@@ -203,8 +212,13 @@ function collect(child: ChildProcess): { text(): string } {
 function termsOf(file: string): Terms {
   const path = resolve(ROOT, file);
   const text = existsSync(path) ? readFileSync(path, "utf8") : "";
-  const [, limit_s = LIMIT_S, how = ""] = text.match(/^\/\/ limit: (\d+) s((?:, (?:alone|once))*)\n/) ?? [];
-  return { limit_s: Number(limit_s), alone: how.includes("alone"), once: how.includes("once") };
+  const [, limit_s = LIMIT_S, how = ""] = text.match(/^\/\/ limit: (\d+) s((?:, (?:alone|waits|once))*)\n/) ?? [];
+  return {
+    limit_s: Number(limit_s),
+    alone: how.includes("alone"),
+    waits: how.includes("waits"),
+    once: how.includes("once"),
+  };
 }
 
 function killGroup(child: ChildProcess): void {
