@@ -6,18 +6,15 @@ import * as assert from "uvu/assert";
 import { SHARD_COUNT, systemClock } from "../domain.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { arrangeMembers, driveAll, type Member, startMember } from "./helpers/members.ts";
-import { endAll, nowAt, openPlace, owners, type Place, timesMoved } from "./helpers/nodes.ts";
+import { endAll, nowAt, openPlace, owners, timesMoved } from "./helpers/nodes.ts";
 
-test.after.each(endAll);
+test.after(endAll);
 
-async function two(): Promise<{ place: Place; one: Member; other: Member }> {
-  const place = await openPlace();
-  const [one, other] = await Promise.all([startMember(place, "one"), startMember(place, "other")]);
-  await arrangeMembers(place, [one, other]);
-  return { place, one, other };
-}
+const place = await openPlace();
+const [one, other] = await Promise.all([startMember(place, "one"), startMember(place, "other")]);
+const members = [one, other];
 
-const allOf = (place: Place, member: Member, limitMs: number) =>
+const allOf = (member: Member, limitMs: number) =>
   eventually(
     `${member.name} drives everything`,
     async () => member.drives().length === SHARD_COUNT && (await owners(place)).every((owner) => owner === member.boot),
@@ -25,7 +22,7 @@ const allOf = (place: Place, member: Member, limitMs: number) =>
   );
 
 test("a main loop that is busy, and turns only now and then, costs a node no shard", async () => {
-  const { place, one } = await two();
+  await arrangeMembers(place, members);
   const before = one.drives().length;
   const began = await nowAt(place);
   const from = one.words.length;
@@ -36,21 +33,21 @@ test("a main loop that is busy, and turns only now and then, costs a node no sha
 });
 
 test("a main loop that stands still gives its shards up, drives none when it turns again, and is given some anew", async () => {
-  const { place, one, other } = await two();
+  await arrangeMembers(place, members);
   const from = one.words.length;
   one.tells({ kind: "hold", ms: 5_000, times: 1 });
-  await allOf(place, other, 4_000);
+  await allOf(other, 4_000);
   const word = await eventually("it turns again", () => one.words.slice(from).find(({ first }) => first));
   assert.equal(word.shards, [], "in the very turn in which the loop goes on");
   await eventually("it drives its part again", () => one.drives().length > 64, 15_000);
-  await driveAll([one, other]);
+  await driveAll(members);
 });
 
 test("a frozen process' shards are driven by the other, and thawed it drives none of them", async () => {
-  const { place, one, other } = await two();
+  await arrangeMembers(place, members);
   one.freezes();
   const frozen = systemClock.monotonic();
-  await allOf(place, other, 4_000);
+  await allOf(other, 4_000);
   const thawed = systemClock.monotonic();
   one.thaws();
   await eventually("it says something", () => (one.words.at(-1)?.at ?? 0) > thawed + 200);
@@ -60,31 +57,30 @@ test("a frozen process' shards are driven by the other, and thawed it drives non
     one.words.every(({ at }) => at < frozen + 500 || at > thawed),
     "it said nothing while it was frozen",
   );
-  await driveAll([one, other]);
+  await driveAll(members);
 });
 
 test("a killed process' shards are driven by the other before its lease has run out", async () => {
-  const { place, one, other } = await two();
+  await arrangeMembers(place, members);
   one.kills();
-  await allOf(place, other, 3_000);
+  await allOf(other, 3_000);
   const [row] = await place.sql<{ early: boolean }[]>`
     select (select max(at) from moves where was = ${one.boot}) < lease_until as early from premise_core.nodes where boot = ${one.boot}`;
   assert.is(row!.early, true);
 });
 
 test("a node that loses its renewal thread drives nothing until it has another, and one that keeps losing it ends", async () => {
-  const place = await openPlace();
-  const one = await startMember(place, "one");
-  await driveAll([one]);
-  one.tells({ kind: "end-thread" });
-  await eventually("its right is void", () => one.drives().length === 0, 1_000);
-  await driveAll([one]);
+  const alone = await startMember(await openPlace(), "alone");
+  await driveAll([alone]);
+  alone.tells({ kind: "end-thread" });
+  await eventually("its right is void", () => alone.drives().length === 0, 1_000);
+  await driveAll([alone]);
   for (let n = 0; n < 5; n += 1) {
-    one.tells({ kind: "end-thread" });
+    alone.tells({ kind: "end-thread" });
     await sleep(300);
-    if (n < 4) await driveAll([one]);
+    if (n < 4) await driveAll([alone]);
   }
-  assert.is.not(await one.ended(), 0);
+  assert.is.not(await alone.ended(), 0);
 });
 
 test.run();
