@@ -9,7 +9,7 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   coverage: "runs every test and reports what they reach",
   check: "lint, types, unused code, architecture",
   format: "puts the code into the house's form",
-  soak: "kills a node under load 1,000 times (half an hour); SEED=… KILLS=… to choose",
+  soak: "kills a node under load 1,000 times, and 20 times at each named instant (an hour); SEED=… KILLS=… ROUNDS=… to choose",
   failover:
     "kills, freezes and cuts off parts of a loaded cluster, and says how long its pages stand still; -- --only EVENT, --rounds N",
   mixes: "200 mixes of faults on a loaded cluster; SEED=… MIXES=… to choose",

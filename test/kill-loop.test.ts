@@ -6,7 +6,7 @@ import { openOrdeal } from "./helpers/ordeal.ts";
 import { randomFrom } from "./helpers/random.ts";
 import { startRedis } from "./helpers/redis.ts";
 
-const KILLS = Number(process.env.KILLS ?? 50);
+const KILLS = Number(process.env.KILLS ?? 30);
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 for (const path of ["due rows", "BullMQ"] as const) {

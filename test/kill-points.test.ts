@@ -7,6 +7,8 @@ import { eventually } from "./helpers/eventually.ts";
 import { openOrdeal } from "./helpers/ordeal.ts";
 import { randomFrom } from "./helpers/random.ts";
 
+/** Kills at each point; many are a part of `npm run soak`. */
+const ROUNDS = Number(process.env.ROUNDS ?? 1);
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const server = await startPostgres();
 const ordeal = await openOrdeal({
@@ -108,7 +110,7 @@ const POINTS: readonly [string, () => Promise<unknown>, string | null][] = [
 
 for (const [when, comes, table] of POINTS) {
   test(`a node killed ${when} loses, doubles and reorders nothing`, async () => {
-    for (let round = 0; round < 2; round += 1) {
+    for (let round = 0; round < ROUNDS; round += 1) {
       await comes();
       await node.kills();
       if (table !== null) await letsGo(table);
