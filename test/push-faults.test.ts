@@ -5,6 +5,7 @@ import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import type { Host } from "./helpers/host.ts";
 import { startRedis } from "./helpers/redis.ts";
+import { inRows, type Stories } from "./helpers/together.ts";
 
 const redis = await startRedis();
 const hospitals = { "due rows": await openHospital(), BullMQ: await openHospital({ TOCSIN_REDIS_URL: redis.url }) };
@@ -28,7 +29,8 @@ async function fetchesAnyway(host: Host, phone: Phone, trackingId: string): Prom
   await host.awaits(trackingId, "DELIVERED");
 }
 
-for (const [path, hospital] of Object.entries(hospitals)) {
+/** What each way of finding due pushes is tried by, one after the other: the two ways beside each other. */
+async function storiesOf(path: string, hospital: Hospital): Promise<{ row: Stories; flooded: () => Promise<void> }> {
   const host = await hospital.host(`faults by ${path}`);
   const pushed = async (phone: Phone, count: number, within = 5_000) =>
     eventually(
@@ -37,34 +39,36 @@ for (const [path, hospital] of Object.entries(hospitals)) {
       within,
     );
   const script = (fault: object) => hospital.emulator("POST", "/faults", fault);
+  const row: Record<string, () => Promise<void>> = {};
 
   for (const [gatewayType, provider, fault] of [
     ["GCM", "FCM", { status: 404, reason: "UNREGISTERED" }],
     ["APNS", "APNS", { status: 410, reason: "Unregistered", timestamp: Date.now() + 60_000 }],
   ] as const) {
-    test(`a dead ${provider} token is cleared, the page is fetched all the same and its trace says so (${path})`, async () => {
-      const phone = await hospital.phone({ gatewayType });
-      const token = phone.registration.notificationAddress;
-      await script({ provider, token, ...fault });
-      const trackingId = await pageTo(host, phone);
-      const trace = await eventually("the trace tells of the push", async () => {
-        const text = await traceOf(hospital, trackingId);
-        return /DEAD/.test(text) && text;
-      });
-      assert.match(trace, new RegExp(fault.reason));
-      const later = await host.sends({ destination: phone.person.destination });
-      await host.expects(later, "ACCEPTED", "QUEUED");
-      await eventually("the second page knows there is nobody to wake", async () =>
-        /live notification address/.test(await traceOf(hospital, later)),
-      );
-      await hospital.emulator("DELETE", "/faults");
-      await fetchesAnyway(host, phone, trackingId);
-      await host.awaits(later, "DELIVERED");
-      await phone.changesAddress();
-    });
+    row[`a dead ${provider} token is cleared, the page is fetched all the same and its trace says so (${path})`] =
+      async () => {
+        const phone = await hospital.phone({ gatewayType });
+        const token = phone.registration.notificationAddress;
+        await script({ provider, token, ...fault });
+        const trackingId = await pageTo(host, phone);
+        const trace = await eventually("the trace tells of the push", async () => {
+          const text = await traceOf(hospital, trackingId);
+          return /DEAD/.test(text) && text;
+        });
+        assert.match(trace, new RegExp(fault.reason));
+        const later = await host.sends({ destination: phone.person.destination });
+        await host.expects(later, "ACCEPTED", "QUEUED");
+        await eventually("the second page knows there is nobody to wake", async () =>
+          /live notification address/.test(await traceOf(hospital, later)),
+        );
+        await hospital.emulator("DELETE", "/faults");
+        await fetchesAnyway(host, phone, trackingId);
+        await host.awaits(later, "DELIVERED");
+        await phone.changesAddress();
+      };
   }
 
-  test(`a death reported of an address from before its renewal does not silence the phone (${path})`, async () => {
+  row[`a death reported of an address from before its renewal does not silence the phone (${path})`] = async () => {
     const phone = await hospital.phone({ gatewayType: "APNS" });
     await script({
       provider: "APNS",
@@ -80,9 +84,9 @@ for (const [path, hospital] of Object.entries(hospitals)) {
     await pushed(phone, 1);
     const pages = await phone.fetches();
     await phone.confirms(pages.map((page) => page.UniqueId));
-  });
+  };
 
-  test(`what the service asks to be tried again later is tried again by the queue, not before (${path})`, async () => {
+  row[`what the service asks to be tried again later is tried again by the queue, not before (${path})`] = async () => {
     for (const [gatewayType, fault] of [
       ["GCM", { provider: "FCM", status: 503, reason: "UNAVAILABLE", retryAfter: 2 }],
       ["APNS", { provider: "APNS", status: 429, reason: "TooManyRequests", retryAfter: 2 }],
@@ -98,23 +102,24 @@ for (const [path, hospital] of Object.entries(hospitals)) {
       );
       await fetchesAnyway(host, phone, trackingId);
     }
-  });
+  };
 
-  test(`a push that was put off is not sent any more once the phone has fetched, and a later page's is (${path})`, async () => {
-    const phone = await hospital.phone();
-    const token = phone.registration.notificationAddress;
-    await script({ provider: "FCM", token, status: 503, reason: "UNAVAILABLE", retryAfter: 2, times: 1 });
-    const trackingId = await pageTo(host, phone);
-    await eventually("it was put off", async () => /attempt 1/.test(await traceOf(hospital, trackingId)));
-    await fetchesAnyway(host, phone, trackingId);
-    await eventually("it is settled", async () => /PUSH SETTLED/.test(await traceOf(hospital, trackingId)), 10_000);
-    assert.equal(await hospital.pushes(token), []);
-    const later = await pageTo(host, phone);
-    await pushed(phone, 1);
-    await fetchesAnyway(host, phone, later);
-  });
+  row[`a push that was put off is not sent any more once the phone has fetched, and a later page's is (${path})`] =
+    async () => {
+      const phone = await hospital.phone();
+      const token = phone.registration.notificationAddress;
+      await script({ provider: "FCM", token, status: 503, reason: "UNAVAILABLE", retryAfter: 2, times: 1 });
+      const trackingId = await pageTo(host, phone);
+      await eventually("it was put off", async () => /attempt 1/.test(await traceOf(hospital, trackingId)));
+      await fetchesAnyway(host, phone, trackingId);
+      await eventually("it is settled", async () => /PUSH SETTLED/.test(await traceOf(hospital, trackingId)), 10_000);
+      assert.equal(await hospital.pushes(token), []);
+      const later = await pageTo(host, phone);
+      await pushed(phone, 1);
+      await fetchesAnyway(host, phone, later);
+    };
 
-  test(`pages that come while a push is put off share one push, which goes out at once (${path})`, async () => {
+  row[`pages that come while a push is put off share one push, which goes out at once (${path})`] = async () => {
     const phone = await hospital.phone();
     const token = phone.registration.notificationAddress;
     await script({ provider: "FCM", token, status: 503, reason: "UNAVAILABLE", retryAfter: 20, times: 1 });
@@ -129,9 +134,9 @@ for (const [path, hospital] of Object.entries(hospitals)) {
     assert.match(await traceOf(hospital, first), /PUSH SUPERSEDED/);
     assert.is((await hospital.pushes(token)).length, 1);
     await fetchesAnyway(host, phone, first);
-  });
+  };
 
-  test(`a push cut off, left without an answer's end or met by GOAWAY goes out again (${path})`, async () => {
+  row[`a push cut off, left without an answer's end or met by GOAWAY goes out again (${path})`] = async () => {
     for (const [gatewayType, fault] of [
       ["GCM", { provider: "FCM", action: "cut" }],
       ["APNS", { provider: "APNS", action: "cut" }],
@@ -143,18 +148,24 @@ for (const [path, hospital] of Object.entries(hospitals)) {
       await pushed(phone, 1, 10_000);
       await fetchesAnyway(host, phone, trackingId);
     }
-  });
+  };
 
-  test(`a push that will never be taken raises an alarm, and its page is fetched and delivered (${path})`, async () => {
-    const phone = await hospital.phone({ gatewayType: "APNS" });
-    await script({ provider: "APNS", token: phone.registration.notificationAddress, status: 400, reason: "BadTopic" });
-    const trackingId = await pageTo(host, phone);
-    await eventually("the operator is told", () => /push refused[^\n]*|BadTopic/.test(hospital.node.said()));
-    assert.match(await traceOf(hospital, trackingId), /BadTopic/);
-    await fetchesAnyway(host, phone, trackingId);
-  });
+  row[`a push that will never be taken raises an alarm, and its page is fetched and delivered (${path})`] =
+    async () => {
+      const phone = await hospital.phone({ gatewayType: "APNS" });
+      await script({
+        provider: "APNS",
+        token: phone.registration.notificationAddress,
+        status: 400,
+        reason: "BadTopic",
+      });
+      const trackingId = await pageTo(host, phone);
+      await eventually("the operator is told", () => /push refused[^\n]*|BadTopic/.test(hospital.node.said()));
+      assert.match(await traceOf(hospital, trackingId), /BadTopic/);
+      await fetchesAnyway(host, phone, trackingId);
+    };
 
-  test(`a slow or flooded FCM, or one whose credentials are refused, delays no APNs push (${path})`, async () => {
+  async function flooded(): Promise<void> {
     for (const fault of [
       { provider: "FCM", delayMs: 8_000 },
       { provider: "FCM", status: 429, reason: "QUOTA_EXCEEDED" },
@@ -174,8 +185,17 @@ for (const [path, hospital] of Object.entries(hospitals)) {
           await phone.confirms(pages.map((page) => page.UniqueId));
       }
     }
-  });
+  }
+  return { row, flooded };
 }
+
+const tried = await Promise.all(
+  Object.entries(hospitals).map(async ([path, hospital]) => ({ path, ...(await storiesOf(path, hospital)) })),
+);
+inRows(tried.map(({ row }) => row));
+// Each by itself: it has much to do, and a time is promised.
+for (const { path, flooded } of tried)
+  test(`a slow or flooded FCM, or one whose credentials are refused, delays no APNs push (${path})`, flooded);
 
 test.after(async () => {
   for (const hospital of Object.values(hospitals)) await hospital.close();
