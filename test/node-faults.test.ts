@@ -1,15 +1,14 @@
-// limit: 180 s, alone
+// limit: 120 s
+/** A node killed, its Postgres killed, and a node told to stop, with pages under way. Redis is `redis-faults`' part. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { startPostgres } from "./helpers/database.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { connectHost } from "./helpers/host.ts";
-import { startRedis } from "./helpers/redis.ts";
 
 const postgres = await startPostgres();
-const redis = await startRedis();
-const hospital = await openHospital({ TOCSIN_REDIS_URL: redis.url }, { databaseUrl: postgres.url });
+const hospital = await openHospital({}, { databaseUrl: postgres.url });
 const { node } = hospital;
 await hospital.knows("lab");
 const connect = () => connectHost({ port: node.run().mxpp!.port, name: "lab" });
@@ -84,30 +83,6 @@ test("while Postgres is killed nothing is ACCEPTED; the process lives, finds it 
   await host.closes();
 });
 
-test("with Redis killed pages still wake their phones within 3 s, and again by BullMQ when it is back", async () => {
-  const phone = await hospital.phone();
-  const host = await connect();
-  const address = phone.registration.notificationAddress;
-  const wakes = async (count: number, within: number) =>
-    eventually(
-      `the phone was woken ${count} times`,
-      async () => (await hospital.pushes(address)).length >= count,
-      within,
-    );
-  await redis.kill();
-  const without = await host.sends({ destination: phone.person.destination });
-  await host.expects(without, "ACCEPTED", "QUEUED", "ENROUTE");
-  await wakes(1, 3_000);
-  const [page] = await phone.fetches();
-  await phone.confirms([page!.UniqueId]);
-  await redis.start();
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
-  const again = await host.sends({ destination: phone.person.destination });
-  await host.expects(again, "ACCEPTED", "QUEUED", "ENROUTE");
-  await wakes(2, 3_000);
-  await host.closes();
-});
-
 test("a node told to stop says so, lets go of everything and exits 0", async () => {
   const host = await connect();
   const ended = node.stops();
@@ -123,6 +98,5 @@ test("a node told to stop says so, lets go of everything and exits 0", async () 
 test.after(async () => {
   await hospital.close();
   await postgres.close();
-  await redis.close();
 });
 test.run();
