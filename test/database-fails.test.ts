@@ -1,4 +1,4 @@
-// limit: 300 s
+// limit: 300 s, waits
 /** Database fails: a node over a real pair of servers, with pages on their way while they are made to fail. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";

@@ -1,3 +1,4 @@
+// limit: 120 s, waits
 /** A database that is up and refuses renewals: its disk is full, or it is short of something. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";

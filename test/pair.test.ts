@@ -1,4 +1,4 @@
-// limit: 120 s
+// limit: 120 s, waits
 /** The pair of servers that tests of failover stand on behaves as a pair does. */
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";

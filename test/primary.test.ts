@@ -1,4 +1,4 @@
-// limit: 300 s
+// limit: 300 s, waits
 /** The primary is followed among a real pair of servers, whatever becomes of them. */
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+// limit: 120 s, waits
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";

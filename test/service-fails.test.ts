@@ -1,4 +1,4 @@
-// limit: 300 s
+// limit: 300 s, waits
 /**
  * A service stops or fails: a push worker that hangs or throws, a sweep that throws, a host listener that dies; and the web server
  * fails: its listener is closed under the node, goes deaf, or finds its port taken by somebody else. Each is restarted; a node whose

@@ -1,4 +1,4 @@
-// limit: 120 s
+// limit: 120 s, waits
 /** A primary whose every commit takes longer than one may, and comes back. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";

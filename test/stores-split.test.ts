@@ -1,4 +1,4 @@
-// limit: 120 s
+// limit: 120 s, waits
 /** The logical databases of a node on servers that were once one. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

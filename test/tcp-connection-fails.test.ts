@@ -1,4 +1,4 @@
-// limit: 240 s
+// limit: 240 s, waits
 /**
  * A TCP connection fails in the middle of what it carries: a host's is reset, or goes silent without a word, while statuses
  * are told over it; a phone's while it fetches. What was under way arrives over another connection, on another node.

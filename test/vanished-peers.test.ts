@@ -1,4 +1,4 @@
-// limit: 180 s
+// limit: 180 s, waits
 /** Machines that vanish without a good-bye: nothing that is sent to them arrives, nothing comes from them any more. */
 import { connect } from "node:net";
 import postgres from "postgres";
