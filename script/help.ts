@@ -12,6 +12,7 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   soak: "kills a node under load 1,000 times, and 20 times at each named instant (an hour); SEED=… KILLS=… ROUNDS=… to choose",
   failover:
     "kills, freezes and cuts off parts of a loaded cluster, and says how long its pages stand still; -- --only EVENT, --rounds N",
+  overload: "gives one node of three ten times its share of hosts, and prints what becomes of it (a minute)",
   mixes: "200 mixes of faults on a loaded cluster; SEED=… MIXES=… to choose",
   simulate: "runs 10,000 seeds of the simulated cluster; SEED=… node test/simulation.test.ts shows one again",
   bench: "measures what a page costs beside the machine's ceilings; -- --quick, -- --help",

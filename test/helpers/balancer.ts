@@ -9,6 +9,8 @@ export type Balancer = {
   held(): number[];
   /** Connections taken since the start. */
   taken(): number;
+  /** Resets all connections. */
+  drops(): void;
   close(): Promise<void>;
 };
 
@@ -47,6 +49,9 @@ export async function openBalancer(): Promise<Balancer> {
     },
     held: () => ports.map((port) => [...open.values()].filter((other) => other === port).length),
     taken: () => taken,
+    drops() {
+      for (const client of open.keys()) client.resetAndDestroy();
+    },
     close() {
       for (const client of open.keys()) client.destroy();
       return new Promise((resolve) => server.close(() => resolve()));
