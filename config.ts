@@ -44,7 +44,8 @@ export type Config = {
   readonly metrics: { readonly bind: string; readonly port: number };
   readonly tls: { readonly certFile: string; readonly keyFile: string; readonly clientCaFile: string | null } | null;
   readonly insecure: boolean;
-  readonly trustedProxies: readonly string[];
+  /** Of the proxies X-Forwarded-For is believed, or, where `proxyProtocol`, the header each of their connections begins with. */
+  readonly balancers: { readonly trustedProxies: readonly string[]; readonly proxyProtocol: boolean };
   /** `urls` null: the hosted role of this node. */
   readonly core2core: {
     readonly port: number;
@@ -91,9 +92,14 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
   if ([...new Set(roles.split(",").map((role) => role.trim()))].sort().join() !== "enterprise,hosted") {
     fault("TOCSIN_ROLES", "this version runs the enterprise and hosted roles together; leave it unset");
   }
-  const proxyProtocol = oneOf("TOCSIN_PROXY_PROTOCOL", ["on", "off"]) ?? "off";
-  if (proxyProtocol === "on")
-    fault("TOCSIN_PROXY_PROTOCOL", "the PROXY protocol is not there yet; only off is understood");
+  const trustedProxies =
+    text("TOCSIN_TRUSTED_PROXIES") === "none" ? [] : (list("TOCSIN_TRUSTED_PROXIES", proxyFault) ?? []);
+  const proxyProtocol = oneOf("TOCSIN_PROXY_PROTOCOL", ["on", "off"]) === "on";
+  if (proxyProtocol && trustedProxies.length === 0)
+    fault(
+      "TOCSIN_PROXY_PROTOCOL",
+      "on has no use without TOCSIN_TRUSTED_PROXIES: it is their headers that are believed",
+    );
   const name =
     text("TOCSIN_NODE") ??
     `${hostname()
@@ -152,7 +158,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
     metrics: { bind: "127.0.0.1", port: ports.metrics },
     tls,
     insecure,
-    trustedProxies: text("TOCSIN_TRUSTED_PROXIES") === "none" ? [] : (list("TOCSIN_TRUSTED_PROXIES", proxyFault) ?? []),
+    balancers: { trustedProxies, proxyProtocol },
     core2core: {
       port: ports.core2core,
       keyFile: file("TOCSIN_CORE2CORE_KEY_FILE"),

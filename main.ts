@@ -96,24 +96,20 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const checks = nodeChecks({ databases, membership, push, supervisors: () => supervisors });
     const http = opened(
       "http",
-      await openHttp(
-        { ...config.http, trustedProxies: config.trustedProxies },
-        { log, meter, certificates, pressure },
-        [
-          healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
-          clientRoutes(
-            { gatewayTypes: push.gatewayTypes, urls, coreVersion },
-            { ...tools, premise, meta, paging, peers },
-          ),
-          adminRoutes({ premise, meta, meter, clock, log, deviceRemoved: () => {} }),
-        ],
-      ),
+      await openHttp({ ...config.http, ...config.balancers }, { ...tools, certificates, pressure }, [
+        healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
+        clientRoutes(
+          { gatewayTypes: push.gatewayTypes, urls, coreVersion },
+          { ...tools, premise, meta, paging, peers },
+        ),
+        adminRoutes({ premise, meta, meter, clock, log, deviceRemoved: () => {} }),
+      ]),
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };
     const mxpp = opened(
       "mxpp",
       await openMxpp(
-        { node, ...config.mxpp },
+        { node, ...config.mxpp, ...config.balancers },
         { ...tools, ...links, paging, addressAllowed, messageKey, certificates, pressure },
       ),
     );

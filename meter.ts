@@ -20,6 +20,8 @@ export type Counters = {
   push_outcomes: "provider" | "outcome" | "code";
   /** Documents from a stream of XML that were refused: gateway `mxpp`, until others speak XML. */
   xml_faults: "gateway" | "class";
+  /** Connections of trusted balancers that ended for their PROXY header: class `missing | malformed | oversize | late`. */
+  proxy_faults: "gateway" | "class";
   /** Parts of valid documents that were ignored: unknown elements, an output gateway nobody configured. */
   ignored_parts: "gateway" | "part";
   client_requests: "operation" | "result";

@@ -54,7 +54,11 @@ export const SETTINGS = [
   row("TOCSIN_TLS_KEY_FILE", "unset", "the certificate's private key (PEM)"),
   row("TOCSIN_TLS_CLIENT_CA_FILE", "unset", "authority of host systems' client certificates (PEM)"),
   row("TOCSIN_TRUSTED_PROXIES", "none", "balancers whose X-Forwarded-For is believed; addresses or CIDR blocks"),
-  row("TOCSIN_PROXY_PROTOCOL", "off", "PROXY protocol headers from those balancers; not in this version"),
+  row(
+    "TOCSIN_PROXY_PROTOCOL",
+    "off",
+    "on: each connection of those balancers, to every port but metrics, begins with a PROXY header (version 1 or 2)",
+  ),
   row(
     "TOCSIN_CORE2CORE_PORT",
     "2001",

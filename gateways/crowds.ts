@@ -6,6 +6,7 @@
 import type { Server, Socket } from "node:net";
 import { addressKey } from "./allowance.ts";
 import { isOwnLook } from "./listener.ts";
+import { onTheWire } from "./origin.ts";
 
 export type Crowds = {
   /** It said something. */
@@ -31,14 +32,15 @@ export function boundCrowds(
   server.maxConnections = slice.max;
 
   function join(socket: Socket): void {
-    const { remoteAddress, remotePort } = socket;
+    const { remoteAddress } = socket;
     if (remoteAddress === undefined || isOwnLook(socket)) return;
     const address = remoteAddress.replace(/^::ffff:/, "");
     if (slice.unbounded(address)) return;
     const peer = addressKey(address);
     const crowd = crowds.get(peer) ?? new Map<string, Socket>();
     crowds.set(peer, crowd);
-    const key = `${address} ${remotePort}`;
+    const wire = onTheWire(socket);
+    const key = `${wire.remoteAddress} ${wire.remotePort}`;
     // Over TLS it comes twice: as the connection, and with its handshake done.
     crowd.delete(key);
     crowd.set(key, socket);

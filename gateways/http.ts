@@ -17,6 +17,7 @@ import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from "fastify";
+import type { Clock } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
 import { BatchFull } from "../persistence/batch.ts";
@@ -30,13 +31,13 @@ import { isOwnLook, type Listener, lookAt, stopListening, watched } from "./list
 import { withoutPipelining } from "./pipelining.ts";
 import type { Pressure } from "./pressure.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
+import { type Balancers, readProxyHeaders } from "./proxy-protocol.ts";
 
-export type HttpSlice = {
+/** Of the trusted proxies X-Forwarded-For is believed as well. */
+export type HttpSlice = Balancers & {
   readonly bind: string;
   /** 0: any free one. */
   readonly port: number;
-  /** Addresses and CIDR ranges whose X-Forwarded-For is believed. */
-  readonly trustedProxies: readonly string[];
 };
 
 export type App = FastifyInstance<
@@ -88,6 +89,7 @@ declare module "fastify" {
 type HttpPorts = {
   readonly log: Log;
   readonly meter: Meter;
+  readonly clock: Clock;
   readonly certificates: Certificates | null;
   readonly pressure: Pick<Pressure, "putsOff" | "refuses" | "parts">;
 };
@@ -165,6 +167,7 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
       ports.meter.count("back_pressure", { queue: "http_address" }),
     );
     server.on("request", ({ socket }) => crowds.spoke(socket));
+    readProxyHeaders(server, slice, { ...ports, log, gateway: "http", own: isOwnLook });
     server.on("connection", (socket: Socket) => {
       if (pressure.refuses() && !isOwnLook(socket)) {
         ports.meter.count("back_pressure", { queue: "http_refused" });

@@ -13,6 +13,7 @@ import { type AddressInfo, connect, Server, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Verdict } from "../actors/supervisors/service.ts";
 import { faultFields, type Log } from "../log.ts";
+import { onTheWire, type RemoteEnd } from "./origin.ts";
 
 export type Place = { readonly host: string; readonly port: number };
 
@@ -34,16 +35,16 @@ const BACKLOG = 1_024;
 const OURS = ["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM", "EAGAIN"];
 
 type Look = { readonly socket: Socket; seen: boolean; turnedAway: boolean };
-type Peer = { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined };
 /** Looks under way, at any listener of this process. */
 const looks = new Set<Look>();
 
 /** Whether this connection is such a look, of which nobody is to take notice. */
-export function isOwnLook(peer: Peer): boolean {
+export function isOwnLook(peer: RemoteEnd): boolean {
   return lookOf(peer) !== undefined;
 }
 
-function lookOf({ remoteAddress, remotePort }: Peer): Look | undefined {
+function lookOf(peer: RemoteEnd): Look | undefined {
+  const { remoteAddress, remotePort } = onTheWire(peer);
   if (looks.size === 0 || remotePort === undefined) return undefined;
   const address = remoteAddress?.replace(/^::ffff:/, "");
   return [...looks].find(({ socket }) => socket.localPort === remotePort && socket.localAddress === address);

@@ -35,6 +35,7 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   duplicates: { help: "Repeats that were recognised and had no second effect.", labels: ["kind"] },
   push_outcomes: { help: "Answers of push services.", labels: ["provider", "outcome", "code"] },
   xml_faults: { help: "XML documents refused.", labels: ["gateway", "class"] },
+  proxy_faults: { help: "Connections of balancers ended for their PROXY header.", labels: ["gateway", "class"] },
   ignored_parts: { help: "Parts of valid documents that were ignored.", labels: ["gateway", "part"] },
   client_requests: { help: "Requests of phones.", labels: ["operation", "result"] },
   auth_failures: { help: "Failed attempts to prove an identity.", labels: ["gateway"] },

@@ -3,6 +3,7 @@
  * name the same two addresses and ports, and no other connection names them meanwhile.
  */
 import type { Socket } from "node:net";
+import { onTheWire } from "./origin.ts";
 
 type Peer = Pick<Socket, "localPort" | "remoteAddress" | "remotePort">;
 
@@ -20,7 +21,9 @@ export function openOwnConnections(): OwnConnections {
       opened.set(socket, port);
       socket.once("close", () => opened.delete(socket));
     },
-    has({ localPort, remoteAddress, remotePort }) {
+    has(peer) {
+      const { localPort } = peer;
+      const { remoteAddress, remotePort } = onTheWire(peer);
       if (remotePort === undefined) return false;
       const address = plain(remoteAddress);
       for (const [socket, port] of opened)

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { isIPv4 } from "node:net";
+import { onTheWire } from "./origin.ts";
 
 export type Peer = {
   /** Bytes written that the peer's kernel has not acknowledged; our own good-bye is not counted. */
@@ -68,7 +69,8 @@ export function openPeers(): Peers {
   }
 
   function of(socket: Socket): Connection | null {
-    const { localPort, remotePort, remoteAddress } = socket;
+    const { localPort } = socket;
+    const { remotePort, remoteAddress } = onTheWire(socket);
     if (localPort === undefined || remotePort === undefined || remoteAddress === undefined) return null;
     const key = `${hexPort(localPort)} ${hexAddress(remoteAddress)}:${hexPort(remotePort)}`;
     return {

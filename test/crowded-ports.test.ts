@@ -16,9 +16,19 @@ const SMALL_HEAP_ROOM = 768;
 test("more connections than there is room for take no other port's room, nor another host's: the one silent longest goes", async () => {
   const tlsFiles = await makeTlsFiles();
   const { ca } = tlsFiles;
-  const small = await openHospital(tlsFiles.settings, { ca, openFilesMax: OPEN_FILES });
+  const settings = { ...tlsFiles.settings, TOCSIN_TRUSTED_PROXIES: "127.0.0.8" };
+  const small = await openHospital(settings, { ca, openFilesMax: OPEN_FILES });
   try {
     await small.knows("leaky", { allowedAddresses: ["127.0.0.9"] });
+    const held = (what: keyof typeof PORTS, from = "127.0.0.9") =>
+      connectionsAt(PORTS[what](small)).filter(({ address }) => address === from).length;
+    // A balancer comes for many.
+    const many = await Promise.all(
+      Array.from({ length: OPEN_FILES / 8 + 10 }, () => openTcp(PORTS.MXPP(small), "127.0.0.8")),
+    );
+    await rest(500);
+    assert.is(held("MXPP", "127.0.0.8"), many.length);
+    for (const socket of many) socket.destroy();
     const { host, phone, round } = await openRounds(small);
     const { destination } = phone.person;
     const said = small.node.said().length;
@@ -27,8 +37,6 @@ test("more connections than there is room for take no other port's room, nor ano
     const others = repeats(round);
     const crowds = [await crowd("MXPP"), await crowd("MXPP over TLS")];
     await rest(2_000);
-    const held = (what: keyof typeof PORTS) =>
-      connectionsAt(PORTS[what](small)).filter(({ address }) => address === "127.0.0.9").length;
     // Over TLS they never begin their handshake.
     for (const what of ["MXPP", "MXPP over TLS"] as const)
       await eventually(`half of the port's are held: ${what}`, () => held(what) === OPEN_FILES / 8);

@@ -12,6 +12,8 @@ export type PeerFacts = {
   readonly address: string;
   /** This process's own connection: it speaks for host systems of test pages, and nobody else does. */
   readonly own: boolean;
+  /** Who it is as long as it is no host system: its address, or of a balancer, which comes for many, the connection alone. */
+  readonly stranger: string;
 };
 
 export type AddressTest = (allowed: readonly string[], address: string) => boolean;

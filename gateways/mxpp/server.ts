@@ -11,8 +11,10 @@ import type { Certificates } from "../certificates.ts";
 import { connectionsMax } from "../connections.ts";
 import { boundCrowds } from "../crowds.ts";
 import { isOwnLook, type Listener, openListener, type Place } from "../listener.ts";
+import { openNotes } from "../notes.ts";
 import { openOwnConnections } from "../own-connections.ts";
 import type { Pressure } from "../pressure.ts";
+import { type Balancers, readProxyHeaders } from "../proxy-protocol.ts";
 import { makeTurns } from "../turns.ts";
 import { openBeginnings } from "./beginnings.ts";
 import { openLinks } from "./links.ts";
@@ -21,7 +23,7 @@ import { openPlaces } from "./places.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 import { openShares } from "./shares.ts";
 
-export type MxppSlice = {
+export type MxppSlice = Balancers & {
   readonly node: string;
   readonly bind: string;
   /** 0: any free port; -1: off. */
@@ -53,8 +55,6 @@ const SETTLED_MS = 8_000;
 const PARTING_MS = 5_000;
 /** How old the list of host systems may be; also how soon a new one is known. */
 const HOSTS_FRESH_MS = 1_000;
-/** Of what one address does wrong. */
-const LINES = { burst: 60, perMinute: 30, callersMax: 50_000 };
 /** Of what one address is refused that is no host system: a stranger must not fill the database. */
 const STRANGERS_REFUSALS = { burst: 500, perMinute: 60, callersMax: 50_000 };
 /** Two batches of a host system's pages: one in flight, and one that gathers meanwhile. */
@@ -75,11 +75,12 @@ export async function openMxpp(
   },
 ): Promise<Mxpp> {
   const { log, meter, database, certificates, clock, pressure } = ports;
+  const isBalancer = (address: string) => ports.addressAllowed(slice.trustedProxies, address);
   const sessions = new Map<Session, Held>();
   const own = openOwnConnections();
   const counts = { plain: 0, tls: 0 };
   const hosts = cachedHosts();
-  const lines = openAllowance(LINES, ports);
+  const note = openNotes(ports);
   const strangersRefusals = openAllowance(STRANGERS_REFUSALS, ports);
 
   const refusals = makeBatch<Refusal & { n: number }, true>({
@@ -106,14 +107,7 @@ export async function openMxpp(
     shares: openShares(),
     places: openPlaces(PLACES),
     beginnings: openBeginnings(budgetBytes()),
-    note(address, fields, event) {
-      const peer = addressKey(address);
-      if (lines.waitMs(peer) > 0) return;
-      log.warn({ peer: address, ...fields }, event);
-      lines.charge(peer);
-      if (lines.waitMs(peer) > 0)
-        log.warn({ peer: address }, "more of what this peer does wrong is counted, not logged, for a while");
-    },
+    note,
     refused: ({ host, address, ...refusal }) => {
       if (host === null) {
         const stranger = addressKey(address);
@@ -152,7 +146,7 @@ export async function openMxpp(
   }
 
   function hold(socket: Socket, kind: "plain" | "tls", fingerprint: string | null): void {
-    const { localPort, remoteAddress } = socket;
+    const { localPort, remoteAddress, remotePort } = socket;
     // Reset before anybody could see whose it was; what it sent cannot be judged, and nobody waits for the answer.
     if (localPort === undefined || remoteAddress === undefined) return void socket.destroy();
     if (isOwnLook(socket)) return void socket.destroy();
@@ -161,7 +155,9 @@ export async function openMxpp(
       return void socket.destroy();
     }
     const address = remoteAddress.replace(/^::ffff:/, "");
-    const session = openSession(socket, { fingerprint, port: localPort, address, own: own.has(socket) }, sessionPorts);
+    const stranger = isBalancer(address) ? `${address} ${remotePort}` : address;
+    const peer = { fingerprint, port: localPort, address, stranger, own: own.has(socket) };
+    const session = openSession(socket, peer, sessionPorts);
     sessions.set(session, { socket, since: clock.monotonic(), seen: 0 });
     counts[kind] += 1;
     socket.on("close", () => {
@@ -172,13 +168,18 @@ export async function openMxpp(
 
   /** A host system that opens ever more must not lock out the others. */
   function bound(server: Server): void {
-    const crowds = boundCrowds(server, { max: connectionsMax(), unbounded: () => false }, (address) => {
+    const crowds = boundCrowds(server, { max: connectionsMax(), unbounded: isBalancer }, (address) => {
       meter.count("back_pressure", { queue: "mxpp_address" });
-      sessionPorts.note(address, {}, "host system holds too many connections; the one silent longest is ended");
+      note(address, {}, "host system holds too many connections; the one silent longest is ended");
     });
     server.on(server instanceof TlsServer ? "secureConnection" : "connection", (socket: Socket) =>
       socket.on("data", () => crowds.spoke(socket)),
     );
+    readProxyHeaders(server, slice, {
+      ...ports,
+      gateway: "mxpp",
+      own: (socket) => isOwnLook(socket) || own.has(socket),
+    });
   }
 
   const { bind } = slice;

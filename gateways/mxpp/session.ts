@@ -109,18 +109,18 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   socket.setKeepAlive(true, 15_000);
 
   let begun: number | null = null;
-  const sender = () => host?.id ?? peer.address;
+  const sender = () => host?.id ?? peer.stranger;
   const share = ports.shares(sender, () => resumeIfRoom());
   const room = ports.budget.share(resumeIfRoom);
   const full = () => flying.size >= FLYING_MAX || share.full() || room.full();
   const intake = makeIntake(framer, {
     receive,
     full,
-    beginning: ports.beginnings({ address: peer.address, host: () => host?.id ?? null, end: () => fault("crowded") }),
+    beginning: ports.beginnings({ address: peer.stranger, host: () => host?.id ?? null, end: () => fault("crowded") }),
     line: () =>
       strange < STRANGE_MAX
         ? { turns: ports.turns.usual, peer: sender() }
-        : { turns: ports.turns.slow, peer: peer.address },
+        : { turns: ports.turns.slow, peer: peer.stranger },
     taken(documents) {
       if (framer.pending() === 0) begun = null;
       else if (documents > 0) begun = clock.monotonic();

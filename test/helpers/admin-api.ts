@@ -51,12 +51,15 @@ export async function openAdminApi(): Promise<AdminApi> {
     log: { ...silentLog, info: (_fields, event) => void audited.push(event) },
     deviceRemoved: (device) => void removedDevices.push(device),
   });
-  const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] };
-  const gateway = await openHttp(
-    slice,
-    { log: silentLog, meter: silentMeter, certificates: null, pressure: openPressure() },
-    [routes],
-  );
+  const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"], proxyProtocol: false };
+  const ports = {
+    log: silentLog,
+    meter: silentMeter,
+    clock: systemClock,
+    certificates: null,
+    pressure: openPressure(),
+  };
+  const gateway = await openHttp(slice, ports, [routes]);
   return {
     ward,
     meta,

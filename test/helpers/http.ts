@@ -1,16 +1,19 @@
 /** HTTP listeners that end with the test file. */
 import { once } from "node:events";
 import { connect } from "node:net";
+import { systemClock } from "../../domain.ts";
 import type { Certificates } from "../../gateways/certificates.ts";
 import { type HttpGateway, openHttp, type RouteSet } from "../../gateways/http.ts";
 import { openPressure } from "../../gateways/pressure.ts";
 import { type Log, silentLog } from "../../log.ts";
-import { silentMeter } from "../../meter.ts";
+import { type Meter, silentMeter } from "../../meter.ts";
 
 export type ListenerOptions = {
   port?: number;
   trustedProxies?: readonly string[];
+  proxyProtocol?: boolean;
   log?: Log;
+  meter?: Meter;
   certificates?: Certificates;
 };
 
@@ -21,13 +24,14 @@ export function makeListeners(): {
 } {
   const opened: HttpGateway[] = [];
   return {
-    async open(routes, { port = 0, trustedProxies = [], log = silentLog, certificates } = {}) {
-      const slice = { bind: "127.0.0.1", port, trustedProxies };
-      const gateway = await openHttp(
-        slice,
-        { log, meter: silentMeter, certificates: certificates ?? null, pressure: openPressure() },
-        routes,
-      );
+    async open(
+      routes,
+      { port = 0, trustedProxies = [], proxyProtocol = false, log = silentLog, meter = silentMeter, certificates } = {},
+    ) {
+      const slice = { bind: "127.0.0.1", port, trustedProxies, proxyProtocol };
+      const pressure = openPressure();
+      const ports = { log, meter, clock: systemClock, certificates: certificates ?? null, pressure };
+      const gateway = await openHttp(slice, ports, routes);
       opened.push(gateway);
       return gateway;
     },

@@ -36,11 +36,14 @@ export async function openRawHost(options: {
   /** False: from the first moment it reads nothing. */
   readonly reads?: boolean;
   readonly ca?: string;
+  /** What a balancer writes before everything. */
+  readonly header?: Uint8Array;
 }): Promise<RawHost> {
-  const { port, name, from, reads = true, ca } = options;
+  const { port, name, from, reads = true, ca, header } = options;
   const place = { port, host: "127.0.0.1", allowHalfOpen: true, ...(from === undefined ? {} : { localAddress: from }) };
   const raw = connect(place);
   raw.setNoDelay(true);
+  if (header !== undefined) raw.write(header);
   const socket: Socket = ca === undefined ? raw : connectTls({ socket: raw, ca, host: place.host });
   const heard: Notification[] = [];
   const framer = makeFramer();
