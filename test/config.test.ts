@@ -199,6 +199,12 @@ test("an address that is all of the machine's tells no phone where to fetch from
     assert.equal(faults({ ...rest, TOCSIN_BIND: bind }), [], bind);
 });
 
+test("PROXY headers are believed of balancers that are named, or not at all", () => {
+  for (const proxies of [{}, { TOCSIN_TRUSTED_PROXIES: "none" }])
+    assert.equal(faulty({ ...proxies, TOCSIN_PROXY_PROTOCOL: "on" }), ["TOCSIN_PROXY_PROTOCOL"]);
+  assert.equal(faults({ TOCSIN_TRUSTED_PROXIES: "10.0.0.1", TOCSIN_PROXY_PROTOCOL: "on" }), []);
+});
+
 test("a half-given certificate names the missing half", () => {
   assert.equal(faulty({ TOCSIN_TLS_CERT_FILE: certFile }), ["TOCSIN_TLS_KEY_FILE"]);
   assert.equal(faulty({ TOCSIN_TLS_KEY_FILE: keyFile }), ["TOCSIN_TLS_CERT_FILE"]);
