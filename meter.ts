@@ -84,6 +84,8 @@ export type Gauges = {
   nodes: "state";
   /** What is left of this node's lease; 0 when it has lapsed. */
   lease_seconds: never;
+  /** 1: pushes are brought by Redis; absent where none is configured. */
+  redis_up: never;
   /** 1: it serves. */
   service_up: "service";
   /** What it has to do of what it can bear: above 1 it is too much. */

@@ -43,8 +43,8 @@ export const SETTINGS = [
   secret(
     "TOCSIN_REDIS_URL",
     "unset: pushes are claimed from Postgres, and a host hears of what another node did up to a second later",
-    "redis://, rediss:// or redis-sentinel://h1:p,h2:p,h3:p/master-name; user:password@ is the Redis servers', " +
-      "?sentinel=user:password at its end the sentinels'",
+    "redis://, rediss:// (TLS), redis-sentinel://h1:p,h2:p,h3:p/master-name or rediss-sentinel://; user:password@ is the Redis " +
+      "servers', ?sentinel=user:password at its end the sentinels'",
   ),
   row("TOCSIN_MXPP_PORT", "20000", "host systems; here and for every port 0 is any free one, -1 is off"),
   row("TOCSIN_MXPP_TLS_PORT", "20001", "host systems over TLS; off without a certificate"),
@@ -247,7 +247,7 @@ export function databaseUrlFault(entry: string): string | null {
 }
 
 export function redisUrlFault(entry: string): string | null {
-  const sentinels = /^redis-sentinel:\/\/(?:([^@/?\s]*)@)?([^@/?\s]+)\/[\w.-]+(?:\?sentinel=([^&\s]+))?$/.exec(entry);
+  const sentinels = /^rediss?-sentinel:\/\/(?:([^@/?\s]*)@)?([^@/?\s]+)\/[\w.-]+(?:\?sentinel=([^&\s]+))?$/.exec(entry);
   if (sentinels !== null) {
     const [, servers = "", hosts = "", own = ""] = sentinels;
     if (![servers, own].every(isUserInfo)) return "holds a user or password that is not percent-encoded as in a URL";
@@ -260,7 +260,7 @@ export function redisUrlFault(entry: string): string | null {
       ? null
       : "holds a user or password that is not percent-encoded as in a URL";
   }
-  return "must be redis://host:port, rediss://host:port or redis-sentinel://h1:p,h2:p,h3:p/master-name";
+  return "must be redis[s]://host:port or redis[s]-sentinel://h1:p,h2:p,h3:p/master-name";
 }
 
 /** `user:password`, `:password`, `user`, each percent-encoded. */

@@ -164,7 +164,7 @@ async function redisFinding(url: string): Promise<Finding> {
     .split(",");
   for (const server of servers) {
     const { hostname, port } = new URL(`redis://${server.slice(server.lastIndexOf("@") + 1)}`);
-    const standard = url.startsWith("redis-sentinel:") ? 26_379 : 6_379;
+    const standard = /^rediss?-sentinel:/.test(url) ? 26_379 : 6_379;
     if (await answers(hostname.replace(/^\[(.*)\]$/, "$1"), Number(port || standard)))
       return { ok: true, detail: `${hostname} can be connected to` };
   }

@@ -10,7 +10,7 @@ import { Redis } from "ioredis";
 import type { BootId } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
 import type { Lane } from "../persistence/outbox.ts";
-import { redisOptions } from "../persistence/redis-options.ts";
+import { redisOptions, revive } from "../persistence/redis-options.ts";
 
 export type BusSlice = { readonly url: string; readonly prefix: string; readonly boot: BootId };
 
@@ -32,6 +32,10 @@ const AT_ONCE = 500;
 /** Longest message that is read: so many lanes, a UUID each. */
 const CHARACTERS_MAX = 50 * AT_ONCE;
 const COMPLAIN_MS = 60_000;
+/** A listener is only ever told: that its connection was forgotten on the way shows when it asks. */
+const BEAT_MS = 3_000;
+/** An answer that has not come by then never will: connected anew. */
+const SILENT_MS = 4_000;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** @param slice null: there is no other node */
@@ -82,34 +86,37 @@ export function openBus(slice: BusSlice | null, ports: { readonly log: Log }): B
 type Nodes = { tell(lanes: readonly Lane[]): void; close(): void };
 
 function connect({ url, prefix, boot }: BusSlice, log: Log, hear: (lane: Lane) => void): Nodes {
-  const options = {
-    ...redisOptions(url),
-    retryStrategy: (times: number) => Math.min(50 * times, 500),
-    reconnectOnError: (error: Error) => error.message.startsWith("READONLY"),
-    connectTimeout: 2_000,
-  };
+  const options = { ...redisOptions(url), connectionName: `${prefix}:bus`, socketTimeout: SILENT_MS };
   const channel = `{${prefix}}:${CHANNEL}`;
   // What could not be sent at once is worth nothing later: no queue for it, and no second try.
   const teller = new Redis({ ...options, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 2_000 });
-  const listener = new Redis({ ...options, maxRetriesPerRequest: null });
+  const listener = new Redis({ ...options, maxRetriesPerRequest: null, autoResubscribe: false });
   let complainedAt = Number.NEGATIVE_INFINITY;
+  let closed = false;
 
   function complain(error: unknown): void {
-    if (performance.now() - complainedAt < COMPLAIN_MS) return;
+    if (closed || performance.now() - complainedAt < COMPLAIN_MS) return;
     complainedAt = performance.now();
     log.warn(faultFields(error), "redis does not answer; hosts of other nodes hear of their pages a second later");
   }
 
-  for (const connection of [teller, listener]) connection.on("error", complain);
+  for (const connection of [teller, listener]) {
+    connection.on("error", complain);
+    revive(connection, () => closed);
+  }
   listener.on("message", (_channel: string, text: string) => {
     for (const lane of readLanes(text, boot)) hear(lane);
   });
-  // Comes back by itself with each connection.
-  listener.subscribe(channel).catch(complain);
+  listener.on("ready", () => listener.subscribe(channel).catch(complain));
+  const beat = setInterval(() => {
+    for (const connection of [teller, listener]) if (connection.status === "ready") connection.ping().catch(complain);
+  }, BEAT_MS);
 
   return {
     tell: (lanes) => void teller.publish(channel, [boot, ...lanes].join(" ")).catch(complain),
     close() {
+      closed = true;
+      clearInterval(beat);
       teller.disconnect();
       listener.disconnect();
     },

@@ -14,6 +14,7 @@ export type GaugeParts = {
   readonly membership: Pick<Membership, "shards" | "nodes" | "leaseLeftMs">;
   readonly mxpp: Pick<Mxpp, "connections">;
   readonly databases: { gauges(): readonly GaugeReading[] };
+  readonly push: { gauges(): readonly GaugeReading[] };
   readonly supervisors: readonly { gauges(): readonly GaugeReading[] }[];
   readonly testPages: { gauges(): readonly GaugeReading[] };
 };
@@ -34,7 +35,7 @@ export function ownGauges(ports: GaugeParts): GaugeReading[] {
         ...{ name: "nodes", labels: { state }, value: states.filter((other) => other === state).length },
       }),
     ),
-    ...[...ports.supervisors, ports.databases, ports.testPages].flatMap((part) => part.gauges()),
+    ...[...ports.supervisors, ports.databases, ports.push, ports.testPages].flatMap((part) => part.gauges()),
     ...Object.entries(ports.paging.depths()).map(
       ([batch, value]): GaugeReading => ({ name: "batch_depth", labels: { batch }, value }),
     ),

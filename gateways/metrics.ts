@@ -93,6 +93,7 @@ const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
   lease_seconds: { help: "What is left of this node's lease.", labels: [] },
   load: { help: "What this node has to do of what it can bear; above 1 it is too much.", labels: [] },
   overload_level: { help: "Steps taken against overload and not taken back, 0 to 4.", labels: [] },
+  redis_up: { help: "Whether pushes are brought to nodes by Redis; 0: each node looks for them.", labels: [] },
   service_up: { help: "Whether each service of this node does its work.", labels: ["service"] },
   synthetic_overdue_seconds: {
     help: "For how long the test pages of the site that waits longest have not come back; 0: all do, or there are none.",

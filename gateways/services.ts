@@ -1,4 +1,7 @@
-/** What this node serves by, for the supervisor: each listener by a connection of our own to it, each loop by its rounds. */
+/**
+ * What this node serves by, for the supervisor: each listener by a connection of our own to it, each loop by its rounds, what
+ * brings pushes through Redis by whether it takes those that wait.
+ */
 import { type Service, type ServiceSupervisor, superviseServices } from "../actors/supervisors/service.ts";
 import type { Loop } from "../cluster/supervision.ts";
 import type { GaugeReading } from "../meter.ts";
@@ -22,10 +25,11 @@ export function openServices(
     readonly mxpp: { readonly listeners: { readonly plain: Listener | null; readonly tls: Listener | null } };
     readonly metrics: { readonly listener: Listener };
     readonly loops: readonly Loop[];
+    readonly push: { readonly bringers: readonly Pick<Service, "name" | "look" | "restart">[] };
   },
   ports: Parameters<typeof superviseServices>[1],
 ): Services {
-  const { http, mxpp, metrics, loops } = parts;
+  const { http, mxpp, metrics, loops, push } = parts;
   const { plain, tls } = mxpp.listeners;
   const supervisor: ServiceSupervisor = superviseServices(
     [
@@ -35,6 +39,8 @@ export function openServices(
       // Pages go their way without it.
       { ...listening("metrics", metrics.listener), vital: false },
       ...loops.map(looping),
+      // The loops look by themselves for what is not brought.
+      ...push.bringers.map((bringer) => ({ ...bringer, vital: false })),
     ],
     ports,
   );

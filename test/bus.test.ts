@@ -6,14 +6,15 @@ import { type Bus, openBus, readLanes } from "../cluster/bus.ts";
 import type { BootId, LinkId } from "../domain.ts";
 import { silentLog } from "../log.ts";
 import { eventually } from "./helpers/eventually.ts";
-import { startRedis } from "./helpers/redis.ts";
+import { portsOf, startRedis } from "./helpers/redis.ts";
+import { openRelay } from "./helpers/relay.ts";
 
 const redis = await startRedis();
 const lane = () => randomUUID() as LinkId;
 const opened: Bus[] = [];
 
-async function bus(prefix = "tocsin"): Promise<Bus> {
-  const one = openBus({ url: redis.url, prefix, boot: randomUUID() as BootId }, { log: silentLog });
+async function bus(prefix = "tocsin", url = redis.url): Promise<Bus> {
+  const one = openBus({ url, prefix, boot: randomUUID() as BootId }, { log: silentLog });
   opened.push(one);
   return one;
 }
@@ -125,6 +126,19 @@ test("while Redis is away hints are lost without a fault, and they travel again 
   await redis.start();
   await meets(one, other);
   await meets(other, one);
+});
+
+test("connections that are forgotten on the way without a word are made anew within seconds, also of one that only listens", async () => {
+  const relay = await openRelay(redis.port);
+  const admin = new Redis(redis.url);
+  const [one, other] = [await bus("far", `redis://127.0.0.1:${relay.port}`), await bus("far")];
+  await meets(other, one);
+  relay.forgets(await portsOf(admin, "far:bus"));
+  await meets(other, one);
+  await meets(one, other);
+  admin.disconnect();
+  await Promise.all([one.close(), other.close()]);
+  await relay.close();
 });
 
 test("what is no such message is nothing", () => {

@@ -10,7 +10,8 @@ import type { Lane } from "../persistence/message-queue.ts";
 import { openPushQueue, type PushHint, type PushQueue } from "../persistence/push-queue.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { startPushNode } from "./helpers/push-node.ts";
-import { startRedis } from "./helpers/redis.ts";
+import { portsOf, startRedis } from "./helpers/redis.ts";
+import { openRelay } from "./helpers/relay.ts";
 
 const redis = await startRedis();
 const admin = new Redis(redis.url);
@@ -35,13 +36,21 @@ type Node = {
 
 /** A node's queue; each test has a prefix of its own unless it shares one. */
 function open(
-  more: { prefix?: string; slots?: number; log?: Log; perform?: (device: DeviceId) => Promise<void> } = {},
+  more: {
+    url?: string;
+    prefix?: string;
+    slots?: number;
+    log?: Log;
+    lost?: () => void;
+    perform?: (device: DeviceId) => Promise<void>;
+  } = {},
 ): Node {
   const performed: Node["performed"] = [];
   const queue = openPushQueue(
-    { url: redis.url, prefix: more.prefix ?? randomUUID() },
+    { url: more.url ?? redis.url, prefix: more.prefix ?? randomUUID() },
     {
       log: more.log ?? silentLog,
+      lost: more.lost ?? (() => {}),
       lanes: LANES.map((lane) => ({ ...lane, slots: more.slots ?? 4 })),
       async perform(lane, device) {
         performed.push({ ...lane, device, at: performance.now() });
@@ -192,11 +201,16 @@ test("a job that fails against all promises is gone, and its id may return", asy
 test("a redis that is killed: adding neither throws nor hangs, the queue says it is down, and up again by itself", async () => {
   const warnings: string[] = [];
   const log: Log = { ...silentLog, warn: (_fields, event) => warnings.push(event), child: () => log };
-  const node = open({ log });
+  let losses = 0;
+  const lost = () => {
+    losses += 1;
+  };
+  const node = open({ log, lost });
   await isUp(node);
   for (let round = 0; round < 2; round += 1) {
     await redis.kill();
     await eventually("the queue is down", () => !node.queue.isUp());
+    assert.is(losses, round + 1, "it says at once that hints may be lost");
     const began = performance.now();
     for (let n = 0; n < 50; n += 1) node.queue.add([hint()]);
     assert.ok(performance.now() - began < 1_000);
@@ -245,6 +259,68 @@ test("a redis that stops answering is down once a command has waited too long, a
   const one = hint();
   node.queue.add([one]);
   await eventually("pushes flow", () => devicesOf(node).includes(one.deviceId));
+});
+
+test("a worker whose connection is forgotten on the way is found deaf while jobs wait, and takes them when it is built anew", async () => {
+  const prefix = randomUUID();
+  const relay = await openRelay(redis.port);
+  let losses = 0;
+  const lost = () => {
+    losses += 1;
+  };
+  const node = open({ url: `redis://127.0.0.1:${relay.port}`, prefix, lost });
+  await isUp(node);
+  const bringer = node.queue.bringers.find(({ name }) => name === "push GCM urgent in Redis")!;
+  const one = hint();
+  node.queue.add([one]);
+  await has(node, 1);
+  assert.is(await bringer.look(), "well");
+  assert.is(await bringer.look(), "well", "none waits");
+
+  relay.forgets(await portsOf(admin, `${prefix}:push-gcm-urgent:worker`));
+  const waiting = [hint(), hint()];
+  node.queue.add(waiting);
+  await holds(prefix, waiting[1]!);
+  await sleep(4_000); // BullMQ's own watchdog has had its turn
+  assert.is(await bringer.look(), "silent");
+  assert.is(node.queue.isUp(), false, "the sweep is to look at once");
+  assert.is(losses, 1);
+  assert.is(node.performed.length, 1);
+
+  await bringer.restart();
+  await has(node, 3);
+  await eventually("it is up", () => node.queue.isUp());
+  assert.is(await bringer.look(), "well");
+  assert.equal(devicesOf(node).slice(1).sort(), waiting.map(({ deviceId }) => deviceId).sort());
+  node.queue.add([hint()]);
+  await has(node, 4);
+  await node.queue.close();
+  await relay.close();
+});
+
+test("a worker that has every slot taken is not deaf while others wait", async () => {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const prefix = randomUUID();
+  const node = open({ prefix, slots: 1, perform: () => held });
+  await isUp(node);
+  const last = hint();
+  node.queue.add([hint(), hint(), last]);
+  await has(node, 1);
+  await holds(prefix, last);
+  const bringer = node.queue.bringers.find(({ name }) => name === "push GCM urgent in Redis")!;
+  assert.equal([await bringer.look(), await bringer.look()], ["well", "well"]);
+  release();
+  await has(node, 3);
+});
+
+test("a redis whose user may do what pushes need and nothing else brings them as well", async () => {
+  const rights = "~{limited}:* &{limited}:* +@all -@dangerous";
+  await admin.call("ACL", "SETUSER", "tocsin", "on", ">word", ...rights.split(" "));
+  const node = open({ url: `redis://tocsin:word@127.0.0.1:${redis.port}`, prefix: "limited" });
+  await isUp(node);
+  node.queue.add([hint(), hint({ delayMs: 50 })]);
+  await has(node, 2);
+  for (const bringer of node.queue.bringers) assert.is(await bringer.look(), "well");
 });
 
 test("a redis that loses everything loses the hints that waited, and nothing of what comes after", async () => {

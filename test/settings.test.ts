@@ -32,6 +32,7 @@ for (const [name, good, bad] of [
       "redis-sentinel://a:1,b:2/m",
       "redis-sentinel://:pw@a:1/m",
       "redis-sentinel://u:p%40q@a:1,[::1]:2/m?sentinel=s:p%2Fq",
+      "rediss-sentinel://a:1/m",
     ],
     [
       "h:6379",

@@ -5,10 +5,10 @@
 import type { Loop } from "../../cluster/supervision.ts";
 import type { Clock, GatewayType } from "../../domain.ts";
 import type { Log } from "../../log.ts";
-import type { Meter } from "../../meter.ts";
+import type { GaugeReading, Meter } from "../../meter.ts";
 import type { Database } from "../../persistence/database.ts";
 import type { Lane, QueueEntry } from "../../persistence/message-queue.ts";
-import { openPushQueue, type PushQueueSlice } from "../../persistence/push-queue.ts";
+import { type Bringer, openPushQueue, type PushQueueSlice } from "../../persistence/push-queue.ts";
 import { type PushProvider, SLOTS } from "./provider.ts";
 import { openUnserved } from "./unserved.ts";
 import { type OwnPushes, openPushWorker, type PushWorker } from "./worker.ts";
@@ -19,6 +19,9 @@ export type Push = {
   queued(entries: readonly QueueEntry[]): void;
   /** What it looks for work with. */
   readonly loops: readonly Loop[];
+  /** What brings it work through Redis. */
+  readonly bringers: readonly Bringer[];
+  gauges(): readonly GaugeReading[];
   /** true, or what is missing. */
   ready(): true | string;
   close(): Promise<void>;
@@ -52,6 +55,9 @@ export function openPush(
           log: ports.log,
           lanes,
           perform: async (lane, device) => workerOf(lane)?.perform(device),
+          lost() {
+            for (const worker of workers) worker.wake();
+          },
         });
   for (const { slots, ...lane } of lanes) {
     const worker = openPushWorker(
@@ -72,6 +78,8 @@ export function openPush(
   return {
     gatewayTypes,
     loops: [unserved, ...workers.map((worker) => worker.loop)],
+    bringers: queue?.bringers ?? [],
+    gauges: () => (queue === null ? [] : [{ name: "redis_up", value: queue.isUp() ? 1 : 0 }]),
     queued(entries) {
       const up = queue?.isUp() === true;
       // Also while Redis seems away: that it takes a hint again is how we learn that it is back.

@@ -7,7 +7,7 @@ const CHILD = `
   const { silentLog } = await import(process.argv[1] + "/log.ts");
   const [url, prefix, how] = process.argv.slice(2);
   const queue = openPushQueue({ url, prefix }, {
-    log: silentLog, lanes: [{ gatewayType: "GCM", urgent: true, slots: 4 }, { gatewayType: "APNS", urgent: false, slots: 4 }],
+    log: silentLog, lost: () => {}, lanes: [{ gatewayType: "GCM", urgent: true, slots: 4 }, { gatewayType: "APNS", urgent: false, slots: 4 }],
     perform: async (lane, device) => {
       console.log("performing " + device);
       if (how === "hold") await new Promise((resolve) => setTimeout(resolve, 60_000));
@@ -27,7 +27,8 @@ export function startPushNode(
   prefix: string,
   how: "go" | "hold" | "alone",
   errors: "pipe" | "inherit",
+  env: Readonly<Record<string, string>> = {},
 ): ChildProcess {
   const args = ["--input-type=module", "-e", CHILD, join(import.meta.dirname, "../.."), url, prefix, how];
-  return spawn(process.execPath, args, { stdio: ["pipe", "pipe", errors] });
+  return spawn(process.execPath, args, { stdio: ["pipe", "pipe", errors], env: { ...process.env, ...env } });
 }

@@ -1,10 +1,11 @@
-/** A real redis-server of a test's own, to break as well as to use. It keeps nothing over a restart. */
+/** Real Redis servers and sentinels of a test's own, to break as well as to use. A server keeps nothing over a restart. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Redis } from "ioredis";
 import { freePort } from "../../persistence/embedded-server.ts";
 import { eventually } from "./eventually.ts";
 import { loosen, openGuardian } from "./guardian.ts";
@@ -18,9 +19,16 @@ export type RedisServer = {
   /** As if its machine lost power. */
   kill(): Promise<void>;
   stop(): Promise<void>;
-  start(): Promise<void>;
+  /** @param more settings of this start alone */
+  start(more?: RedisSettings): Promise<void>;
+  /** It keeps its connections and answers nothing. */
+  freeze(): void;
+  thaw(): void;
   close(): Promise<void>;
 };
+
+/** By their names in redis.conf. */
+export type RedisSettings = Readonly<Record<string, string>>;
 
 // The shell is the server's parent and ends it when this process closes the shell's input, exits or is killed.
 const RUN = `
@@ -33,7 +41,33 @@ wait $server 2>/dev/null
 `;
 
 /** @throws Error when this machine has no redis-server */
-export async function startRedis(): Promise<RedisServer> {
+export function startRedis(settings: RedisSettings = {}): Promise<RedisServer> {
+  return serve((folder, port, more) => {
+    const own = {
+      dir: folder,
+      port,
+      save: "",
+      appendonly: "no",
+      "maxmemory-policy": "noeviction",
+      ...settings,
+      ...more,
+    };
+    return Object.entries(own).flatMap(([name, value]) => [`--${name}`, ...String(value).split(" ")]);
+  });
+}
+
+/** @param lines of its sentinel.conf, beside where it listens; what it learns it keeps over a restart */
+export function startSentinel(lines: readonly string[]): Promise<RedisServer> {
+  return serve((folder, port) => {
+    const file = join(folder, "sentinel.conf");
+    if (!existsSync(file)) writeFileSync(file, `${[`port ${port}`, `dir ${folder}`, ...lines].join("\n")}\n`);
+    return [file, "--sentinel"];
+  });
+}
+
+async function serve(
+  command: (folder: string, port: number, more: RedisSettings) => readonly string[],
+): Promise<RedisServer> {
   if (spawnSync("redis-server", ["--version"], { timeout: 5_000 }).status !== 0) {
     throw new Error(
       "this test needs redis-server on the PATH (Debian, Ubuntu: apt-get install redis-server); script/test installs it",
@@ -43,21 +77,12 @@ export async function startRedis(): Promise<RedisServer> {
   const guardian = openGuardian('rm -rf "$1"', [folder]);
   const port = await freePort(null);
   const logFile = join(folder, "redis.log");
-  const options = Object.entries({
-    port: String(port),
-    bind: "127.0.0.1",
-    dir: folder,
-    logfile: logFile,
-    save: "",
-    appendonly: "no",
-    "maxmemory-policy": "noeviction",
-    daemonize: "no",
-  }).flatMap(([name, value]) => [`--${name}`, value]);
+  const common = ["--bind", "127.0.0.1", "--logfile", logFile, "--daemonize", "no"];
   let running: { shell: ChildProcess; pid: number } | null = null;
 
-  async function start(): Promise<void> {
+  async function start(more: RedisSettings = {}): Promise<void> {
     if (running !== null) throw new Error("this Redis runs already");
-    const shell = spawn("sh", ["-c", RUN, "sh", ...options], {
+    const shell = spawn("sh", ["-c", RUN, "sh", ...command(folder, port, more), ...common], {
       cwd: folder,
       detached: true,
       stdio: ["pipe", "pipe", "inherit"],
@@ -66,7 +91,7 @@ export async function startRedis(): Promise<RedisServer> {
     loosen(shell);
     running = { shell, pid: Number(said.toString().trim()) };
     try {
-      await eventually("the test's Redis answers", () => ping(port), 5_000);
+      await eventually("the test's Redis answers", () => answers(port), 5_000);
     } catch (error) {
       await end("SIGKILL");
       throw new Error(`redis-server did not start:\n${readFileSync(logFile, "utf8").slice(-2_000)}`, { cause: error });
@@ -74,14 +99,19 @@ export async function startRedis(): Promise<RedisServer> {
   }
 
   async function end(how: "SIGKILL" | "SIGTERM"): Promise<void> {
-    if (running === null) throw new Error("this Redis does not run");
-    const { shell, pid } = running;
+    const pid = pidOf();
+    const { shell } = running!;
     running = null;
     shell.ref();
     process.kill(pid, how);
-    if (how === "SIGTERM") await eventually("the test's Redis stops", async () => !(await ping(port)), 5_000);
+    if (how === "SIGTERM") await eventually("the test's Redis stops", async () => !(await answers(port)), 5_000);
     shell.stdin?.end();
     if (shell.exitCode === null) await once(shell, "exit");
+  }
+
+  function pidOf(): number {
+    if (running === null) throw new Error("this Redis does not run");
+    return running.pid;
   }
 
   await start();
@@ -89,12 +119,13 @@ export async function startRedis(): Promise<RedisServer> {
     url: `redis://127.0.0.1:${port}`,
     port,
     get pid() {
-      if (running === null) throw new Error("this Redis does not run");
-      return running.pid;
+      return pidOf();
     },
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
     start,
+    freeze: () => void process.kill(pidOf(), "SIGSTOP"),
+    thaw: () => void process.kill(pidOf(), "SIGCONT"),
     async close() {
       if (running !== null) await end("SIGKILL");
       await guardian.close();
@@ -102,11 +133,12 @@ export async function startRedis(): Promise<RedisServer> {
   };
 }
 
-function ping(port: number): Promise<boolean> {
+/** Also by asking for a password. */
+function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ port, host: "127.0.0.1", timeout: 1_000 });
     socket.on("connect", () => socket.write("PING\r\n"));
-    socket.on("data", (chunk) => finish(chunk.toString().startsWith("+PONG")));
+    socket.on("data", (chunk) => finish(/^(\+PONG|-NOAUTH)/.test(chunk.toString())));
     socket.on("error", () => finish(false));
     socket.on("timeout", () => finish(false));
     socket.on("close", () => finish(false));
@@ -115,4 +147,14 @@ function ping(port: number): Promise<boolean> {
       resolve(answer);
     }
   });
+}
+
+/** Of this name's connections, as the server sees them; there is one at least. */
+export async function portsOf(admin: Redis, name: string): Promise<number[]> {
+  const lines = String(await admin.call("CLIENT", "LIST")).split("\n");
+  const ports = lines
+    .filter((line) => line.includes(` name=${name} `))
+    .map((line) => Number(/ addr=[^ ]*:(\d+) /.exec(line)![1]));
+  if (ports.length === 0) throw new Error(`no connection is named ${name}`);
+  return ports;
 }
