@@ -2,6 +2,7 @@
  * A hospital on a real cluster: node processes on a pair of Postgres servers and a Redis. Any of them may be killed, frozen or
  * held up while pages flow, and nodes that reach the servers through proxies of their own may be cut off from them.
  */
+import { Redis } from "ioredis";
 import type postgres from "postgres";
 import { SHARD_COUNT } from "../../domain.ts";
 import { eventually } from "./eventually.ts";
@@ -10,6 +11,7 @@ import { type Ordeal, type OrdealOptions, openOrdeal } from "./ordeal.ts";
 import { openPair, type Pair } from "./pair.ts";
 import { openProxy, type TcpProxy, through } from "./proxy.ts";
 import { type RedisServer, startRedis } from "./redis.ts";
+import { type FailoverCause, startSentinels } from "./sentinels.ts";
 
 /** What a node may be cut off from, and how: whether bytes are lost both ways, answers alone, or connections refused. */
 export type Cut = "black hole" | "answers lost" | "refused";
@@ -17,7 +19,8 @@ export type Dependency = "database" | "redis";
 
 export type Cluster = Ordeal & {
   readonly pair: Pair;
-  readonly redis: RedisServer;
+  /** With sentinels the master there is now. */
+  redis(): RedisServer;
   /** A session on the primary there is now, without a proxy. */
   sql(): postgres.Sql;
   /** The database's clock, ms since 1970. */
@@ -30,6 +33,15 @@ export type Cluster = Ordeal & {
   stalls(node: number): void;
   cuts(node: number, from: readonly Dependency[], how: Cut): void;
   mends(node: number): void;
+  /** As by its operator; with all it held. */
+  stopRedis(): Promise<void>;
+  startRedis(): Promise<void>;
+  /** All it held is gone, and it runs on. */
+  flushRedis(): Promise<void>;
+  /** Resolves when the sentinels have made the replica master; only with sentinels. */
+  failOverRedis(cause: FailoverCause): Promise<void>;
+  /** After it, the old master is there again as a replica. */
+  mendRedis(): Promise<void>;
   /** Stopped as by an operator, and started again. */
   restarts(node: number): Promise<void>;
   /** Shards by the name of the node that owns them; "" for those of no living node. */
@@ -46,10 +58,14 @@ export async function openCluster(
     readonly nodes: number;
     /** Nodes that reach the servers through proxies, which cost time; all of them where this is left out. */
     readonly proxied?: readonly number[];
+    /** A master, a replica and three sentinels instead of a single Redis; no node can be cut off from them. */
+    readonly sentinels?: boolean;
   },
 ): Promise<Cluster> {
   const pair = await openPair();
-  const redis = await startRedis();
+  const single = options.sentinels === true ? null : await startRedis();
+  const sentinels = single === null ? await startSentinels() : null;
+  const redis = () => single ?? sentinels!.master();
   const proxies: Record<Dependency, TcpProxy[]>[] = [];
   const settings: Record<string, string>[] = [];
   for (let node = 0; node < options.nodes; node += 1) {
@@ -67,13 +83,14 @@ export async function openCluster(
       NODE_OPTIONS: `--import=${AFFLICTION}`,
       AFFLICTION_HOLD_MS: String(HOLD_MS),
       TOCSIN_PREMISE_DATABASE_URL: urls.join(","),
-      TOCSIN_REDIS_URL: await reached("redis", redis.url),
+      TOCSIN_REDIS_URL: single === null ? sentinels!.url : await reached("redis", single.url),
     });
   }
 
   async function closeRest(): Promise<void> {
     await Promise.all(proxies.flatMap((own) => [...own.database, ...own.redis]).map((proxy) => proxy.close()));
-    await redis.close();
+    await single?.close();
+    await sentinels?.close();
     await pair.close();
   }
 
@@ -83,6 +100,10 @@ export async function openCluster(
       throw error;
     },
   );
+  function withSentinels() {
+    if (sentinels === null) throw new Error("this cluster has no sentinels");
+    return sentinels;
+  }
   const nodeOf = (node: number): NodeProcess => ordeal.nodes[node]!;
 
   async function shards(): Promise<ReadonlyMap<string, readonly number[]>> {
@@ -109,7 +130,8 @@ export async function openCluster(
     thaws: (node) => nodeOf(node).thaws(),
     stalls: (node) => void process.kill(nodeOf(node).pid(), "SIGUSR2"),
     cuts(node, from, how) {
-      if (proxies[node]!.database.length === 0) throw new Error(`node ${node} has no proxies to be cut off by`);
+      if (from.some((dependency) => proxies[node]![dependency].length === 0))
+        throw new Error(`node ${node} has no proxies to be cut off by`);
       for (const proxy of from.flatMap((dependency) => proxies[node]![dependency])) {
         if (how === "black hole") proxy.blackholes();
         else if (how === "answers lost") proxy.swallowsAnswers();
@@ -119,6 +141,20 @@ export async function openCluster(
     mends(node) {
       for (const proxy of Object.values(proxies[node]!).flat()) proxy.heals();
     },
+    stopRedis: () => redis().stop(),
+    startRedis: () => redis().start(),
+    async flushRedis() {
+      const client = new Redis(redis().url, { lazyConnect: true, retryStrategy: () => null, commandTimeout: 2_000 });
+      client.on("error", () => {});
+      try {
+        await client.connect();
+        await client.flushall();
+      } finally {
+        client.disconnect();
+      }
+    },
+    failOverRedis: (cause) => withSentinels().failOver(cause),
+    mendRedis: () => withSentinels().mend(),
     async restarts(node) {
       await nodeOf(node).stops();
       await nodeOf(node).starts();

@@ -109,10 +109,26 @@ const FAULTS: readonly Fault[] = [
     part: "redis",
     ms: [100, 3_000],
     async cause({ redis }, _node, ms) {
-      await redis.kill();
+      await redis().kill();
       await sleep(ms);
-      await redis.start();
+      await redis().start();
     },
+  },
+  {
+    what: "Redis is stopped",
+    part: "redis",
+    ms: [100, 3_000],
+    async cause({ stopRedis, startRedis }, _node, ms) {
+      await stopRedis();
+      await sleep(ms);
+      await startRedis();
+    },
+  },
+  {
+    what: "Redis loses all it holds, and runs on",
+    part: "redis",
+    ms: [0, 0],
+    cause: ({ flushRedis }) => flushRedis(),
   },
 ];
 

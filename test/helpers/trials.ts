@@ -1,8 +1,10 @@
 /** What may befall a cluster, one thing at a time, and how long its pages stand still for it. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Cluster, HOLD_MS } from "./cluster.ts";
+import { lateness } from "./lateness.ts";
 import type { Random } from "./random.ts";
 import { inHand, recovery } from "./recovery.ts";
+import type { FailoverCause } from "./sentinels.ts";
 
 export const EVENTS = [
   "kill -9 of a node",
@@ -11,12 +13,20 @@ export const EVENTS = [
   "network cut of a node",
   "primary killed, standby promoted",
   "rolling restart of all nodes",
+  "Redis stopped and started",
+  "Redis flushed",
+  "Sentinel failover, master killed",
+  "Sentinel failover, master frozen",
+  "Sentinel failover, as asked",
 ] as const;
 export type Event = (typeof EVENTS)[number];
 
+/** Whether it befalls a cluster with sentinels. */
+export const needsSentinels = (event: Event) => event.startsWith("Sentinel");
+
 /**
- * `ms`: until the pages of the lost node moved again and its shards had another owner; until the first write after the promotion; or
- * the 99th of a hundred waits for ACCEPTED. Infinity: not within the limit.
+ * `ms`: until the pages of the lost node moved again and its shards had another owner; until the first write after the promotion;
+ * the 99th of a hundred waits for ACCEPTED; or how late the latest page was on its phone. Infinity: not within the limit.
  */
 export type Trial = { readonly ms: number; readonly pages: number };
 
@@ -25,6 +35,7 @@ export const CUT_NODE = 2;
 const LIMIT_MS = 15_000;
 const REST_MS = 1_500;
 const AWAY_MS = 4_000;
+const REDIS_AWAY_MS = [200, 4_000] as const;
 
 /** Causes it, measures, mends all, and waits until the cluster is as it was. */
 export async function tryOut(event: Event, cluster: Cluster, random: Random): Promise<Trial> {
@@ -71,7 +82,32 @@ const CAUSES: Readonly<Record<Event, (cluster: Cluster, node: number, random: Ra
       .sort((a, b) => a - b);
     return { ms: waits[Math.floor(waits.length * 0.99)]!, pages: waits.length };
   },
+  "Redis stopped and started": (cluster, _node, random) =>
+    delay(cluster, async () => {
+      await cluster.stopRedis();
+      await sleep(random.between(...REDIS_AWAY_MS));
+      await cluster.startRedis();
+    }),
+  "Redis flushed": (cluster) => delay(cluster, cluster.flushRedis),
+  "Sentinel failover, master killed": (cluster) => failOver(cluster, "killed"),
+  "Sentinel failover, master frozen": (cluster) => failOver(cluster, "frozen"),
+  "Sentinel failover, as asked": (cluster) => failOver(cluster, "asked"),
 };
+
+function failOver(cluster: Cluster, cause: FailoverCause): Promise<Trial> {
+  return delay(cluster, async () => {
+    await cluster.failOverRedis(cause);
+    await cluster.mendRedis();
+  });
+}
+
+/** Of the pages accepted from the moment before the fault until it has been over for a while. */
+async function delay(cluster: Cluster, cause: () => Promise<unknown>): Promise<Trial> {
+  const from = await cluster.now();
+  await cause();
+  await sleep(REST_MS);
+  return lateness(cluster, { from, until: await cluster.now() }, LIMIT_MS);
+}
 
 type Deed = (node: number) => unknown;
 
