@@ -74,8 +74,10 @@ export function openPushQueue(
     if (wasUp) ports.lost();
   }
 
-  function complain(error: unknown): void {
+  function complain(error: Error & { readonly code?: unknown }): void {
     down();
+    // BullMQ's own: it answers, and has lost a job that was under way. Others may have gone with it.
+    if (typeof error.code === "number") return;
     // A Redis that is away fails every command of every connection: one line a minute says it.
     if (performance.now() - complainedAt < COMPLAIN_MS) return;
     complainedAt = performance.now();
@@ -124,7 +126,7 @@ export function openPushQueue(
 
 type LanePorts = {
   readonly perform: (device: DeviceId) => Promise<void>;
-  readonly complain: (error: unknown) => void;
+  readonly complain: (error: Error) => void;
   /** Redis took hints. */
   readonly taken: () => void;
   readonly unconnected: (backend: RedisQueueBackend) => void;

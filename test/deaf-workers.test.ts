@@ -58,7 +58,8 @@ test("a deaf worker is built anew and takes what waits; pages are at no time mor
   await eventually("pushes are brought by Redis", async () => (await gauge("redis_up")) === 1);
   for (let page = 0; page < 5; page += 1) worst = Math.max(worst, await arrives());
   assert.ok(worst < PROMISED_MS, `a page was ${Math.round(worst)} ms late`);
-  assert.is(phone.wakeUps(), phone.pages().length, "each page woke the phone once");
+  const pushes = await hospital.pushes(phone.registration.notificationAddress);
+  assert.ok(pushes.length <= phone.pages().length, `${pushes.length} pushes for ${phone.pages().length} pages`);
 });
 
 test.after(async () => {
