@@ -27,7 +27,8 @@ const DOWN_MS = 1_000;
 /** Twice as long passes before another failover of the same master may begin. */
 const FAILOVER_MS = 2_000;
 const COUNT = 3;
-const LIMIT_MS = 30_000;
+/** A sentinel whose machine is busy does nothing for 30 s (its TILT mode). */
+const LIMIT_MS = 60_000;
 
 export async function startSentinels(): Promise<Sentinels> {
   const servers: RedisServer[] = [];
@@ -54,23 +55,24 @@ export async function startSentinels(): Promise<Sentinels> {
     let [master, other] = [first, second];
     let cause: FailoverCause | null = null;
 
-    const settled = () =>
-      eventually(
+    async function settled(): Promise<void> {
+      let seen = "";
+      await eventually(
         "the sentinels know each other, the master and its replica",
         async () => {
-          const known = await Promise.all(sentinels.map(lookOf));
-          return (
-            known.every(
-              (look) =>
-                look.port === String(master.port) &&
-                look.flags === "master" &&
-                look["num-other-sentinels"] === String(COUNT - 1) &&
-                look["num-slaves"] === "1",
-            ) && /master_link_status:up/.test(await ask(other, "INFO", "replication"))
+          const wanted = `${master.port} master ${COUNT - 1} 1`;
+          const looks = (await Promise.all(sentinels.map(lookOf))).map(
+            (look) => `${look.port} ${look.flags} ${look["num-other-sentinels"]} ${look["num-slaves"]}`,
           );
+          const link = /master_link_status:(\w+)/.exec(await ask(other, "INFO", "replication"))?.[1];
+          seen = `wanted ${wanted}, seen ${looks.join(", ")}, link ${link}`;
+          return looks.every((look) => look === wanted) && link === "up";
         },
         LIMIT_MS,
-      );
+      ).catch((error: unknown) => {
+        throw new Error(seen, { cause: error });
+      });
+    }
     await settled();
 
     return {
