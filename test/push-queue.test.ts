@@ -4,80 +4,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { DeviceId, NotificationId } from "../domain.ts";
 import { type Log, silentLog } from "../log.ts";
-import type { Lane } from "../persistence/message-queue.ts";
-import { openPushQueue, type PushHint, type PushQueue } from "../persistence/push-queue.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { startPushNode } from "./helpers/push-node.ts";
-import { portsOf, startRedis } from "./helpers/redis.ts";
-import { openRelay } from "./helpers/relay.ts";
+import { devicesOf, hint, pushQueues, type QueueNode } from "./helpers/push-queues.ts";
+import { startRedis } from "./helpers/redis.ts";
 
 const redis = await startRedis();
 const admin = new Redis(redis.url);
 admin.on("error", () => {});
-const opened: PushQueue[] = [];
-test.after.each(async () => {
-  await Promise.all(opened.splice(0).map((queue) => queue.close()));
-});
+const { open, isUp, holds, has, endAll } = pushQueues(redis, admin);
+test.after.each(endAll);
 test.after(async () => {
   admin.disconnect();
   await redis.close();
 });
-
-const LANES: readonly Lane[] = (["GCM", "APNS"] as const).flatMap((gatewayType) =>
-  [true, false].map((urgent) => ({ gatewayType, urgent })),
-);
-
-type Node = {
-  readonly queue: PushQueue;
-  readonly performed: (Lane & { device: DeviceId; at: number })[];
-};
-
-/** A node's queue; each test has a prefix of its own unless it shares one. */
-function open(
-  more: {
-    url?: string;
-    prefix?: string;
-    slots?: number;
-    log?: Log;
-    lost?: () => void;
-    perform?: (device: DeviceId) => Promise<void>;
-  } = {},
-): Node {
-  const performed: Node["performed"] = [];
-  const queue = openPushQueue(
-    { url: more.url ?? redis.url, prefix: more.prefix ?? randomUUID() },
-    {
-      log: more.log ?? silentLog,
-      lost: more.lost ?? (() => {}),
-      lanes: LANES.map((lane) => ({ ...lane, slots: more.slots ?? 4 })),
-      async perform(lane, device) {
-        performed.push({ ...lane, device, at: performance.now() });
-        await more.perform?.(device);
-      },
-    },
-  );
-  opened.push(queue);
-  return { queue, performed };
-}
-
-const isUp = (node: Node) => eventually("redis answers", () => node.queue.isUp());
-const hint = (more: Partial<PushHint> = {}): PushHint => ({
-  id: randomUUID() as NotificationId,
-  deviceId: randomUUID() as DeviceId,
-  gatewayType: "GCM",
-  priority: "high",
-  attempt: 0,
-  delayMs: 0,
-  ...more,
-});
-const devicesOf = (node: Node) => node.performed.map(({ device }) => device);
-/** Until the hints given to it have come to Redis: they go there in order. */
-const holds = (prefix: string, last: PushHint) =>
-  eventually("redis has it", async () => (await admin.keys(`*${prefix}*:p-${last.id}-${last.attempt}`)).length > 0);
-const has = (node: Node, count: number, limitMs?: number) =>
-  eventually(`${count} pushes were performed`, () => node.performed.length >= count, limitMs);
 
 test("every job reaches a worker of its network and urgency, once", async () => {
   const node = open();
@@ -132,7 +73,7 @@ test("an id that is waiting is not taken twice, and one that is done may come ag
 
 test("a retry is not swallowed by the job it comes from", async () => {
   const one = hint();
-  const node: Node = open({
+  const node: QueueNode = open({
     async perform() {
       if (node.performed.length === 1) node.queue.add([{ ...one, attempt: 1, delayMs: 50 }]);
       await sleep(20);
@@ -259,58 +200,6 @@ test("a redis that stops answering is down once a command has waited too long, a
   const one = hint();
   node.queue.add([one]);
   await eventually("pushes flow", () => devicesOf(node).includes(one.deviceId));
-});
-
-test("a worker whose connection is forgotten on the way is found deaf while jobs wait, and takes them when it is built anew", async () => {
-  const prefix = randomUUID();
-  const relay = await openRelay(redis.port);
-  let losses = 0;
-  const lost = () => {
-    losses += 1;
-  };
-  const node = open({ url: `redis://127.0.0.1:${relay.port}`, prefix, lost });
-  await isUp(node);
-  const bringer = node.queue.bringers.find(({ name }) => name === "push GCM urgent in Redis")!;
-  const one = hint();
-  node.queue.add([one]);
-  await has(node, 1);
-  assert.is(await bringer.look(), "well");
-  assert.is(await bringer.look(), "well", "none waits");
-
-  relay.forgets(await portsOf(admin, `${prefix}:push-gcm-urgent:worker`));
-  const waiting = [hint(), hint()];
-  node.queue.add(waiting);
-  await holds(prefix, waiting[1]!);
-  await sleep(4_000); // BullMQ's own watchdog has had its turn
-  assert.is(await bringer.look(), "silent");
-  assert.is(node.queue.isUp(), false, "the sweep is to look at once");
-  assert.is(losses, 1);
-  assert.is(node.performed.length, 1);
-
-  await bringer.restart();
-  await has(node, 3);
-  await eventually("it is up", () => node.queue.isUp());
-  assert.is(await bringer.look(), "well");
-  assert.equal(devicesOf(node).slice(1).sort(), waiting.map(({ deviceId }) => deviceId).sort());
-  node.queue.add([hint()]);
-  await has(node, 4);
-  await node.queue.close();
-  await relay.close();
-});
-
-test("a worker that has every slot taken is not deaf while others wait", async () => {
-  const { promise: held, resolve: release } = Promise.withResolvers<void>();
-  const prefix = randomUUID();
-  const node = open({ prefix, slots: 1, perform: () => held });
-  await isUp(node);
-  const last = hint();
-  node.queue.add([hint(), hint(), last]);
-  await has(node, 1);
-  await holds(prefix, last);
-  const bringer = node.queue.bringers.find(({ name }) => name === "push GCM urgent in Redis")!;
-  assert.equal([await bringer.look(), await bringer.look()], ["well", "well"]);
-  release();
-  await has(node, 3);
 });
 
 test("a redis whose user may do what pushes need and nothing else brings them as well", async () => {
