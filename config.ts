@@ -113,6 +113,9 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
 
   const bind = text("TOCSIN_BIND") ?? "127.0.0.1";
   if (!isAddress(bind)) fault("TOCSIN_BIND", "must be an IP address (IPv6 without brackets) or a host name");
+  const metricsBind = text("TOCSIN_METRICS_BIND") ?? "127.0.0.1";
+  if (!isAddress(metricsBind))
+    fault("TOCSIN_METRICS_BIND", "must be an IP address (IPv6 without brackets) or a host name");
   const insecure = oneOf("TOCSIN_INSECURE", ["true", "false"]) === "true";
   const tls = readTls();
   if (tls === null && !isLoopback(bind) && !insecure) {
@@ -155,7 +158,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
     redis: redisUrl === null ? null : { url: redisUrl, prefix },
     mxpp: { bind, port: ports.mxpp, tlsPort: tls === null ? -1 : ports.mxppTls },
     http: { bind, port: ports.http },
-    metrics: { bind: "127.0.0.1", port: ports.metrics },
+    metrics: { bind: metricsBind, port: ports.metrics },
     tls,
     insecure,
     balancers: { trustedProxies, proxyProtocol },

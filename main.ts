@@ -125,7 +125,8 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const loops = [sweep, ...push.loops];
     const every = { everySeconds: config.syntheticSeconds, messageKey, coreVersion };
     const testPages = opened("test pages", openTestPages(every, { ...tools, premise, meta, membership, mxpp, push }));
-    const parts = { http, mxpp, metrics, loops, push, paging, system, databases, sweep, load, pressure, testPages };
+    const serving = { http, mxpp, metrics, loops, push, paging, sweep, testPages, checks };
+    const parts = { ...serving, system, databases, load, pressure };
     supervisors = opened("supervisors", openSupervisors(parts, { ...tools, system, membership }));
 
     const emulatorUrl = emulator?.address.url ?? null;

@@ -94,6 +94,8 @@ export type Gauges = {
   overload_level: never;
   /** Since when the oldest test page that has not come back was due; 0: all come back, or none are sent. */
   synthetic_overdue_seconds: never;
+  /** By the checks of `/readyz`; 1: good. */
+  ready: "check";
 };
 
 export type CounterName = keyof Counters;

@@ -3,6 +3,7 @@
  * here; a part that does not answer in a second counts as not ready, and is not asked again before it has answered.
  */
 import { Type } from "@fastify/type-provider-typebox";
+import type { GaugeReading } from "../meter.ts";
 import type { RouteSet } from "./http.ts";
 import { boundedProbe, type Probe } from "./probe.ts";
 
@@ -33,6 +34,16 @@ export function nodeChecks(parts: {
 }
 
 const CHECK_DEADLINE_MS = 1_000;
+
+/** The same checks as gauges; one that fails itself is not good. */
+export function readyGauges(checks: HealthPorts["checks"]): Promise<GaugeReading[]> {
+  return Promise.all(
+    Object.entries(checks).map(async ([check, ask]): Promise<GaugeReading> => {
+      const good = await ask().catch(() => false);
+      return { name: "ready", labels: { check }, value: good === true ? 1 : 0 };
+    }),
+  );
+}
 
 const Check = Type.Object({
   name: Type.String(),

@@ -99,7 +99,26 @@ const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
     help: "For how long the test pages of the site that waits longest have not come back; 0: all do, or there are none.",
     labels: [],
   },
+  ready: { help: "Whether each check of /readyz is good.", labels: ["check"] },
 };
+const GAUGE_FAULTS = { name: "tocsin_gauge_faults_total", help: "Gauges that could not be read." };
+const UTILIZATION = {
+  name: "tocsin_event_loop_utilization_ratio",
+  help: "Share of the time since the last scrape the event loop was busy.",
+};
+
+/** Every metric of ours, by the name Prometheus knows it by; for docs/metrics.md. */
+export function catalogue(): { name: string; kind: string; labels: readonly string[]; help: string }[] {
+  const told = (kind: string, suffix: string, table: { readonly [name: string]: Entry<string> }) =>
+    Object.entries(table).map(([name, { help, labels }]) => ({ name: `tocsin_${name}${suffix}`, kind, labels, help }));
+  return [
+    ...told("counter", "_total", COUNTERS),
+    ...told("histogram", "_seconds", HISTOGRAMS),
+    ...told("gauge", "", GAUGES),
+    { ...GAUGE_FAULTS, kind: "counter", labels: [] },
+    { ...UTILIZATION, kind: "gauge", labels: [] },
+  ];
+}
 
 /** Asked once a scrape, each with a deadline; the values of one that fails are left out rather than shown stale. */
 export type GaugeSource = Probe<readonly GaugeReading[]>;
@@ -128,11 +147,7 @@ export async function openMetrics(
   collectDefaultMetrics({ register: registry });
   const meter = makeMeter(registry);
   const gauges = makeGauges(registry);
-  const faults = new Counter({
-    name: "tocsin_gauge_faults_total",
-    help: "Gauges that could not be read.",
-    registers: [registry],
-  });
+  const faults = new Counter({ ...GAUGE_FAULTS, registers: [registry] });
   watchUtilization(registry);
   const sources = ports.gauges.map((source) =>
     boundedProbe<readonly GaugeReading[] | null>(source, SOURCE_DEADLINE_MS, () => null),
@@ -279,8 +294,7 @@ function entries<Name extends string, Value>(table: { readonly [Key in Name]: Va
 function watchUtilization(registry: Registry): void {
   let last: EventLoopUtilization = performance.eventLoopUtilization();
   new Gauge({
-    name: "tocsin_event_loop_utilization_ratio",
-    help: "Share of the time since the last scrape the event loop was busy.",
+    ...UTILIZATION,
     registers: [registry],
     collect() {
       const now = performance.eventLoopUtilization();

@@ -7,6 +7,7 @@ import type { Membership } from "../cluster/membership.ts";
 import type { Sweep } from "../cluster/shards.ts";
 import type { GaugeReading } from "../meter.ts";
 import { type GaugeParts, ownGauges } from "./gauges.ts";
+import { type HealthPorts, readyGauges } from "./health.ts";
 import type { Mxpp } from "./mxpp/server.ts";
 import type { Pressure } from "./pressure.ts";
 import { openServices } from "./services.ts";
@@ -15,7 +16,7 @@ export type Supervisors = {
   /** true, or what is not well. */
   services(): true | string;
   overload(): true | string;
-  gauges(): GaugeReading[];
+  gauges(): Promise<GaugeReading[]>;
   close(): void;
 };
 
@@ -27,6 +28,7 @@ export function openSupervisors(
       readonly sweep: Pick<Sweep, "lateMs">;
       readonly load: Load;
       readonly pressure: Pressure;
+      readonly checks: HealthPorts["checks"];
     },
   ports: Omit<Parameters<typeof openServices>[1], "membership"> & { readonly membership: Membership },
 ): Supervisors {
@@ -50,7 +52,10 @@ export function openSupervisors(
   return {
     services: services.ready,
     overload: overload.ready,
-    gauges: () => ownGauges({ ...parts, membership, supervisors: [services, overload] }),
+    gauges: async () => [
+      ...ownGauges({ ...parts, membership, supervisors: [services, overload] }),
+      ...(await readyGauges(parts.checks)),
+    ],
     close() {
       overload.close();
       services.close();

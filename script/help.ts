@@ -17,6 +17,7 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   simulate: "runs 10,000 seeds of the simulated cluster; SEED=… node test/simulation.test.ts shows one again",
   bench: "measures what a page costs beside the machine's ceilings; -- --quick, -- --help",
   settings: "prints every setting as .env.example; -- --table as a Markdown table",
+  metrics: "prints docs/metrics.md",
   sbom: "prints the bill of materials as CycloneDX; -- FILE writes it there",
   licences: "prints docs/licences.md; fails at a licence that may not be shipped",
   help: "prints this",
