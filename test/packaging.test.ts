@@ -19,6 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { parse } from "yaml";
 import { readConfig, SETTINGS } from "../config.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -47,28 +48,78 @@ test("the image is given every room of the server", () => {
   assert.not.ok(kept.some((line) => /^(test|node_modules|\.env)/.test(line)));
 });
 
-test("what the compose file sets is a valid configuration, with no password of its own", () => {
-  const compose = read("compose.yaml");
-  const lines = [...compose.matchAll(/^ +(TOCSIN_\w+): (.*)$/gm)];
-  const given = (value: string) =>
-    value
-      .replace(/\$\{\w+:-([^}]*)\}/g, "$1")
-      .replace(/\$\{\w+:\?[^}]*\}/g, "secret")
-      .replace(/^"(.*)"$/, "$1");
-  const reading = readConfig(Object.fromEntries(lines.map(([, name, value = ""]) => [name, given(value)])));
-  assert.ok(reading.ok, reading.ok ? "" : reading.faults.join("\n"));
-  assert.is(reading.config.push.mode, "emulator");
-  for (const [, name, value = ""] of compose.matchAll(/(\w*PASSWORD\w*|REDISCLI_AUTH): (.*)$/gm)) {
-    assert.match(value, /^\$\{\w+:\?/, name);
-  }
-});
+type Service = {
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly ports?: readonly string[];
+  readonly volumes?: readonly string[];
+  readonly command?: readonly string[];
+  readonly entrypoint?: readonly string[];
+  readonly depends_on?: Readonly<Record<string, unknown>> | readonly string[];
+  readonly image?: string;
+  readonly networks?: { readonly default: { readonly ipv4_address: string } };
+};
+type Compose = {
+  readonly services: Readonly<Record<string, Service>>;
+  readonly volumes: Readonly<Record<string, null>>;
+};
 
-test("the compose file publishes ports on this machine alone, and Redis never evicts", () => {
-  const compose = read("compose.yaml");
-  const published = [...compose.matchAll(/^ +- "([\d.:]+)"$/gm)].map(([, port]) => port);
-  assert.ok(published.length > 0);
-  for (const port of published) assert.match(port ?? "", /^127\.0\.0\.1:/);
-  assert.match(compose, /--maxmemory-policy noeviction/);
+const COMPOSE_FILES = ["compose.yaml", "compose.cluster.yaml"];
+const composed = (file: string) => parse(read(file), { merge: true }) as Compose;
+/** What a variable of the file's own becomes where it was set to `secret`. */
+const given = (value: string) => value.replace(/\$\{\w+:-([^}]*)\}/g, "$1").replace(/\$\{\w+:\?[^}]*\}/g, "secret");
+const nodesOf = ({ services }: Compose) => Object.entries(services).filter(([name]) => /^tocsin(-\d)?$/.test(name));
+
+for (const file of COMPOSE_FILES) {
+  test(`what ${file} sets is a valid configuration of each node, with no password of its own`, () => {
+    const nodes = nodesOf(composed(file));
+    assert.ok(nodes.length > 0);
+    for (const [, { environment = {} }] of nodes) {
+      const settings = Object.entries(environment).map(([name, value]) => [name, given(value)]);
+      const reading = readConfig(Object.fromEntries(settings.filter(([name]) => name !== "TOCSIN_PROXY_PROTOCOL")));
+      assert.ok(reading.ok, reading.ok ? "" : reading.faults.join("\n"));
+      assert.is(reading.config.push.mode, "emulator");
+    }
+    for (const [, name, value = ""] of read(file).matchAll(/(\w*PASSWORD\w*|REDISCLI_AUTH): (.*)$/gm)) {
+      assert.match(value, /^\$\{\w+:\?/, name);
+    }
+  });
+
+  test(`${file} publishes ports on this machine alone, and Redis never evicts`, () => {
+    const published = Object.values(composed(file).services).flatMap(({ ports = [] }) => ports);
+    assert.ok(published.length > 0);
+    for (const port of published) assert.match(port, /^127\.0\.0\.1:/);
+    assert.match(read(file === "compose.yaml" ? file : "deploy/redis/server.sh"), /maxmemory-policy noeviction/);
+  });
+
+  test(`what ${file} mounts, waits for and keeps is there`, () => {
+    const { services, volumes } = composed(file);
+    for (const [name, { volumes: mounts = [], depends_on = {} }] of Object.entries(services)) {
+      for (const [source = ""] of mounts.map((mount) => mount.split(":"))) {
+        if (!source.startsWith("./")) assert.ok(source in volumes, `${name}: ${source}`);
+        else if (source !== "./deploy/haproxy.cfg") accessSync(join(ROOT, source), constants.R_OK);
+      }
+      for (const other of Array.isArray(depends_on) ? depends_on : Object.keys(depends_on))
+        assert.ok(other in services, `${name}: ${other}`);
+    }
+  });
+}
+
+test("the nodes of compose.cluster.yaml are one cluster, each by its own name, behind the one proxy they trust", () => {
+  const compose = composed("compose.cluster.yaml");
+  const nodes = nodesOf(compose);
+  assert.equal(
+    nodes.map(([name]) => name),
+    ["tocsin-1", "tocsin-2", "tocsin-3"],
+  );
+  for (const [name, { environment = {} }] of nodes) {
+    assert.is(environment.TOCSIN_NODE, name);
+    assert.is(environment.TOCSIN_TRUSTED_PROXIES, compose.services.haproxy?.networks?.default.ipv4_address);
+    for (const setting of ["TOCSIN_PREMISE_DATABASE_URL", "TOCSIN_REDIS_URL"])
+      for (const [, host = ""] of environment[setting]!.matchAll(/[@,]([a-z]+-\d):\d+/g))
+        assert.ok(host in compose.services, host);
+  }
+  const first = nodes.filter(([, { environment = {} }]) => environment.TOCSIN_SEED !== undefined);
+  assert.is(first.length, 1, "demo data are made once");
 });
 
 test("the health check tells a node that answers from one that does not", async () => {
@@ -136,7 +187,7 @@ test("scripts that people type can be run", () => {
 
 test("every setting named in a page for readers is one", () => {
   const known = new Set<string>(SETTINGS.flatMap(({ name }) => [name, `${name}_FILE`]));
-  for (const page of ["README.md", "CONTRIBUTING.md", "Dockerfile", "compose.yaml"]) {
+  for (const page of ["README.md", "CONTRIBUTING.md", "Dockerfile", "docs/operations.md", ...COMPOSE_FILES]) {
     for (const [name] of read(page).matchAll(/\bTOCSIN_[A-Z0-9_]*[A-Z0-9]\b(?!_?…)/g))
       assert.ok(known.has(name), `${page}: ${name}`);
   }
