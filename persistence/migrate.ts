@@ -109,6 +109,9 @@ async function apply(sql: postgres.Sql, schema: Schema, migration: Migration): P
 async function readMigrations(schema: Schema): Promise<Migration[]> {
   const folder = new URL(`./migrations/${schema}/`, import.meta.url);
   const files = (await readdir(folder)).filter((file) => file.endsWith(".sql")).sort();
+  const twin = files.find((file, n) => file.slice(0, 4) === files[n - 1]?.slice(0, 4));
+  // Of the second one would think that another node has applied it.
+  if (twin !== undefined) throw new Error(`migration file ${schema}/${twin} has another's number`);
   return Promise.all(
     files.map(async (file) => {
       const match = /^(\d{4})-([a-z0-9-]+)\.sql$/.exec(file);

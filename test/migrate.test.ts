@@ -1,4 +1,5 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
@@ -11,6 +12,20 @@ import { openTestDatabase } from "./helpers/database.ts";
 const ROOT = join(import.meta.dirname, "..");
 const SCHEMAS: readonly Schema[] = ["premise_core", "meta", "core"];
 const numberOf = (schema: Schema) => readdirSync(join(ROOT, "persistence/migrations", schema)).length;
+
+/** Of every file that others may have run: the beginning of its SHA-256. A new one adds its line, none is ever changed. */
+const DIGESTS: Readonly<Record<string, string>> = {
+  "core/0001-message-queue.sql": "d5ab5873731d3d7d",
+  "meta/0001-directory.sql": "8cf5cad40c1a25ad",
+  "premise_core/0001-pages.sql": "9cfcb5d5dd124e8c",
+  "premise_core/0002-cluster.sql": "5dbfa80f719b2e04",
+  "premise_core/0003-message-list.sql": "28b3ffd9c333a025",
+  "premise_core/0004-due-by-priority.sql": "fb600dbc9036eacd",
+  "premise_core/0005-steering.sql": "84f6116070527dbe",
+  "premise_core/0006-synthetic.sql": "8ecbce89689b82a9",
+  "premise_core/0007-weights.sql": "0b4b5814a733ec75",
+  "premise_core/0008-steering-mended.sql": "970232495cff9697",
+};
 
 const folders: string[] = [];
 const ends: (() => Promise<void>)[] = [];
@@ -65,6 +80,30 @@ async function faultOf(promise: Promise<unknown>): Promise<Error & { code?: stri
 
 test.after.each(async () => {
   await Promise.all(ends.splice(0).map((end) => end()));
+});
+
+test("no migration is what it was not: who has run it never runs it again", () => {
+  const folder = join(ROOT, "persistence/migrations");
+  const files = SCHEMAS.flatMap((schema) => readdirSync(join(folder, schema)).map((file) => `${schema}/${file}`));
+  const digests = files.map((file) => {
+    const digest = createHash("sha256").update(readFileSync(join(folder, file)));
+    return [file, digest.digest("hex").slice(0, 16)];
+  });
+  assert.equal(Object.fromEntries(digests), DIGESTS, "see CONTRIBUTING.md, Migrations");
+});
+
+test("a database that an earlier draft of the fifth migration made is brought up to date, and to the same as any other", async () => {
+  const columns = (sql: postgres.Sql) => sql`
+    select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns
+    where table_schema = 'premise_core' order by table_name, column_name`;
+  const [drafted, whole] = [await openEmpty(), await openEmpty()];
+  for (const { url } of [drafted, whole]) await migrate(url, "premise_core", { log: silentLog });
+  await drafted.sql.unsafe(`
+    delete from premise_core.migrations where id = 8;
+    alter table premise_core.nodes drop column why, drop column asked, drop column moves;
+    alter table premise_core.shards drop column moved_from, drop column moved_at`);
+  assert.is(await migrate(drafted.url, "premise_core", { log: silentLog }), 1);
+  assert.equal([...(await columns(drafted.sql))], [...(await columns(whole.sql))]);
 });
 
 test("an empty database gets every migration once; another run has nothing to do", async () => {
@@ -176,6 +215,17 @@ test("a file that is not named as a migration stops the start by its name", asyn
   const { url } = await openEmpty();
   const misnamed = await versionWith({ "0001-one.sql": "select 1;", "two.sql": "select 1;" });
   assert.match((await faultOf(misnamed(url, "core", { log: silentLog }))).message, /core\/two\.sql .* NNNN-name\.sql/);
+});
+
+test("two files of one number stop the start, since the second would be taken for done", async () => {
+  const { url, sql } = await openEmpty();
+  const twins = await versionWith({
+    "0001-one.sql": "create table core.one ();",
+    "0001-two.sql": "create table core.two ();",
+  });
+  assert.match((await faultOf(twins(url, "core", { log: silentLog }))).message, /0001-two\.sql .* number/);
+  const [left] = await sql`select to_regclass('core.one') as one`;
+  assert.is(left!.one, null);
 });
 
 test.after(() => {

@@ -44,7 +44,12 @@ export type Hospital = {
 
 export async function openHospital(
   settings: Readonly<Record<string, string>> = {},
-  options: { readonly databaseUrl?: string; readonly ca?: string; readonly openFilesMax?: number } = {},
+  options: {
+    readonly databaseUrl?: string;
+    readonly ca?: string;
+    readonly openFilesMax?: number;
+    readonly program?: string | undefined;
+  } = {},
 ): Promise<Hospital> {
   const database =
     options.databaseUrl === undefined ? await openTestDatabase() : { url: options.databaseUrl, close: async () => {} };

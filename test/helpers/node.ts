@@ -23,7 +23,8 @@ export type NodeProcess = {
   kills(): Promise<void>;
   /** As its operator would; its exit code. */
   stops(): Promise<number | null>;
-  starts(): Promise<void>;
+  /** @param program where the main.ts of another version is, that is to take its place */
+  starts(program?: string): Promise<void>;
   freezes(): void;
   thaws(): void;
   /** Resolves with the exit code when the process ends. */
@@ -36,11 +37,15 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const START_MS = 60_000;
 const SHOWING_MS = 2_000;
 
-/** Every port is any free one unless `settings` say otherwise. `openFilesMax`: how many files its machine lets it open. */
+/**
+ * Every port is any free one unless `settings` say otherwise.
+ * @param options `openFilesMax`: how many files its machine lets it open; `program`: where its main.ts is
+ */
 export async function startNode(
   settings: Readonly<Record<string, string>> = {},
-  { openFilesMax }: { readonly openFilesMax?: number | undefined } = {},
+  options: { readonly openFilesMax?: number | undefined; readonly program?: string | undefined } = {},
 ): Promise<NodeProcess> {
+  const { openFilesMax, program: own = ROOT } = options;
   const dataDir = settings.TOCSIN_DATA_DIR ?? mkdtempSync(join(tmpdir(), "tocsin-node-"));
   const adminKey = settings.TOCSIN_ADMIN_KEY ?? randomBytes(18).toString("base64url");
   const name = settings.TOCSIN_NODE ?? "test-node";
@@ -49,12 +54,12 @@ export async function startNode(
   let ended: Promise<number | null> = Promise.resolve(null);
   let run: Run | null = null;
 
-  async function starts(): Promise<void> {
+  async function starts(from = own): Promise<void> {
     const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("TOCSIN_")));
     const limited = openFilesMax === undefined ? [] : ["prlimit", `--nofile=${openFilesMax}:${openFilesMax}`];
     const [program, ...args] = [...limited, process.execPath, "main.ts"];
     const started = spawn(program!, args, {
-      cwd: ROOT,
+      cwd: from,
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         ...clean,

@@ -41,6 +41,8 @@ export type OrdealOptions = {
   readonly phones: number;
   readonly pagesPerSecond: number;
   readonly settings?: Readonly<Record<string, string>>;
+  /** Where the main.ts of the nodes is, where they begin as another version. */
+  readonly program?: string;
   /** What each node has beside these; one node where this is left out. */
   readonly nodes?: readonly Readonly<Record<string, string>>[];
   /** Where hosts connect instead of the node's own port: a proxy before it, for one. */
@@ -66,14 +68,15 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
   });
   const hospital = await openHospital(
     { ...(await ports()), ...shared, ...own[0] },
-    { databaseUrl: options.databaseUrl },
+    { databaseUrl: options.databaseUrl, program: options.program },
   );
   const nodes = [hospital.node];
   for (const settings of own.slice(1)) {
     const { databaseUrl } = options;
     const { adminKey } = hospital.node;
     const base = { TOCSIN_PREMISE_DATABASE_URL: databaseUrl, TOCSIN_ADMIN_KEY: adminKey };
-    nodes.push(await startNode({ ...base, ...(await ports()), ...shared, ...settings }));
+    const { program } = options;
+    nodes.push(await startNode({ ...base, ...(await ports()), ...shared, ...settings }, { program }));
   }
   const power = new AbortController();
   let sending = true;
