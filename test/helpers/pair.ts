@@ -1,17 +1,16 @@
 /**
- * A real pair of Postgres servers, the second of which is a standby of the first by streaming replication. The standby is a
- * copy of the first one's data taken while it runs, as pg_basebackup takes it; the packaged binaries do not hold that program.
+ * A real pair of Postgres servers, the second of which is a standby of the first by streaming replication.
  *
  *   first   primary ──kill──► gone ──startOldAgain──► writable, of the older timeline
  *   second  standby ──promote──► primary, of the next timeline ── rebuildOld ──► the roles are changed, and all begins anew
  */
-import { spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, cpSync, rmSync, writeFileSync } from "node:fs";
-import { join, relative, sep } from "node:path";
+import { appendFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import type { EmbeddedPlace } from "../../persistence/embedded-place.ts";
 import { EMBEDDED_USER, passwordOf } from "../../persistence/embedded-server.ts";
+import { copyData, giveToServer } from "./base-backup.ts";
 import { type PostgresServer, startPostgres } from "./database.ts";
 import { eventually } from "./eventually.ts";
 
@@ -50,9 +49,6 @@ export type Pair = {
 const STANDBY = "standby";
 const LIMIT_MS = 20_000;
 const MONITOR_MS = 10;
-const NOT_COPIED = /^postmaster\.(pid|opts)$/;
-/** Folders of which the copy is empty: the log it needs comes by replication. */
-const MADE_ANEW = /^pg_(wal|replslot|dynshmem|notify|serial|snapshots|stat_tmp|subtrans)$/;
 
 /**
  * @param synchronous whether a commit waits until the standby has it on its disk
@@ -184,17 +180,7 @@ async function copyAsStandby(from: PostgresServer, to: EmbeddedPlace): Promise<v
     await sql`
       select pg_create_physical_replication_slot(${STANDBY}, true)
       where not exists (select from pg_replication_slots where slot_name = ${STANDBY})`;
-    await sql`select pg_backup_start('standby', true)`;
-    cpSync(from.place.data, to.data, {
-      recursive: true,
-      preserveTimestamps: true,
-      filter: (path) => {
-        const [top = "", inner] = relative(from.place.data, path).split(sep);
-        return !NOT_COPIED.test(top) && (inner === undefined || !MADE_ANEW.test(top));
-      },
-    });
-    const [stopped] = await sql<{ labelfile: string }[]>`select labelfile from pg_backup_stop(false)`;
-    writeFileSync(join(to.data, "backup_label"), stopped!.labelfile);
+    await copyData(sql, from.place.data, to.data);
   } finally {
     await sql.end({ timeout: 1 });
   }
@@ -205,10 +191,5 @@ async function copyAsStandby(from: PostgresServer, to: EmbeddedPlace): Promise<v
     `\nprimary_conninfo = '${conninfo}'\nprimary_slot_name = '${STANDBY}'\nwal_retrieve_retry_interval = '200ms'\nsynchronous_standby_names = ''\n`,
   );
   writeFileSync(join(to.folder, "password"), `${password}`, { mode: 0o600 });
-  const { runAs } = to;
-  if (runAs !== null) {
-    const owned = spawnSync("chown", ["-R", `${runAs.uid}:${runAs.gid}`, to.data], { timeout: LIMIT_MS });
-    if (owned.status !== 0) throw new Error("the standby's data could not be given to its user");
-  }
-  chmodSync(to.data, 0o700);
+  giveToServer(to);
 }
