@@ -1,3 +1,4 @@
+// limit: 120 s, waits
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, statSync, writeFileSync } from "node:fs";

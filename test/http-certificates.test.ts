@@ -1,3 +1,4 @@
+// limit: 120 s, waits
 /** The certificate of the listeners: what cannot be used, how a renewal is taken up, and the TLS it gives. */
 import { once } from "node:events";
 import { mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";

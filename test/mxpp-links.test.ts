@@ -1,3 +1,4 @@
+// limit: 120 s, waits
 /** All links of a node, looked at together: what a lost hint would have said is found within a second. */
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";

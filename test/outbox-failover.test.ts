@@ -1,4 +1,4 @@
-// limit: 120 s
+// limit: 120 s, waits
 /**
  * A server takes over that had not heard of the last transactions: it gives out their numbers, and those of the outbox's rows,
  * again. What a link has told of the old ones must keep nothing of the new ones from its host.

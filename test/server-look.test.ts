@@ -1,3 +1,4 @@
+// limit: 120 s, waits
 /** What a look at a server makes of one that is well, but not for everything that is asked. */
 
 import postgres from "postgres";

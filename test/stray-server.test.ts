@@ -1,3 +1,4 @@
+// limit: 120 s, waits
 /** A server in the list that is no copy of the primary: an empty one that was meant to become its standby. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
