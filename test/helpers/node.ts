@@ -56,6 +56,20 @@ export async function startNode(
 
   async function starts(from = own): Promise<void> {
     const clean = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("TOCSIN_")));
+    // One that another version does not know it would refuse.
+    const known = readFileSync(join(from, "settings.ts"), "utf8");
+    const usual = {
+      TOCSIN_NODE: name,
+      TOCSIN_DATA_DIR: dataDir,
+      TOCSIN_MXPP_PORT: "0",
+      TOCSIN_HTTP_PORT: "0",
+      TOCSIN_METRICS_PORT: "0",
+      TOCSIN_EMULATOR_PORT: "0",
+      TOCSIN_ADMIN_KEY: adminKey,
+      TOCSIN_SEED: "none",
+      TOCSIN_SYNTHETIC_SECONDS: "0",
+      TOCSIN_LOG_LEVEL: "debug",
+    };
     const limited = openFilesMax === undefined ? [] : ["prlimit", `--nofile=${openFilesMax}:${openFilesMax}`];
     const [program, ...args] = [...limited, process.execPath, "main.ts"];
     const started = spawn(program!, args, {
@@ -63,16 +77,7 @@ export async function startNode(
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         ...clean,
-        TOCSIN_NODE: name,
-        TOCSIN_DATA_DIR: dataDir,
-        TOCSIN_MXPP_PORT: "0",
-        TOCSIN_HTTP_PORT: "0",
-        TOCSIN_METRICS_PORT: "0",
-        TOCSIN_EMULATOR_PORT: "0",
-        TOCSIN_ADMIN_KEY: adminKey,
-        TOCSIN_SEED: "none",
-        TOCSIN_SYNTHETIC_SECONDS: "0",
-        TOCSIN_LOG_LEVEL: "debug",
+        ...Object.fromEntries(Object.entries(usual).filter(([setting]) => known.includes(setting))),
         ...settings,
       },
     });

@@ -69,7 +69,10 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
   const hospital = await openHospital(
     { ...(await ports()), ...shared, ...own[0] },
     { databaseUrl: options.databaseUrl, program: options.program },
-  );
+  ).catch(async (error: unknown) => {
+    await emulator.close();
+    throw error;
+  });
   const nodes = [hospital.node];
   for (const settings of own.slice(1)) {
     const { databaseUrl } = options;
