@@ -50,6 +50,7 @@ const WELL: Readonly<Record<string, string>> = {
   ...everywhere("tocsin_database_standbys_required", 'database="premise"', "1x90"),
   ...everywhere("tocsin_database_standbys_in_sync", 'database="premise"', "2x90"),
   ...everywhere("tocsin_database_commits_waiting", 'database="premise"', "0x90"),
+  ...everywhere("tocsin_redis_up", "", "1x90"),
   ...everywhere("tocsin_load", "", "0.3x90"),
   ...everywhere("tocsin_overload_level", "", "0x90"),
   ...everywhere("tocsin_overload_steps_total", 'step="rehome"', "0x90"),

@@ -6,6 +6,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openCluster } from "./helpers/cluster.ts";
+import { eventually } from "./helpers/eventually.ts";
 import { randomFrom } from "./helpers/random.ts";
 import { stepFaults } from "./helpers/steps.ts";
 import { type Event, tryOut } from "./helpers/trials.ts";
@@ -40,7 +41,9 @@ for (const event of EVENTS) {
 
 test("after all of it pushes are brought by Redis on every node, and every page accepted was shown once and told in order", async () => {
   for (const node of cluster.nodes)
-    assert.match(await (await fetch(node.run().metricsUrl!)).text(), /^tocsin_redis_up 1$/m);
+    await eventually(`${node.name} has its Redis again`, async () =>
+      /^tocsin_redis_up 1$/m.test(await (await fetch(node.run().metricsUrl!)).text()),
+    );
   await cluster.heals(60_000);
   assert.equal(cluster.history.faults().slice(0, 10), []);
   assert.equal(await stepFaults(cluster.sql()), []);
