@@ -32,8 +32,13 @@ export type Bringer = {
 export type PushQueue = {
   /** Tells the workers of all nodes. Dropped when Redis does not take it. */
   add(hints: readonly PushHint[]): void;
-  /** Whether Redis answers and all that waits is taken; when not, the sweep must look at once. */
+  /** Whether Redis answers and all that waits is taken. */
   isUp(): boolean;
+  /**
+   * Whether what is told to this lane is brought: it is up, and its worker has taken something since it was last down, for it
+   * takes up its work a second later than its connections. When not, the sweep must look at once.
+   */
+  brings(lane: Lane): boolean;
   readonly bringers: readonly Bringer[];
   close(): Promise<void>;
 };
@@ -71,6 +76,7 @@ export function openPushQueue(
   function down(): void {
     const wasUp = isUp();
     answers = false;
+    for (const lane of lanes) lane.doubt();
     if (wasUp) ports.lost();
   }
 
@@ -93,7 +99,7 @@ export function openPushQueue(
       },
       unconnected(backend) {
         unconnected.add(backend);
-        down();
+        if (answers) down();
       },
       connected(backend) {
         unconnected.delete(backend);
@@ -108,6 +114,8 @@ export function openPushQueue(
       for (const lane of lanes) lane.add(hints);
     },
     isUp,
+    brings: ({ gatewayType, urgent }) =>
+      isUp() && lanes.some((lane) => lane.gatewayType === gatewayType && lane.urgent === urgent && lane.isProven()),
     bringers: lanes.map((lane) => ({
       name: `${lane.name} in Redis`,
       async look() {
@@ -139,10 +147,12 @@ function openLane(slice: PushQueueSlice, { gatewayType, urgent, slots }: PacedLa
   let performed = 0;
   let performedBefore = 0;
   let deaf = false;
+  let proven = false;
   const perform = async (device: DeviceId) => {
     performing += 1;
     performed += 1;
     deaf = false;
+    proven = true;
     await ports.perform(device).finally(() => {
       performing -= 1;
     });
@@ -152,7 +162,13 @@ function openLane(slice: PushQueueSlice, { gatewayType, urgent, slots }: PacedLa
 
   return {
     name: `push ${gatewayType}${urgent ? " urgent" : ""}`,
+    gatewayType,
+    urgent,
     isDeaf: () => deaf,
+    isProven: () => proven,
+    doubt(): void {
+      proven = false;
+    },
     add(hints: readonly PushHint[]): void {
       const jobs = hints
         .filter((hint) => hint.gatewayType === gatewayType && (hint.priority === "high") === urgent)
@@ -173,6 +189,7 @@ function openLane(slice: PushQueueSlice, { gatewayType, urgent, slots }: PacedLa
       const idle = performed === performedBefore && performing < slots;
       performedBefore = performed;
       deaf = idle && prioritized + wait > 0;
+      if (deaf) proven = false;
       return deaf ? "silent" : "well";
     },
     async restart(): Promise<void> {

@@ -20,6 +20,9 @@ test.after(async () => {
   await redis.close();
 });
 
+/** That of the hints below. */
+const LANE = { gatewayType: "GCM", urgent: true } as const;
+
 test("every job reaches a worker of its network and urgency, once", async () => {
   const node = open();
   await isUp(node);
@@ -160,10 +163,12 @@ test("a redis that is killed: adding neither throws nor hangs, the queue says it
     await redis.start();
     await eventually("the queue is up", () => node.queue.isUp(), 10_000);
     const after = hint();
+    assert.is(node.queue.brings(LANE), false, "connected, and nothing was taken yet");
     await eventually("pushes flow again", () => {
       node.queue.add([after]);
       return devicesOf(node).includes(after.deviceId);
     });
+    assert.is(node.queue.brings(LANE), true);
   }
   assert.equal(warnings, ["redis does not answer; pushes go out by the sweep"], "said once, not for every command");
 });

@@ -65,7 +65,7 @@ export function openPush(
       {
         ...ports,
         provider: providers.get(lane.gatewayType)!,
-        redisUp: queue === null ? null : queue.isUp,
+        redisUp: queue === null ? null : () => queue.brings(lane),
         again: ({ id, deviceId, gatewayType, priority, attempts }, delayMs) =>
           queue?.add([{ id, deviceId, gatewayType, priority, attempt: attempts + 1, delayMs }]),
         random: Math.random,
@@ -81,11 +81,11 @@ export function openPush(
     bringers: queue?.bringers ?? [],
     gauges: () => (queue === null ? [] : [{ name: "redis_up", value: queue.isUp() ? 1 : 0 }]),
     queued(entries) {
-      const up = queue?.isUp() === true;
+      const brought = workers.map(({ lane }) => queue?.brings(lane) === true);
       // Also while Redis seems away: that it takes a hint again is how we learn that it is back.
       queue?.add(entries.map((entry) => ({ ...entry, attempt: 0, delayMs: 0 })));
-      if (up) return;
-      for (const worker of workers) {
+      for (const [index, worker] of workers.entries()) {
+        if (brought[index]) continue;
         const { gatewayType, urgent } = worker.lane;
         if (entries.some((entry) => entry.gatewayType === gatewayType && (entry.priority === "high") === urgent))
           worker.wake();
