@@ -88,14 +88,15 @@ try {
   if (!met) exitCode = 1;
   if (values.json) console.log(JSON.stringify({ seed: Number(values.seed), evenly, unevenly, ofEven, faults }));
   else {
-    const held = quotas.every((quota) => quota !== null) ? `each held to ${values.cores} of a core` : "not held";
+    const held =
+      quotas[0]!.how === "cgroup" ? `each held to ${values.cores} of a core` : "each beside a busy neighbour";
     console.log(`3 nodes, ${held}, ${HOSTS} hosts, ${values.rate} pages a second to be sent, seed ${values.seed}`);
     console.table({ evenly, unevenly });
     console.log(`accepted of the even case: ${ofEven}; faults: ${faults.length}`);
     for (const fault of faults.slice(0, 10)) console.log(`  ${fault}`);
   }
 } finally {
-  for (const quota of quotas) quota?.lift();
+  for (const quota of quotas) quota.lift();
   await cluster.close();
   await balancer.close();
 }
