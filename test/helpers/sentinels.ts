@@ -60,8 +60,11 @@ export async function startSentinels(): Promise<Sentinels> {
       await eventually(
         "the sentinels know each other, the master and its replica",
         async () => {
+          const known = await Promise.all(sentinels.map(lookOf));
+          // Of a busy machine they may have taken the new master for down as well.
+          if (known.every((look) => look.port === String(other.port))) [master, other] = [other, master];
           const wanted = `${master.port} master ${COUNT - 1} 1`;
-          const looks = (await Promise.all(sentinels.map(lookOf))).map(
+          const looks = known.map(
             (look) => `${look.port} ${look.flags} ${look["num-other-sentinels"]} ${look["num-slaves"]}`,
           );
           const link = /master_link_status:(\w+)/.exec(await ask(other, "INFO", "replication"))?.[1];
