@@ -218,6 +218,7 @@ test("a receipt that could not be sent is sent when the server is back, with the
     peer.answers("SetStatus", { status: 503, body: {} });
     session.report("a", "READ");
     await eventually("it is reported", () => peer.receipts.length === 1);
+    await eventually("it is online again", () => seen.states.length === 3);
     assert.equal(seen.states, ["online", "offline", "online"]);
     const [first, second] = peer.calls
       .filter(({ operation }) => operation === "SetStatus")

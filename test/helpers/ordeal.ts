@@ -118,6 +118,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
 
   async function runHost(name: string, index: number): Promise<void> {
     const waiting = new Map<string, Uint8Array>();
+    let last: readonly [string, Uint8Array] | null = null;
     let place = index;
     while (!power.signal.aborted) {
       connections += 1;
@@ -145,8 +146,10 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
       void link.gone.then(() => {
         up = false;
       });
-      // A host that has heard nothing of a page brings it again, the same to the letter.
-      for (const [trackingId, bytes] of waiting) {
+      // A host that has heard nothing of a page brings it again, the same to the letter. One that has nothing to bring says who it is
+      // by its last: all hosts of the rig have one address, and what waits for them goes to those that are known.
+      const brings = waiting.size > 0 || last === null ? [...waiting] : [last];
+      for (const [trackingId, bytes] of brings) {
         const { text, phone } = history.pages.get(trackingId)!;
         history.sent(trackingId, text, phone, connection);
         await link.send(bytes).catch(() => {});
@@ -175,6 +178,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
           });
           history.sent(trackingId, text, phone, connection);
           waiting.set(trackingId, bytes);
+          last = [trackingId, bytes];
           await link.send(bytes).catch(() => {});
         }
         if (waiting.size === 0) heardAt = performance.now();
