@@ -107,7 +107,7 @@ test("a node with a small heap takes fewer connections, and lives with all of th
     const crowds = [...(await crowd("127.0.0.8")), ...(await crowd("127.0.0.9"))];
     const held = () => connectionsAt(port).filter(({ address }) => address !== "127.0.0.1").length;
     // The rest are hosts of this machine.
-    await eventually("the port is full", () => held() > SMALL_HEAP_ROOM - 5);
+    await eventually("the port is full", () => held() > SMALL_HEAP_ROOM - 5, 30_000);
     await rest(1_000);
     // One that is being turned away is seen for a moment.
     const most = held();
