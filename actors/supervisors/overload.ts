@@ -55,6 +55,8 @@ export type Effect =
 
 /** The load from which a level is entered. */
 const MARKS = [0, 0.75, 0.85, 2, 4] as const;
+/** From this level on callers are sent away. */
+const PUTS_OFF = 3;
 const LOOKS_ABOVE = 2;
 /** Clearly below: so much under the mark. */
 const MARGIN = 0.15;
@@ -182,8 +184,10 @@ export function superviseLoad(ports: OverloadPorts): OverloadSupervisor {
         ports.onLevel(level);
         if (level > before) meter.count("overload_steps", { step: STEPS[level] });
         const told = { ...facts, step: STEPS[level], level };
-        if (level > before) log.warn(told, "more to do than is good: one step more is taken");
-        else log.info(told, "less to do again: one step is taken back");
+        if (level < before) log.info(told, "less to do again: one step is taken back");
+        // What sends nobody away is no operator's concern.
+        else if (level < PUTS_OFF) log.info(told, "more to do than is good: one step more is taken");
+        else log.warn(told, "more to do than this node can bear: one step more is taken");
         return;
       }
       case "weigh":
