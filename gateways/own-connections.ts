@@ -3,32 +3,32 @@
  * name the same two addresses and ports, and no other connection names them meanwhile.
  */
 import type { Socket } from "node:net";
+import type { Place } from "./listener.ts";
 import { onTheWire } from "./origin.ts";
 
-type Peer = Pick<Socket, "localPort" | "remoteAddress" | "remotePort">;
+type Peer = Pick<Socket, "localAddress" | "localPort" | "remoteAddress" | "remotePort">;
 
 export type OwnConnections = {
-  /** Before it connects; forgotten when it closes. @param port the listener's */
-  add(socket: Socket, port: number): void;
+  /** Before it connects; forgotten when it closes. @param to the listener's IP address and port */
+  add(socket: Socket, to: Place): void;
   /** Whether this is the other end of one of them. */
   has(peer: Peer): boolean;
 };
 
 export function openOwnConnections(): OwnConnections {
-  const opened = new Map<Socket, number>();
+  const opened = new Map<Socket, Place>();
   return {
-    add(socket, port) {
-      opened.set(socket, port);
+    add(socket, to) {
+      opened.set(socket, to);
       socket.once("close", () => opened.delete(socket));
     },
     has(peer) {
-      const { localPort } = peer;
+      const { localAddress, localPort } = peer;
       const { remoteAddress, remotePort } = onTheWire(peer);
       if (remotePort === undefined) return false;
-      const address = plain(remoteAddress);
-      for (const [socket, port] of opened)
-        if (port === localPort && socket.localPort === remotePort && plain(socket.localAddress) === address)
-          return true;
+      const wire = [plain(remoteAddress), remotePort, plain(localAddress), localPort].join(" ");
+      for (const [socket, { host, port }] of opened)
+        if ([plain(socket.localAddress), socket.localPort, plain(host), port].join(" ") === wire) return true;
       return false;
     },
   };

@@ -28,7 +28,10 @@ export function openOwnHost(
     tls: plain === null ? { anyServer: true } : null,
   };
   return async (events) => {
-    const { send, cut, gone } = await openHostLink(target, { ...events, onSocket: (socket) => own.add(socket, port) });
+    const { send, cut, gone } = await openHostLink(target, {
+      ...events,
+      onSocket: (socket) => own.add(socket, target),
+    });
     return { cut, gone, send: (page) => send(Buffer.from(renderNewMessage(page))) };
   };
 }
