@@ -72,6 +72,8 @@ const RESTART_DEADLINE_MS = 30_000;
 const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 /** So many requests may wait while this node has too much to do; the others are answered 503 at once. */
 const PUT_OFF_WAITING = 64;
+/** Answered to whoever asks: a balancer that hears nothing takes the node for dead and ends all it carries, and Kubernetes kills it. */
+const PROBES: readonly (string | undefined)[] = ["/healthz", "/readyz"];
 /** Nothing from elsewhere, and no upgrade to HTTPS where there is none. */
 const DOCS_POLICY =
   "default-src 'self'; base-uri 'self'; font-src 'self' data:; frame-ancestors 'none'; img-src 'self' data:; " +
@@ -138,6 +140,8 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
   const log = ports.log.child({ part: "http" });
   const { certificates } = ports;
   const sockets = new Set<Socket>();
+  /** Those that were let in: while new ones are refused these go on. */
+  const letIn = new WeakSet<Socket>();
   const isProxy = (address: string) => addressAllowed(slice.trustedProxies, address);
   const { pressure } = ports;
   const waiting = waitingMax();
@@ -169,10 +173,6 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
     server.on("request", ({ socket }) => crowds.spoke(socket));
     readProxyHeaders(server, slice, { ...ports, log, gateway: "http", own: isOwnLook });
     server.on("connection", (socket: Socket) => {
-      if (pressure.refuses() && !isOwnLook(socket)) {
-        ports.meter.count("back_pressure", { queue: "http_refused" });
-        return void socket.destroy();
-      }
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
     });
@@ -205,14 +205,22 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
   app.decorateRequest("caller", "");
   app.decorateRequest("leave", nothing);
   // No promises here: each would make a request wait for another round of them.
-  app.addHook("onRequest", (request, { raw }, done) => {
-    const { headers } = request;
+  app.addHook("onRequest", (request, reply, done) => {
+    const { headers, socket } = request.raw;
     request.caller = callerOf(request);
+    if (!PROBES.includes(request.routeOptions.url)) {
+      if (pressure.refuses() && !letIn.has(socket)) {
+        ports.meter.count("back_pressure", { queue: "http_refused" });
+        void reply.header("connection", "close");
+        return done(new BatchFull());
+      }
+      letIn.add(socket);
+    }
     const bytes = "transfer-encoding" in headers ? BODY_LIMIT_BYTES : Number(headers["content-length"] ?? 0);
     // A probe has no body, and is answered however much is under way. One over the limit is refused unread.
     const given = bytes > 0 && bytes <= BODY_LIMIT_BYTES ? budget.admit(bytes) : nothing;
     if (given === null) return done(new BatchFull());
-    raw.once("close", () => {
+    reply.raw.once("close", () => {
       given();
       request.leave();
     });

@@ -7,6 +7,7 @@ export type Pressure = {
   readonly part: (part: number) => void;
   /** What cannot be done at once is put off. */
   putsOff(): boolean;
+  /** Who is new is let in no more; whoever asks whether this node lives is answered all the same. */
   refuses(): boolean;
   /** By chance: whether this connection is to be ended with its answer. */
   parts(): boolean;

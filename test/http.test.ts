@@ -5,7 +5,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Type } from "@fastify/type-provider-typebox";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { healthRoutes } from "../gateways/health.ts";
 import type { RouteSet } from "../gateways/http.ts";
+import { openPressure } from "../gateways/pressure.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { makeListeners, raw } from "./helpers/http.ts";
 import { recordLog } from "./helpers/log-record.ts";
@@ -84,6 +86,36 @@ test("a room's own error handler holds in its scope and nowhere else", async () 
   const gateway = await listeners.open([own, other]);
   assert.is((await fetch(`${gateway.address.url}/own`)).status, 418);
   assert.is((await fetch(`${gateway.address.url}/other`)).status, 500);
+});
+
+test("a node that refuses who is new still answers those it has, and whoever asks whether it lives and is ready", async () => {
+  const pressure = openPressure();
+  const answering: RouteSet = (app) => {
+    app.get("/answer", async () => "here");
+  };
+  const health = healthRoutes({ checks: { overload: async () => true }, mode: "production" });
+  const gateway = await listeners.open([answering, health], { pressure });
+  const { port } = gateway.address;
+  const get = (path: string, end = "") => `GET ${path} HTTP/1.1\r\nhost: x\r\n${end}\r\n`;
+  const held = connect({ port, host: "127.0.0.1" });
+  let heard = "";
+  held.on("data", (chunk) => {
+    heard += chunk;
+  });
+  held.write(get("/answer"));
+  await eventually("it is answered", () => /^HTTP\/1\.1 200 /.test(heard));
+  pressure.onLevel(4);
+  const refused = await raw(port, get("/answer"));
+  assert.match(refused, /^HTTP\/1\.1 503 /);
+  assert.match(refused, /\r\nretry-after: /i);
+  for (const probe of ["/healthz", "/readyz"])
+    assert.match(await raw(port, get(probe, "connection: close\r\n")), /^HTTP\/1\.1 200 /, probe);
+  heard = "";
+  held.write(get("/answer"));
+  await eventually("it is answered again", () => /^HTTP\/1\.1 200 /.test(heard));
+  held.destroy();
+  pressure.onLevel(3);
+  assert.match(await raw(port, get("/answer", "connection: close\r\n")), /^HTTP\/1\.1 200 /);
 });
 
 let arrived = 0;

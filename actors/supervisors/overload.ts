@@ -7,7 +7,7 @@
  *   rehome    this node weighs less where shards are placed, so that idler ones take some
  *   part      some host connections, and phones' with their next answer, are asked to come again, to an idler node
  *   put off   requests that would have to wait are answered 503 with Retry-After
- *   refuse    new connections are closed
+ *   refuse    new connections are closed: hosts' at once, others' with a 503, but for who asks whether this node lives
  *
  * Hosts are read ahead of what is written, within bounds, so that high priority passes, and paused at the bounds, always: that needs
  * nobody's judgement (gateways/mxpp/session).

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { systemClock } from "../../domain.ts";
 import type { Certificates } from "../../gateways/certificates.ts";
 import { type HttpGateway, openHttp, type RouteSet } from "../../gateways/http.ts";
-import { openPressure } from "../../gateways/pressure.ts";
+import { openPressure, type Pressure } from "../../gateways/pressure.ts";
 import { type Log, silentLog } from "../../log.ts";
 import { type Meter, silentMeter } from "../../meter.ts";
 
@@ -15,6 +15,7 @@ export type ListenerOptions = {
   log?: Log;
   meter?: Meter;
   certificates?: Certificates;
+  pressure?: Pressure;
 };
 
 /** Opens listeners on loopback; `close` ends those a failed test left open. */
@@ -26,10 +27,17 @@ export function makeListeners(): {
   return {
     async open(
       routes,
-      { port = 0, trustedProxies = [], proxyProtocol = false, log = silentLog, meter = silentMeter, certificates } = {},
+      {
+        port = 0,
+        trustedProxies = [],
+        proxyProtocol = false,
+        log = silentLog,
+        meter = silentMeter,
+        certificates,
+        pressure = openPressure(),
+      } = {},
     ) {
       const slice = { bind: "127.0.0.1", port, trustedProxies, proxyProtocol };
-      const pressure = openPressure();
       const ports = { log, meter, clock: systemClock, certificates: certificates ?? null, pressure };
       const gateway = await openHttp(slice, ports, routes);
       opened.push(gateway);
