@@ -19,6 +19,7 @@ import { makeTurns } from "../turns.ts";
 import { openBeginnings } from "./beginnings.ts";
 import { openLinks } from "./links.ts";
 import { type OwnHost, openOwnHost } from "./own-host.ts";
+import { choosePartings } from "./parting.ts";
 import { openPlaces } from "./places.ts";
 import { openSession, type Session, type SessionPorts } from "./session.ts";
 import { openShares } from "./shares.ts";
@@ -34,7 +35,7 @@ export type MxppSlice = Balancers & {
 export type Mxpp = {
   /** null: that listener is off. */
   readonly address: { readonly plain: Place | null; readonly tls: Place | null };
-  /** Asks this part of the connections to come again elsewhere: those that carry most, and none that has just come. */
+  /** Asks this part of the connections to come again elsewhere, see parting.ts. */
   part(part: number): void;
   /** Connections live on when one is opened anew. */
   readonly listeners: { readonly plain: Listener | null; readonly tls: Listener | null };
@@ -233,18 +234,16 @@ export async function openMxpp(
     connections: () => ({ ...counts }),
     part(part) {
       const settledBefore = clock.monotonic() - SETTLED_MS;
-      const busy: { session: Session; bytes: number }[] = [];
-      for (const [session, held] of sessions) {
+      const carried = [...sessions].map(([session, held]) => {
         const bytes = held.socket.bytesRead - held.seen;
         held.seen = held.socket.bytesRead;
-        if (bytes > 0 && held.since < settledBefore) busy.push({ session, bytes });
-      }
-      busy.sort((a, b) => b.bytes - a.bytes);
-      const asked = busy.slice(0, Math.min(Math.ceil(sessions.size * part), busy.length));
+        return { connection: session, bytes, settled: held.since < settledBefore };
+      });
+      const asked = choosePartings(carried, part);
       if (asked.length === 0) return;
       meter.count("parted_connections", { kind: "mxpp" }, asked.length);
       log.info({ connections: asked.length, of: sessions.size }, "host connections are ended, to come again elsewhere");
-      for (const { session } of asked) void session.close(PARTING_MS);
+      for (const session of asked) void session.close(PARTING_MS);
     },
     async close(deadlineMs) {
       for (const server of servers) server.close();
