@@ -49,6 +49,25 @@ async function deafHost(name: string): Promise<{ host: RawHost; sent: string[] }
   return { host, sent };
 }
 
+/** Sends what is refused and reads nothing, until it is read no more. */
+async function stuckHost(name: string): Promise<{ host: RawHost; sent: number }> {
+  await hospital.knows(name, { encoding: "utf-16" });
+  const host = await openRawHost({ port, name, reads: false });
+  let sent = 0;
+  const stuck = async () => {
+    for (let n = 0; n < 200; n += 1) host.sends({ destination: "000", trackingId: `${sent++}${LONG}`, systemId: LONG });
+    // TCP takes what it is sent as long as the node reads it.
+    for (let wait = 0; wait < 30; wait += 1) {
+      if (host.socket.writableLength === 0) return false;
+      await rest(100);
+    }
+    return true;
+  };
+  while (!(await stuck())) assert.ok(sent < 20_000, "the node reads on and on");
+  console.log(`  ${sent} pages refused, of which nothing was read`);
+  return { host, sent };
+}
+
 async function hearsAll(host: RawHost, sent: readonly string[]): Promise<void> {
   await eventually("it has heard all", () => host.hears().length >= sent.length * LADDER.length, 40_000);
   const byPage = Map.groupBy(host.hears(), ({ trackingId }) => trackingId);
@@ -98,22 +117,16 @@ const HOSTS = {
   },
 
   "a host that does not read its refusals is read no more, and ended after a minute": async () => {
-    await hospital.knows("quarrelsome", { encoding: "utf-16" });
-    const host = await openRawHost({ port, name: "quarrelsome", reads: false });
-    let sent = 0;
-    const stuck = async () => {
-      for (let n = 0; n < 200; n += 1)
-        host.sends({ destination: "000", trackingId: `${sent++}${LONG}`, systemId: LONG });
-      // TCP takes what it is sent as long as the node reads it.
-      for (let wait = 0; wait < 30; wait += 1) {
-        if (host.socket.writableLength === 0) return false;
-        await rest(100);
-      }
-      return true;
-    };
-    while (!(await stuck())) assert.ok(sent < 20_000, "the node reads on and on");
-    console.log(`  ${sent} pages refused, of which nothing was read`);
+    const { host } = await stuckHost("quarrelsome");
     await eventually("it is ended", () => rest(250).then(() => !held(host)), 80_000);
+    host.cuts();
+  },
+
+  "a host that reads its refusals late is read again from then on, and hears each of them": async () => {
+    const { host, sent } = await stuckHost("late-quarreller");
+    host.readsAgain();
+    await eventually("it has heard all", () => host.hears().length >= sent, 40_000);
+    await host.awaits(host.sends({ destination: drawer }), "ACCEPTED");
     host.cuts();
   },
 };

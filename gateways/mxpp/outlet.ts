@@ -20,7 +20,12 @@ export type Wrote = { readonly end: number; readonly more: boolean };
 
 export function makeOutlet(
   socket: Socket,
-  ports: { readonly host: () => HostSystem | null; readonly meter: Meter },
+  ports: {
+    readonly host: () => HostSystem | null;
+    readonly meter: Meter;
+    /** Fewer bytes are owed than before. The socket says that it is drained while they are still counted. */
+    readonly paid: () => void;
+  },
 ): Outlet {
   let given = 0;
   let handed = 0;
@@ -51,6 +56,7 @@ export function makeOutlet(
     answer(notification) {
       const { bytes } = write([notification], () => {
         owed -= bytes;
+        ports.paid();
       });
       owed += bytes;
     },

@@ -103,7 +103,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     gone: () => gone,
     stop: () => intake.stop(),
   });
-  const outlet = makeOutlet(socket, { host: () => host, meter });
+  const outlet = makeOutlet(socket, { host: () => host, meter, paid: () => resumeIfRoom() });
   socket.setNoDelay(true);
   // Linux: the first probe after 15 s of silence, then one a second, ten in all.
   socket.setKeepAlive(true, 15_000);
@@ -135,10 +135,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     intake.push(chunk);
     socket.pause();
   });
-  socket.on("drain", () => {
-    resumeIfRoom();
-    linked?.drained();
-  });
+  socket.on("drain", () => linked?.drained());
   socket.on("end", () => void finish(ENDING_MS));
   socket.on("error", () => {});
   socket.on("close", () => {
