@@ -12,7 +12,7 @@ export type Waiting = {
   readonly mailboxes: number;
   /** How long the oldest page, change or receipt has waited to be committed, ms. */
   readonly commitMs: number;
-  /** How late the oldest row was that the last look found due, ms. */
+  /** How late the oldest row was that the last look took, ms. */
   readonly lateMs: number;
 };
 

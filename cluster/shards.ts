@@ -27,7 +27,7 @@ export function openBranches(system: ActorSystem, node: string): (shard: Shard) 
 /** Most rows taken in one look; a takeover of many comes in at this rate and no faster. */
 const LOOK_MAX = 500;
 
-/** `lateMs`: how late the oldest row was that its last look found due. */
+/** `lateMs`: how late the oldest row was that its last look took. One that keeps failing is ever later, and no work that is behind. */
 export type Sweep = Loop & { lateMs(): number };
 
 export function openSweep(
@@ -60,10 +60,10 @@ export function openSweep(
     if (shards.length === 0 || limit <= 0 || !ports.database.isUp()) return;
     // Behind everybody else it would be refused for as long as a crowd lasts, and what was lost with it would stay lost.
     const due = await dueMessages(urgently(ports.database), shards, limit, begun);
-    lateMs = Math.max(0, ...due.map(({ readAt, place }) => readAt - place.dueMs));
-    const taken = due.filter((message) => ports.drive(message)).length;
+    const taken = due.filter((message) => ports.drive(message));
+    lateMs = Math.max(0, ...taken.map(({ readAt, place }) => readAt - place.dueMs));
     // Only rows that are being driven or rest after a failure: the next look goes on behind them.
-    after = due.length === limit && taken === 0 ? due.at(-1)!.place : null;
+    after = due.length === limit && taken.length === 0 ? due.at(-1)!.place : null;
     full = due.length === limit;
   }
   const pauseMs = () => (full ? Math.min(50, slice.intervalMs) : slice.intervalMs);

@@ -17,7 +17,7 @@ test("whoever waits for answers to be taken is told when none is owed any more, 
   const seen: number[] = [];
   const outlet = makeOutlet(socket, { host: () => null, meter: silentMeter, paid: () => seen.push(outlet.owed()) });
   const refusal = {
-    ...{ origin: "lab", source: "1000", conversationId: null, systemId: null, trackingId: "x".repeat(200), at: 0 },
+    ...{ origin: "lab", source: "1000", systemId: "", trackingId: "x".repeat(200), at: 0 },
     ...{ status: "FAILED" as const, reason: "unknown destination" },
   };
   const answer = (count: number) => {

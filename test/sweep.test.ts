@@ -2,8 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Membership } from "../cluster/membership.ts";
-import { openSweep } from "../cluster/shards.ts";
-import type { Loop } from "../cluster/supervision.ts";
+import { openSweep, type Sweep } from "../cluster/shards.ts";
 import { type Shard, type SubscriberId, shardOf, systemClock, type UniqueId } from "../domain.ts";
 import { silentLog } from "../log.ts";
 import { acceptPages, type PageToAccept } from "../persistence/acceptance.ts";
@@ -15,7 +14,7 @@ import { openWard, pageFor } from "./helpers/ward.ts";
 const ward = await openWard();
 const { database, sql } = ward;
 const lab = await ward.host("lab");
-const sweeps: Loop[] = [];
+const sweeps: Sweep[] = [];
 test.after.each(async () => {
   await Promise.all(sweeps.splice(0).map((sweep) => sweep.close()));
   await sql`update premise_core.messages set due_at = null, open = false`;
@@ -41,7 +40,7 @@ async function due(destination: string, count: number, more: Partial<PageToAccep
 }
 
 type Place = {
-  readonly sweep: Loop;
+  readonly sweep: Sweep;
   readonly driven: DueMessage[];
   shards: readonly Shard[];
   room: number;
@@ -135,6 +134,19 @@ test("the most urgent come first, then the longest due", async () => {
   const place = open(60_000, [shardOf(subscriber)]);
   await eventually("it has looked", () => place.driven.length === 4);
   assert.equal(idsOf(place.driven), [...older, ...newer, ...medium, ...low]);
+});
+
+test("how late a page is taken is known; one that rests after a failure is no work that is behind, however long it has been due", async () => {
+  const { destination, subscriber } = await recipient();
+  const ids = await due(destination, 1);
+  await sql`update premise_core.messages set due_at = now() - interval '1 hour' where unique_id = any (${ids}::uuid[])`;
+  let rests = true;
+  const place = open(60_000, [shardOf(subscriber)], () => !rests);
+  await eventually("it has looked", () => place.driven.length === 1);
+  assert.is(place.sweep.lateMs(), 0);
+  rests = false;
+  await place.sweep.run();
+  assert.ok(place.sweep.lateMs() >= 3_600_000 && place.sweep.lateMs() < 3_700_000, `${place.sweep.lateMs()}`);
 });
 
 test("a node without shards looks for nothing, and looks at once when it gains some", async () => {
