@@ -1,7 +1,7 @@
 /**
  * Hints between rooms and between nodes: "look at your rows". A hint points at what is durable already, so a lost one costs a
- * second until the next look (gateways/mxpp/links.ts) and a repeated one a look. What its only listener is not on this node
- * for travels over Redis to all others, gathered for a moment. Nothing here waits for Redis.
+ * second until the next look (gateways/mxpp/links.ts) and a repeated one a look. One whose only listener is not on this node
+ * travels over Redis to all others, gathered for a moment. Nothing here waits for Redis.
  *
  *   publish ─► its listeners here ─ the only one there is was among them ─► done
  *                 └─ else: gathered (bounded, once each) ─► one message to all nodes ─► their listeners

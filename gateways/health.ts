@@ -15,7 +15,7 @@ export type HealthPorts = {
   readonly mode: "dev" | "production";
 };
 
-/** What a node must have for pages to be sent to it. `services`: once they are open. */
+/** What a node must have for pages to be sent to it. `supervisors`: null until they are open. */
 export function nodeChecks(parts: {
   readonly databases: { ready(): true | string };
   readonly membership: { leased(): boolean; staying(): true | string };

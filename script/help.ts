@@ -26,7 +26,7 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
 const COMMANDS: Readonly<Record<string, string>> = {
   "script/server": "sets up what is missing, then runs Tocsin",
   "script/test": "sets up what is missing, then runs every test",
-  "npx tocsin --help": "every command: page, phone, trace, emulator, doctor …",
+  "npx tocsin --help": "every command: page, phone, trace, cluster, demo, emulator, doctor …",
 };
 
 if (import.meta.main) {

@@ -117,7 +117,6 @@ function weightOf({ level, weight }: State, idler: boolean, free: boolean): numb
 }
 
 export type OverloadSupervisor = {
-  level(): Level;
   /** true, or why no new connections may be sent here: not where all others have as much to do. */
   ready(): true | string;
   gauges(): GaugeReading[];
@@ -206,7 +205,6 @@ export function superviseLoad(ports: OverloadPorts): OverloadSupervisor {
   const others = () => membership.nodes().filter((node) => node.boot !== membership.boot && node.state === "LIVE");
 
   return {
-    level: () => state.level,
     ready() {
       if (state.level < 4) return true;
       return others().some((node) => node.load < MARKS[2]) ? "overloaded" : true;

@@ -16,7 +16,7 @@ sentinel announce-ip $SERVER
 sentinel monitor tocsin $MASTER ${MASTER_PORT:-6379} 2
 sentinel auth-pass tocsin $REDISCLI_AUTH
 sentinel down-after-milliseconds tocsin 1000
-sentinel failover-timeout tocsin 10000
+sentinel failover-timeout tocsin 5000
 sentinel parallel-syncs tocsin 1
 CONF
   mv "$DATA/sentinel.conf.draft" "$DATA/sentinel.conf"

@@ -7,7 +7,7 @@
  *       ▼ no trace of it                               ▼                                       ▼
  *     closed                                         closed ◄──────────────────────────────────┘
  *
- * The socket is paused while as many pages as may be are on their way to the database, so that a host that sends faster
+ * The socket is paused while as many pages as may be have been read and are not through, so that a host that sends faster
  * than they are written is slowed by TCP and by nothing else. The first page's origin says whose the connection is.
  */
 import type { Socket } from "node:net";
