@@ -5,9 +5,11 @@
  *       ▲   │ refused: next node                                                              │
  *       └───┴──────────── next node ◄──── connection gone, or 4 s without an answer ◄─────────┘
  */
+
+import { type HostLink, type HostTarget, openHostLink } from "../gateways/mxpp/host-link.ts";
 import { pause } from "./backoff.ts";
 import { type DemoPage, type DemoRecord, isFinished } from "./demo-record.ts";
-import { encodePage, type HostLink, type HostTarget, openHostLink } from "./host-client.ts";
+import { encodePage } from "./host-client.ts";
 
 export type DemoHost = {
   send(page: DemoPage): void;

@@ -1,7 +1,8 @@
 /** What `tocsin doctor` asks of a running server: its health, its clock, its sockets and its emulator. */
+
+import { type JsonAnswer, requestJson } from "../gateways/json-request.ts";
 import { answers, type Check, type Finding } from "./doctor-local.ts";
 import { CommandFault, EXIT } from "./exit.ts";
-import { type JsonAnswer, requestJson } from "./http.ts";
 import { parseEndpoint, type Run, readFile, type ServerOptions, unreachable } from "./server.ts";
 
 type Readiness = {

@@ -1,14 +1,6 @@
-/** What a host system sends: a page as bytes, over a link of gateways/mxpp. The same codecs as the server's, so a page may hold anything XML can. */
+/** What a host system sends: a page as bytes. The same codecs as the server's, so a page may hold anything XML can. */
 import { randomBytes } from "node:crypto";
 import { type Draft, renderNewMessage } from "../gateways/mxpp/new-message.ts";
-
-export {
-  CONNECT_DEADLINE_MS,
-  type HostLink,
-  type HostTarget,
-  type HostTls,
-  openHostLink,
-} from "../gateways/mxpp/host-link.ts";
 
 export const HOST_ENCODINGS = ["utf-8", "utf-16"] as const;
 export type HostEncoding = (typeof HOST_ENCODINGS)[number];

@@ -12,9 +12,9 @@
  * The same bytes are sent again, so a page that was accepted just before the connection broke is recognised as a repeat.
  */
 import { ANSWERS, type StatusText, TRANSPORTS } from "../domain.ts";
+import { CONNECT_DEADLINE_MS, type HostLink, type HostTarget, openHostLink } from "../gateways/mxpp/host-link.ts";
 import type { Notification } from "../gateways/mxpp/notification.ts";
 import { makeBackoff, pause } from "./backoff.ts";
-import { CONNECT_DEADLINE_MS, type HostLink, type HostTarget, openHostLink } from "./host-client.ts";
 
 export type Journey = {
   readonly trackingId: string;

@@ -1,9 +1,10 @@
 /** `tocsin page`: behaves as a host system that sends one page and hears what becomes of it. */
 import type { Command } from "commander";
 import { PRIORITIES, type Priority, STATUS_TEXTS, type StatusText } from "../domain.ts";
+import type { HostTls } from "../gateways/mxpp/host-link.ts";
 import type { Notification } from "../gateways/mxpp/notification.ts";
 import { CommandFault, EXIT, type ExitCode } from "./exit.ts";
-import { encodePage, freshTrackingId, HOST_ENCODINGS, type HostEncoding, type HostTls } from "./host-client.ts";
+import { encodePage, freshTrackingId, HOST_ENCODINGS, type HostEncoding } from "./host-client.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type CommonOptions, oneOf, outputOf, readSeconds, secondsOption } from "./options.ts";
 import { clockText, type Output, printable, type Style, spanText } from "./output.ts";

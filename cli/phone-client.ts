@@ -4,7 +4,7 @@
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { GatewayType, Receipt } from "../domain.ts";
-import { type JsonAnswer, requestJson } from "./http.ts";
+import { type JsonAnswer, requestJson } from "../gateways/json-request.ts";
 
 /** What a phone keeps between its runs. `deviceToken` is a secret. */
 export type Registration = {

@@ -5,9 +5,9 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
+import { type JsonAnswer, requestJson } from "../gateways/json-request.ts";
+import type { HostTarget } from "../gateways/mxpp/host-link.ts";
 import { CommandFault, EXIT } from "./exit.ts";
-import type { HostTarget } from "./host-client.ts";
-import { type JsonAnswer, requestJson } from "./http.ts";
 
 type Endpoint = { readonly host: string; readonly port: number };
 

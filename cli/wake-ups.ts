@@ -5,8 +5,10 @@
  *
  * Each (re)connection counts as one wake-up, since pushes may have come while nobody listened.
  */
+
+import { requestJson } from "../gateways/json-request.ts";
 import { makeBackoff, pause } from "./backoff.ts";
-import { readEvents, requestJson } from "./http.ts";
+import { readEvents } from "./event-stream.ts";
 
 export type WakeUps = {
   readonly notificationAddress: string;

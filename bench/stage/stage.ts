@@ -5,9 +5,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { requestJson } from "../../cli/http.ts";
 import { register } from "../../cli/phone-client.ts";
 import { issueCertificate, makeAuthority } from "../../gateways/emulator/certificates.ts";
+import { requestJson } from "../../gateways/json-request.ts";
 import { startPostgres } from "../../test/helpers/database.ts";
 import { startRedis } from "../../test/helpers/redis.ts";
 import { type EmulatorProcess, openEmulatorProcess } from "./emulator.ts";

@@ -1,7 +1,8 @@
 /** A host system for tests, in the words of the domain; the protocol is the command line's own. */
 import * as assert from "node:assert/strict";
-import { encodePage, freshTrackingId, type HostEncoding, type HostTls, openHostLink } from "../../cli/host-client.ts";
+import { encodePage, freshTrackingId, type HostEncoding } from "../../cli/host-client.ts";
 import type { StatusText } from "../../domain.ts";
+import { type HostTls, openHostLink } from "../../gateways/mxpp/host-link.ts";
 import type { Draft, NewMessage } from "../../gateways/mxpp/new-message.ts";
 import type { Notification } from "../../gateways/mxpp/notification.ts";
 import { WITHIN_MS } from "./eventually.ts";

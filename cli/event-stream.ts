@@ -1,7 +1,5 @@
-/** What the command line asks over HTTP: small requests, and server-sent events. */
+/** Server-sent events, as the emulator tells of its pushes. */
 import { codedError, openRequest } from "../gateways/json-request.ts";
-
-export { type JsonAnswer, requestJson } from "../gateways/json-request.ts";
 
 export type EventStream = {
   readonly url: string;
