@@ -15,6 +15,7 @@ import { signal as signalTo, startOf } from "../persistence/embedded-process.ts"
 import { findRunning, freePort } from "../persistence/embedded-server.ts";
 import { pause } from "./backoff.ts";
 import { type DemoNode, type DemoProcess, interrupted, startNode, startProcess, untilUp } from "./demo-node.ts";
+import { type EmulatorRecord, emulatorSettings } from "./emulator-settings.ts";
 import { CommandFault, EXIT } from "./exit.ts";
 import { type Api, openApi } from "./server.ts";
 
@@ -107,7 +108,6 @@ export async function openDemoCluster(
       TOCSIN_CLUSTER: `demo-${randomBytes(4).toString("hex")}`,
       TOCSIN_ADMIN_KEY: key,
       TOCSIN_METRICS_PORT: "0",
-      TOCSIN_PUSH: "services",
       ...emulator.settings,
       TOCSIN_SYNTHETIC_SECONDS: "0",
       TOCSIN_LOG_LEVEL: "warn",
@@ -156,13 +156,6 @@ async function startPostgres(dataDir: string): Promise<EmbeddedPostgres> {
   }
 }
 
-type Opened = {
-  readonly url: string;
-  readonly fcmUrl: string;
-  readonly apnsUrl: string;
-  readonly credentials: Readonly<Record<string, string>>;
-};
-
 /** Beside the nodes, so that it outlives them, and the settings by which they take it for Apple and Google. */
 async function startEmulator(
   folder: string,
@@ -171,27 +164,15 @@ async function startEmulator(
 ): Promise<{ readonly url: string; readonly settings: Readonly<Record<string, string>> }> {
   const emulator = startProcess(folder, "emulator", [COMMAND, "emulator", "--json", "--port", "0"], {});
   started(emulator);
-  const { url, fcmUrl, apnsUrl, credentials } = await untilUp(
+  const record = await untilUp(
     emulator,
     () => {
       const [line = "", ...more] = readFileSync(join(emulator.folder, "log"), "utf8").split("\n");
-      return more.length > 0 && line.startsWith("{") ? (JSON.parse(line) as Opened) : null;
+      return more.length > 0 && line.startsWith("{") ? (JSON.parse(line) as EmulatorRecord) : null;
     },
     signal,
   );
-  return {
-    url,
-    settings: {
-      TOCSIN_FCM_URL: fcmUrl,
-      TOCSIN_APNS_URL: apnsUrl,
-      TOCSIN_PUSH_CA_FILE: credentials.caFile!,
-      TOCSIN_FCM_SERVICE_ACCOUNT_FILE: credentials.serviceAccountFile!,
-      TOCSIN_APNS_KEY_FILE: credentials.apnsKeyFile!,
-      TOCSIN_APNS_KEY_ID: credentials.apnsKeyId!,
-      TOCSIN_APNS_TEAM_ID: credentials.apnsTeamId!,
-      TOCSIN_APNS_TOPIC: credentials.apnsTopic!,
-    },
-  };
+  return { url: record.url, settings: emulatorSettings(record) };
 }
 
 /** All different, though none is taken yet. A killed node's stays free: the system gives these to nobody else. */

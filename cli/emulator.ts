@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { systemClock } from "../domain.ts";
 import type { Emulator } from "../gateways/emulator/emulator.ts";
+import { type EmulatorRecord, emulatorSettings } from "./emulator-settings.ts";
 import { CommandFault, EXIT, type ExitCode } from "./exit.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type CommonOptions, outputOf } from "./options.ts";
@@ -28,7 +29,8 @@ async function emulator(options: EmulatorOptions): Promise<ExitCode> {
   const signal = onInterrupt();
   const opened = await open(Number(options.port), dataDirOf(options, process.env));
   const { address, credentials } = opened;
-  output.record({ ...address, credentials });
+  const record: EmulatorRecord = { ...address, credentials };
+  output.record(record);
   const rows = [
     ["Lock screen", `${address.url}/`, "what the phones would show"],
     ["Record", `${address.url}/pushes`, "every push taken, as JSON"],
@@ -37,17 +39,7 @@ async function emulator(options: EmulatorOptions): Promise<ExitCode> {
   ];
   for (const line of tableLines(output, ["what", "where", "for"], rows)) output.line(line);
   output.line("\nA server elsewhere sends its pushes here with these settings:\n");
-  const settings = {
-    TOCSIN_PUSH: "services",
-    TOCSIN_PUSH_CA_FILE: credentials.caFile,
-    TOCSIN_FCM_URL: address.fcmUrl,
-    TOCSIN_FCM_SERVICE_ACCOUNT_FILE: credentials.serviceAccountFile,
-    TOCSIN_APNS_URL: address.apnsUrl,
-    TOCSIN_APNS_KEY_FILE: credentials.apnsKeyFile,
-    TOCSIN_APNS_KEY_ID: credentials.apnsKeyId,
-    TOCSIN_APNS_TEAM_ID: credentials.apnsTeamId,
-    TOCSIN_APNS_TOPIC: credentials.apnsTopic,
-  };
+  const settings = emulatorSettings(record);
   for (const [name, value] of Object.entries(settings)) output.line(`  ${name}=${value}`);
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { type EmulatorRecord, emulatorSettings } from "../../cli/emulator-settings.ts";
 import type { Emulator } from "../../gateways/emulator/emulator.ts";
 import { endsWithUs } from "./ends-with-us.ts";
 
@@ -27,22 +28,13 @@ export async function openEmulatorProcess(dataDir: string): Promise<EmulatorProc
   }
   clearTimeout(timer);
   if (first === null) throw new Error("the emulator did not start");
-  const { credentials, ...address } = JSON.parse(first) as Emulator["address"] & Pick<Emulator, "credentials">;
+  const record = JSON.parse(first) as EmulatorRecord;
+  const { credentials, ...address } = record;
   return {
     pid: child.pid!,
     address,
     credentials,
-    settings: {
-      TOCSIN_PUSH: "services",
-      TOCSIN_PUSH_CA_FILE: credentials.caFile,
-      TOCSIN_FCM_URL: address.fcmUrl,
-      TOCSIN_FCM_SERVICE_ACCOUNT_FILE: credentials.serviceAccountFile,
-      TOCSIN_APNS_URL: address.apnsUrl,
-      TOCSIN_APNS_KEY_FILE: credentials.apnsKeyFile,
-      TOCSIN_APNS_KEY_ID: credentials.apnsKeyId,
-      TOCSIN_APNS_TEAM_ID: credentials.apnsTeamId,
-      TOCSIN_APNS_TOPIC: credentials.apnsTopic,
-    },
+    settings: emulatorSettings(record),
     async close() {
       child.kill("SIGTERM");
       const killer = setTimeout(() => child.kill("SIGKILL"), 5_000);

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { type EmulatorRecord, emulatorSettings } from "../../cli/emulator-settings.ts";
 import { encodePage } from "../../cli/host-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
 import { PRIORITIES } from "../../domain.ts";
@@ -61,7 +62,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
   const { random, hostPort = async (port: number) => port, nodes: own = [{}] } = options;
   const history = openHistory();
   const emulator = await startEmulator();
-  const shared = { TOCSIN_PUSH: "services", TOCSIN_LOG_LEVEL: "warn", ...emulator.settings, ...options.settings };
+  const shared = { TOCSIN_LOG_LEVEL: "warn", ...emulator.settings, ...options.settings };
   // While a node is away its ports must not become another's: these lie below those the system gives out.
   const ports = async () => ({
     TOCSIN_MXPP_PORT: String(await freePort(null)),
@@ -234,7 +235,11 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
 }
 
 /** The emulator as a process of its own, and the settings by which a node reaches it as if it were Apple and Google. */
-async function startEmulator(): Promise<{ url: string; settings: Record<string, string>; close(): Promise<void> }> {
+async function startEmulator(): Promise<{
+  url: string;
+  settings: Readonly<Record<string, string>>;
+  close(): Promise<void>;
+}> {
   const dataDir = mkdtempSync(join(tmpdir(), "tocsin-emulator-"));
   const command = fileURLToPath(new URL("../../cli/tocsin.js", import.meta.url));
   const child: ChildProcess = spawn(process.execPath, [command, "emulator", "--json", "--port", "0"], {
@@ -243,25 +248,10 @@ async function startEmulator(): Promise<{ url: string; settings: Record<string, 
   });
   process.on("exit", () => child.kill("SIGKILL"));
   for await (const line of createInterface({ input: child.stdout! })) {
-    const { url, fcmUrl, apnsUrl, credentials } = JSON.parse(line) as {
-      url: string;
-      fcmUrl: string;
-      apnsUrl: string;
-      credentials: Record<string, string>;
-    };
-    const settings = {
-      TOCSIN_FCM_URL: fcmUrl,
-      TOCSIN_APNS_URL: apnsUrl,
-      TOCSIN_PUSH_CA_FILE: credentials.caFile!,
-      TOCSIN_FCM_SERVICE_ACCOUNT_FILE: credentials.serviceAccountFile!,
-      TOCSIN_APNS_KEY_FILE: credentials.apnsKeyFile!,
-      TOCSIN_APNS_KEY_ID: credentials.apnsKeyId!,
-      TOCSIN_APNS_TEAM_ID: credentials.apnsTeamId!,
-      TOCSIN_APNS_TOPIC: credentials.apnsTopic!,
-    };
+    const record = JSON.parse(line) as EmulatorRecord;
     return {
-      url,
-      settings,
+      url: record.url,
+      settings: emulatorSettings(record),
       async close() {
         child.kill("SIGTERM");
         await new Promise((resolve) => child.on("exit", resolve));
