@@ -107,7 +107,11 @@ async function sendAll(
   for (let n = 0; n < plan.pages && !signal.aborted; n += 1) {
     await pause(Math.max(0, start + (n / plan.rate) * 1_000 - performance.now()), signal);
     ward.send(n);
-    if (plan.kill && n + 1 === Math.ceil(plan.pages / 2)) killing = killOne(cluster, ward, events);
+    if (plan.kill && n + 1 === Math.ceil(plan.pages / 2)) {
+      killing = killOne(cluster, ward, events);
+      // Whoever waits for it hears of its fault, once all are sent.
+      killing.catch(() => {});
+    }
   }
   return killing;
 }
