@@ -51,7 +51,7 @@ type Held = { readonly socket: Socket; readonly since: number; seen: number };
 
 const HANDSHAKE_MS = 10_000;
 /** One that has just come is not sent away again: where no balancer stands between, it comes back each time. */
-const SETTLED_MS = 8_000;
+const SETTLED_MS = 4_000;
 /** What was read is answered within this. */
 const PARTING_MS = 5_000;
 /** How old the list of host systems may be; also how soon a new one is known. */
