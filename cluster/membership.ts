@@ -61,7 +61,10 @@ export type Membership = {
   onGain(listener: (shards: readonly Shard[]) => void): void;
   /** Called when a node was written off: what it had claimed is due now. */
   onRelease(listener: () => void): void;
-  /** Gives every shard to those that stay, where anybody does, and takes none for as long as any reason stands; the lease goes on. */
+  /**
+   * For as long as any reason stands this node gives its shards to those that stay, and takes none. Where nobody stays it goes on as it
+   * did. The lease goes on.
+   */
   withdraw(reason: string): void;
   restore(reason: string): void;
   /** How much of the shards this node is to have beside the others, 1 as a rule. */

@@ -1,5 +1,5 @@
 /** What holds at the doors while this node has too much to do (actors/supervisors/overload): told by it, asked at each turn. */
-import type { Level } from "../actors/supervisors/overload.ts";
+import { type Level, PUTS_OFF, REFUSES } from "../actors/supervisors/overload.ts";
 
 export type Pressure = {
   readonly onLevel: (level: Level) => void;
@@ -25,8 +25,8 @@ export function openPressure(): Pressure {
     part(part) {
       parting = { part, until: performance.now() + PARTING_MS };
     },
-    putsOff: () => level >= 3,
-    refuses: () => level >= 4,
+    putsOff: () => level >= PUTS_OFF,
+    refuses: () => level >= REFUSES,
     parts: () => parting.part > 0 && performance.now() < parting.until && Math.random() < parting.part,
   };
 }

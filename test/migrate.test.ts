@@ -24,7 +24,6 @@ const DIGESTS: Readonly<Record<string, string>> = {
   "premise_core/0005-steering.sql": "84f6116070527dbe",
   "premise_core/0006-synthetic.sql": "8ecbce89689b82a9",
   "premise_core/0007-weights.sql": "0b4b5814a733ec75",
-  "premise_core/0008-steering-mended.sql": "970232495cff9697",
 };
 
 const folders: string[] = [];
@@ -90,20 +89,6 @@ test("no migration is what it was not: who has run it never runs it again", () =
     return [file, digest.digest("hex").slice(0, 16)];
   });
   assert.equal(Object.fromEntries(digests), DIGESTS, "see CONTRIBUTING.md, Migrations");
-});
-
-test("a database that an earlier draft of the fifth migration made is brought up to date, and to the same as any other", async () => {
-  const columns = (sql: postgres.Sql) => sql`
-    select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns
-    where table_schema = 'premise_core' order by table_name, column_name`;
-  const [drafted, whole] = [await openEmpty(), await openEmpty()];
-  for (const { url } of [drafted, whole]) await migrate(url, "premise_core", { log: silentLog });
-  await drafted.sql.unsafe(`
-    delete from premise_core.migrations where id = 8;
-    alter table premise_core.nodes drop column why, drop column asked, drop column moves;
-    alter table premise_core.shards drop column moved_from, drop column moved_at`);
-  assert.is(await migrate(drafted.url, "premise_core", { log: silentLog }), 1);
-  assert.equal([...(await columns(drafted.sql))], [...(await columns(whole.sql))]);
 });
 
 test("an empty database gets every migration once; another run has nothing to do", async () => {

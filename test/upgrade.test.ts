@@ -15,8 +15,8 @@ import { phoneOf } from "./helpers/phone.ts";
 import { randomFrom } from "./helpers/random.ts";
 import { stepFaults } from "./helpers/steps.ts";
 
-/** The last one before nodes could be seen and steered. */
-const BEFORE = "fa8897bf57280c9a3f71136bfd1561882e21f871";
+/** The last one before overload was met, and before there were test pages. */
+const BEFORE = "267f21ada38b3df92d38a37cc0273268c2c3cf4c";
 const ROOT = join(import.meta.dirname, "..");
 const TOGETHER_MS = 30_000;
 const SETTLE_MS = 60_000;

@@ -55,8 +55,9 @@ export type Effect =
 
 /** The load from which a level is entered. */
 const MARKS = [0, 0.75, 0.85, 2, 4] as const;
-/** From this level on callers are sent away. */
-const PUTS_OFF = 3;
+/** From these levels on requests are put off, and who is new is refused. */
+export const PUTS_OFF: Level = 3;
+export const REFUSES: Level = 4;
 const LOOKS_ABOVE = 2;
 /** Clearly below: so much under the mark. */
 const MARGIN = 0.15;
@@ -206,7 +207,7 @@ export function superviseLoad(ports: OverloadPorts): OverloadSupervisor {
 
   return {
     ready() {
-      if (state.level < 4) return true;
+      if (state.level < REFUSES) return true;
       return others().some((node) => node.load < MARKS[2]) ? "overloaded" : true;
     },
     gauges: () => [
