@@ -12,6 +12,8 @@ export type WakeTarget = {
   readonly siteId: SiteId;
   readonly gatewayType: GatewayType;
   readonly notificationAddress: string;
+  /** It listens by a stream, as far as is known. */
+  readonly streaming: boolean;
 };
 
 /** Whether the page is for that device of its recipient. `page`: the statement's name for the message's row. */
@@ -23,5 +25,5 @@ export function isFor(sql: Sql, page: string, device: Fragment): Fragment {
 /** Of rows of `devices`, as WakeTarget[]; null for none. */
 export function wakeTargets(sql: Sql): Fragment {
   return sql`json_agg(json_build_object('deviceId', id, 'gatewayType', gateway_type, 'notificationAddress', notification_address,
-    'tenantId', tenant_id, 'siteId', site_id))`;
+    'tenantId', tenant_id, 'siteId', site_id, 'streaming', stream_boot is not null))`;
 }

@@ -21,6 +21,7 @@ const target: WakeTarget = {
   siteId: "site" as WakeTarget["siteId"],
   gatewayType: "GCM",
   notificationAddress: "address",
+  streaming: false,
 };
 type Asked = Wake & { readonly answers: Answer[] };
 

@@ -13,6 +13,7 @@ const target = (n: number): WakeTarget => ({
   siteId: "site" as WakeTarget["siteId"],
   gatewayType: "GCM",
   notificationAddress: `address-${n}`,
+  streaming: false,
 });
 const row: Row = {
   uniqueId: "page" as UniqueId,

@@ -4,7 +4,7 @@ import Type from "typebox";
 export const PAGES_MAX = 100;
 const RECEIPTS_MAX = 500;
 
-const Uuid = Type.String({ pattern: "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$" });
+export const Uuid = Type.String({ pattern: "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$" });
 const Line = (max: number) => Type.String({ minLength: 1, maxLength: max });
 const Address = Type.String({ minLength: 1, maxLength: 4_096, pattern: "^[\\x21-\\x7e]+$" });
 const Network = Type.Union([Type.Literal("GCM"), Type.Literal("APNS"), Type.Literal("WEBPUSH")]);

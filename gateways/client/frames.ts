@@ -1,0 +1,83 @@
+/**
+ * What is said over a phone's stream (CONTRACT, Client messaging): JSON text frames {type, id, seq, at, data} in both directions.
+ * `seq` counts, from 1 in each epoch and without a gap, what a phone must not miss: `message`, `recalled`, `answered`, `settings`; every
+ * other frame carries the last one's. Unknown types and fields are for newer versions, and are passed over.
+ */
+import Type, { type Static } from "typebox";
+import { Uuid } from "./bodies.ts";
+
+/** Closes of our own, RFC 6455 section 7.4.2; 1012 (service restart) comes behind `reconnect`. */
+export const CLOSE = {
+  badFrame: 4400,
+  unauthorized: 4401,
+  silent: 4408,
+  displaced: 4409,
+  tooSlow: 4429,
+} as const;
+
+/** Longest frame that is read, bytes. */
+export const FRAME_MAX = 64 * 1024;
+
+const Receipt = Type.Union(["DELIVERED", "READ", "ACKNOWLEDGED", "IGNORED"].map((word) => Type.Literal(word)));
+const Answer = Type.Union([Type.Literal("ACKNOWLEDGED"), Type.Literal("IGNORED")]);
+const ClientId = Type.String({ minLength: 1, maxLength: 200 });
+const SaidAt = Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()]));
+
+/** From the phone. */
+export const ClientFrames = {
+  /** Its first frame: the last frame it has of which stream; `epoch` null: of none. Nothing is sent before it, or 250 ms. */
+  resume: Type.Object({ epoch: Type.Union([Uuid, Type.Null()]), seq: Type.Integer({ minimum: 0 }) }),
+  /** It has kept a page, or the notice of this id, or settings of this version. */
+  confirm: Type.Object({
+    uniqueId: Type.Optional(Uuid),
+    noticeId: Type.Optional(Uuid),
+    version: Type.Optional(Type.Integer()),
+  }),
+  status: Type.Object({ uniqueId: Uuid, status: Receipt, clientId: Type.Optional(ClientId), at: SaidAt }),
+  reply: Type.Object({
+    uniqueId: Uuid,
+    clientId: ClientId,
+    text: Type.Optional(Type.String({ minLength: 1, maxLength: 4_000 })),
+    choice: Type.Optional(Type.String({ minLength: 1, maxLength: 4_000 })),
+    at: SaidAt,
+  }),
+  ping: Type.Object({}),
+  pong: Type.Object({}),
+} as const;
+
+/** From the server. `message` carries an AmcMessage of `v: 3`. */
+export const ServerFrames = {
+  /** `resumed`: what follows goes on behind the phone's last frame; else everything it has not confirmed comes anew. */
+  hello: Type.Object({ epoch: Uuid, resumeToken: Type.String(), heartbeatSeconds: Type.Integer() }),
+  resumed: Type.Object({ epoch: Uuid, recovered: Type.Boolean() }),
+  /** The page is withdrawn; `Kind` EXPIRED: its time is over. Confirmed by NoticeId. */
+  recalled: Type.Object({
+    NoticeId: Uuid,
+    UniqueId: Uuid,
+    Kind: Type.Union([Type.Literal("RECALLED"), Type.Literal("EXPIRED")]),
+    At: Type.String(),
+  }),
+  /** Another device of the same person has answered. Confirmed by NoticeId. */
+  answered: Type.Object({ NoticeId: Uuid, UniqueId: Uuid, Answer, At: Type.String() }),
+  /** What became of a frame of the phone's: `to` is its id. `Answer`: the one that stands, and whether this device gave it. */
+  result: Type.Object({
+    to: Type.String(),
+    UniqueId: Type.Optional(Uuid),
+    ClientId: Type.Optional(Type.String()),
+    Result: Type.Union(["recorded", "repeated", "unknown", "refused", "unavailable"].map((word) => Type.Literal(word))),
+    Answer: Type.Optional(Type.Object({ Status: Answer, ByThisDevice: Type.Boolean() })),
+  }),
+  /** This node is about to go: come again after so long, by any of these. */
+  reconnect: Type.Object({ afterMs: Type.Integer(), urls: Type.Array(Type.String()) }),
+  ping: Type.Object({}),
+  pong: Type.Object({}),
+} as const;
+
+export type ClientFrameType = keyof typeof ClientFrames;
+export type ClientFrame = {
+  [Name in ClientFrameType]: {
+    readonly type: Name;
+    readonly id: string;
+    readonly data: Static<(typeof ClientFrames)[Name]>;
+  };
+}[ClientFrameType];
