@@ -40,6 +40,7 @@ export type Counters = {
   /** Connections ended so that they come again to another node: kind `mxpp`. */
   parted_connections: "kind";
   /** Compare-and-sets that found the row moved on. */
+  escalations: "kind" | "result";
   stale_changes: "kind";
   /** A database by its logical name, `premise | meta | core`; those that share their servers are counted as the first. */
   database_losses: "database";

@@ -18,11 +18,12 @@ import type { Meter } from "../meter.ts";
 import { acceptPages, type PageToAccept, type Verdict } from "../persistence/acceptance.ts";
 import { makeBatch } from "../persistence/batch.ts";
 import { type Database, urgently } from "../persistence/database.ts";
+import { type PassedOn, type StepToTake, takeSteps } from "../persistence/escalations.ts";
 import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
-import { type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
+import { freshRow, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
 
 export type Paging = {
   /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */
@@ -33,7 +34,7 @@ export type Paging = {
   /** How many more messages may be driven now. */
   room(): number;
   reap(): void;
-  depths(): { readonly accept: number; readonly change: number; readonly receipt: number };
+  depths(): { readonly accept: number; readonly change: number; readonly step: number; readonly receipt: number };
   /** How long the oldest of those has waited, ms. */
   waitedMs(): number;
 };
@@ -112,6 +113,13 @@ export function openPaging(
         entries.map(({ change }) => change),
       ),
   });
+  const passing = makeBatch<StepToTake, PassedOn | null>({
+    ...limits,
+    entriesMax: 50,
+    key: (step) => step.uniqueId,
+    urgent: ({ urgent }) => urgent,
+    write: (steps) => takeSteps(database, node, steps),
+  });
   const receiving = makeBatch<ReceiptEntry, ReceiptResult>({
     ...limits,
     key: (entry) => entry.uniqueId,
@@ -137,12 +145,30 @@ export function openPaging(
           else if (change.tell !== null) reached(change.tell, row, written.ageSeconds, change.detail);
           return written;
         },
+        passOn: (passed, number, step) =>
+          passOn(passed, { uniqueId: passed.uniqueId, version: passed.version, number, step, urgent }),
+        hint: (devices) => devices.forEach(bus.publish),
         announce: bus.publish,
         ask: (asking, target) => wake(asking, target, shard, self()),
         end: (id) => messages.end(id, self()),
       }),
     );
     return address?.tell({ kind: "drive", claimed, now }) === "queued";
+  }
+
+  async function passOn(row: Row, step: StepToTake): Promise<PassedOn | null> {
+    const asked = clock.monotonic();
+    const result = await passing.submit(step);
+    if (result === null) meter.count("stale_changes", { kind: "message" });
+    else if (!row.synthetic) meter.count("escalations", { kind: step.step.kind, result: result.kind });
+    if (result?.kind !== "passed") return result;
+    for (const child of result.children) {
+      bus.publish(child.lane);
+      const seconds = (clock.monotonic() - asked) / 1_000;
+      for (const status of ["ACCEPTED", "QUEUED"] as const) reached(status, child, seconds, null);
+      start(freshRow(child), true, 0, () => clock.monotonic() < asked + FIRST_CLAIM_MS);
+    }
+    return result;
   }
 
   function wake(row: Row, target: WakeTarget, shard: Shard, replyTo: ReturnType<typeof messages.get> & object): void {
@@ -175,21 +201,9 @@ export function openPaging(
           const seconds = (clock.monotonic() - asked) / 1_000;
           reached("ACCEPTED", page, seconds, null);
           reached("QUEUED", page, seconds, null);
-          const row: Row = {
-            uniqueId: page.uniqueId,
-            version: verdict.version,
-            status: "QUEUED",
-            answer: null,
-            outcome: null,
-            wakeups: 1,
-            priority: page.priority,
-            subscriberId: verdict.subscriberId,
-            deviceDeadline: null,
-            userDeadline: null,
-            expiresAt: verdict.expiresAt,
-            targets: verdict.targets,
-            synthetic: page.synthetic,
-          };
+          const { subscriberId, expiresAt, targets } = verdict;
+          const { uniqueId, priority, synthetic } = page;
+          const row = freshRow({ uniqueId, subscriberId, priority, expiresAt, targets, synthetic });
           start(row, true, 0, () => clock.monotonic() < asked + FIRST_CLAIM_MS);
           if (verdict.trackingIdReused)
             log.warn({ uniqueId: page.uniqueId }, "other content came under a trackingId used before");
@@ -228,7 +242,12 @@ export function openPaging(
       const reaped = messages.reap() + devices.reap();
       if (reaped > 0) log.warn({ reaped }, "actors that nobody answered were ended; their rows come due again");
     },
-    depths: () => ({ accept: accepting.depth(), change: changing.depth(), receipt: receiving.depth() }),
-    waitedMs: () => Math.max(accepting.waitedMs(), changing.waitedMs(), receiving.waitedMs()),
+    depths: () => ({
+      accept: accepting.depth(),
+      change: changing.depth(),
+      step: passing.depth(),
+      receipt: receiving.depth(),
+    }),
+    waitedMs: () => Math.max(accepting.waitedMs(), changing.waitedMs(), passing.waitedMs(), receiving.waitedMs()),
   };
 }

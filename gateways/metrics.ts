@@ -46,6 +46,7 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   parted_connections: { help: "Connections ended so that they come again elsewhere.", labels: ["kind"] },
   overload_steps: { help: "Steps taken against overload.", labels: ["step"] },
   service_restarts: { help: "Services that were closed and opened anew.", labels: ["service"] },
+  escalations: { help: "Steps of rules taken for pages that nobody answered in time.", labels: ["kind", "result"] },
   stale_changes: { help: "Changes that found their row moved on, and did nothing.", labels: ["kind"] },
   database_losses: { help: "Times no server took this node's writes.", labels: ["database"] },
   database_moves: { help: "Times another server, or a new timeline of it, became the primary.", labels: ["database"] },

@@ -4,7 +4,9 @@
  */
 import type { Answer, Outcome, Priority, Shard, SubscriberId, UniqueId } from "../domain.ts";
 import { PRIORITIES, rankOf, type StatusText, type Transport, transportOf } from "../domain.ts";
+import { type AlertProfile, alertProfile, DEFAULT_PROFILES } from "./alert-profiles.ts";
 import type { Database } from "./database.ts";
+import type { Rule } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
 
@@ -21,6 +23,19 @@ export type DueMessage = {
   readonly deviceDeadline: number | null;
   readonly userDeadline: number | null;
   readonly expiresAt: number;
+  /** Somebody has written back. */
+  readonly replied: boolean;
+  readonly asksAnswer: boolean;
+  /** Reminders claimed since it was DELIVERED, and how a person is reminded of it. */
+  readonly reminders: number;
+  readonly profile: AlertProfile;
+  /** Steps taken of the rule, and by when the last must have led to an end. */
+  readonly step: number;
+  readonly stepDeadline: number | null;
+  /** null: there is none, or it was itself passed on. */
+  readonly rule: Rule | null;
+  /** Of those it was passed on to, whether any. */
+  readonly family: { readonly delivered: boolean; readonly answered: boolean };
   readonly targets: readonly WakeTarget[];
   /** A test page of our own. */
   readonly synthetic: boolean;
@@ -49,6 +64,17 @@ type DueRow = {
   device_deadline: Date | null;
   user_deadline: Date | null;
   expires_at: Date;
+  replied: boolean;
+  asks_answer: boolean;
+  reminders: number;
+  interval_seconds: number | null;
+  repeats: number | null;
+  step: number;
+  step_deadline: Date | null;
+  on_ignored: boolean | null;
+  steps: Rule["steps"] | null;
+  child_delivered: boolean | null;
+  child_answered: boolean | null;
   targets: WakeTarget[] | null;
   synthetic: boolean;
   read_at: Date;
@@ -66,12 +92,10 @@ export async function dueMessages(
   const rows = await database.run<DueRow>(
     (sql) => sql`
     select unique_id, version, status, answer, outcome, wakeups, due.priority, subscriber_id, device_deadline, user_deadline, expires_at,
+      replied_at is not null as replied, timeout_user is not null as asks_answer, reminders, devices.interval_seconds, devices.repeats,
+      step, step_deadline, rule.on_ignored, rule.steps, family.delivered as child_delivered, family.answered as child_answered,
       synthetic, clock_timestamp() as read_at, due_at::text as due_at,
-      extract(epoch from due_at)::double precision * 1000 as due_ms,
-      (select ${wakeTargets(sql)}
-       from premise_core.devices
-       where devices.subscriber_id = due.subscriber_id and state = 'ACTIVE' and notification_address is not null
-         and ${isFor(sql, "due", sql`devices.id`)}) as targets
+      extract(epoch from due_at)::double precision * 1000 as due_ms, devices.targets
     from (
       select page.* from unnest(${[...PRIORITIES.keys()]}::smallint[]) as lane (priority)
       -- Each by itself, or the look would go through all that is due later before it came to the next.
@@ -86,6 +110,21 @@ export async function dueMessages(
       order by page.priority, due_at, unique_id
       limit ${limit}
     ) as due
+    left join lateral (
+      select ${wakeTargets(sql)} filter (where notification_address is not null) as targets,
+        min(profile.interval_seconds) as interval_seconds, max(profile.repeats) as repeats
+      from premise_core.devices
+      left join lateral (${alertProfile(sql, "devices", sql`due.priority`)}) as profile on due.status >= 4
+      where devices.subscriber_id = due.subscriber_id and state = 'ACTIVE' and ${isFor(sql, "due", sql`devices.id`)}
+    ) as devices on true
+    left join lateral (
+      select on_ignored, steps from premise_core.escalation_rules
+      where site_id = due.site_id and message_type = lower(btrim(due.message_type)) limit 1
+    ) as rule on due.parent_id is null
+    left join lateral (
+      select bool_or(status >= 4) as delivered, bool_or(answer = 'ACKNOWLEDGED' or replied_at is not null) as answered
+      from premise_core.messages as child where child.parent_id = due.unique_id
+    ) as family on due.step > 0
     order by due.priority, due_at, unique_id`,
   );
   return rows.map((row) => ({
@@ -100,6 +139,17 @@ export async function dueMessages(
     deviceDeadline: row.device_deadline?.getTime() ?? null,
     userDeadline: row.user_deadline?.getTime() ?? null,
     expiresAt: row.expires_at.getTime(),
+    replied: row.replied,
+    asksAnswer: row.asks_answer,
+    reminders: row.reminders,
+    profile:
+      row.interval_seconds === null || row.repeats === null
+        ? DEFAULT_PROFILES[PRIORITIES[row.priority]!]
+        : { intervalSeconds: row.interval_seconds, repeats: row.repeats },
+    step: row.step,
+    stepDeadline: row.step_deadline?.getTime() ?? null,
+    rule: row.steps === null ? null : { onIgnored: row.on_ignored!, steps: row.steps },
+    family: { delivered: row.child_delivered ?? false, answered: row.child_answered ?? false },
     targets: row.targets ?? [],
     synthetic: row.synthetic,
     readAt: row.read_at.getTime(),
@@ -125,13 +175,13 @@ export type Change = {
   readonly outcome: Outcome | null;
   /** What the host hears of it; null: nothing. */
   readonly tell: StatusText | null;
-  /** Claims a wake-up. */
+  /** Claims a wake-up: a reminder, where it was DELIVERED. */
   readonly wakes: boolean;
   /**
-   * When something is due again: so many ms from now (never past the message's own next deadline), at expiry, or never, which is
-   * at expiry as well while some device has yet to fetch it.
+   * When something is due again: so many ms from now (never past the message's own next deadline), at that deadline, at expiry, or
+   * never, which is at expiry as well while some device has yet to fetch it.
    */
-  readonly due: number | "expiry" | "never";
+  readonly due: number | "deadline" | "expiry" | "never";
 };
 
 /** `news`: the lane to which a row for the host was written, if one was. */
@@ -158,8 +208,8 @@ export async function changeMessages(
         ${changes.map((c) => c.detail)}::text[], ${changes.map((c) => (c.transport === null ? 0 : rankOf(c.transport)))}::smallint[],
         ${changes.map((c) => c.outcome)}::text[], ${changes.map((c) => c.tell)}::text[], ${changes.map((c) => Number(c.wakes))}::integer[],
         ${changes.map((c) => (typeof c.due === "number" ? c.due : null))}::double precision[],
-        ${changes.map((c) => Number(c.due === "never"))}::integer[]
-      ) as change (unique_id, version, event, detail, rank, outcome, tell, wakes, due_ms, never)
+        ${changes.map((c) => (typeof c.due === "number" ? "deadline" : c.due))}::text[]
+      ) as change (unique_id, version, event, detail, rank, outcome, tell, wakes, due_ms, due)
     ), changed as (
       update premise_core.messages as message set
         version = message.version + 1,
@@ -168,14 +218,19 @@ export async function changeMessages(
         outcome_reason = case when message.outcome is null and input.outcome is not null then input.detail else message.outcome_reason end,
         told = coalesce(input.tell, message.told),
         wakeups = message.wakeups + input.wakes,
+        reminders = message.reminders + case when message.status >= 4 then input.wakes else 0 end,
         open = message.open and input.event <> 'EXPIRED',
         due_at = case
-          when input.never = 1 then case when message.open and input.event <> 'EXPIRED' then message.expires_at end
-          when input.due_ms is null then message.expires_at
+          when input.due = 'never' then case when message.open and input.event <> 'EXPIRED' then message.expires_at end
+          when input.due = 'expiry' then message.expires_at
+          -- Of these the least that is not null.
           else least(
             clock_timestamp() + input.due_ms * interval '1 ms', message.expires_at,
-            case when message.status < 4 and message.outcome is null then message.device_deadline end,
-            case when message.status >= 4 then message.user_deadline end)
+            case
+              when message.step > 0 and message.outcome is null then message.step_deadline
+              when message.status >= 4 then message.user_deadline
+              when message.outcome is null then message.device_deadline
+            end)
         end
       from input
       where message.unique_id = any (array[input.unique_id]) and message.version = input.version

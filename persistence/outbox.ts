@@ -6,11 +6,13 @@
  * statuses of one page never leave by two links at once. A row goes when the peer is known to have it; until then a
  * link that breaks leaves it to the next.
  */
-import type { BootId, HostSystemId, LinkId, StatusText, UniqueId } from "../domain.ts";
+import type { BootId, DeviceId, HostSystemId, LinkId, StatusText, UniqueId } from "../domain.ts";
 import type { Database, Fragment, Sql } from "./database.ts";
 
-/** Where news for a host waits: a link's id, or the host system's own where no link has it. */
-export type Lane = LinkId | HostSystemId;
+/**
+ * Where news waits: for a host in a link's lane, or the host system's own where no link has it; for a phone in its device's.
+ */
+export type Lane = LinkId | HostSystemId | DeviceId;
 
 /** The lane for news of a page just written. `page`: a row with its `link_id` and `host_system_id`. */
 export function laneOf(sql: Sql, page: string): Fragment {

@@ -8,6 +8,7 @@
  * between the page's acceptance and now, both by the database's clock.
  */
 import { type DeviceId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
+import { alertProfile } from "./alert-profiles.ts";
 import type { Database } from "./database.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
@@ -34,9 +35,6 @@ export type ReceiptResult =
       /** How long ago the page was accepted. */
       readonly ageSeconds: number;
     };
-
-/** How long after DELIVERED an unanswered alert is first brought back to mind. */
-const FIRST_REMINDER = "60 seconds";
 
 /** Of a page as it was; or, where `told` is not null, of a page that was changed, and whether its host is to hear of it. */
 type Row = {
@@ -73,6 +71,16 @@ export async function recordReceipts(
         case when input.said_at is not null
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
+        -- Declined, and its site's rule passes on what is declined.
+        case when message.parent_id is null and message.outcome is null and coalesce(message.answer, input.receipt) = 'IGNORED'
+          then exists (
+            select from premise_core.escalation_rules
+            where site_id = message.site_id and message_type = lower(btrim(message.message_type)) and on_ignored)
+          else false end as passes_on,
+        -- When it is first brought back to mind, after DELIVERED; null: it is not.
+        case when message.status < 4 then (
+          select case when profile.repeats > 0 then profile.interval_seconds end
+          from (${alertProfile(sql, "device", sql`message.priority`)}) as profile) end as reminded,
         case
           when input.receipt in ('ACKNOWLEDGED', 'IGNORED') then message.answer is null
           when input.receipt = 'READ' then message.status < 5
@@ -84,12 +92,13 @@ export async function recordReceipts(
             and not other.id = any (message.fetched_by) and ${isFor(sql, "message", sql`other.id`)}) as stays_open
       from input
       cross join lateral (
-        select unique_id, status, host_system_id, priority, synthetic, accepted_at, fetched_by, answer, open, subscriber_id, device_id
+        select unique_id, status, host_system_id, priority, synthetic, accepted_at, fetched_by, answer, outcome, open, subscriber_id,
+          device_id, site_id, parent_id, message_type
         from premise_core.messages where unique_id = input.unique_id
         for update
       ) as message
       cross join lateral (
-        select from premise_core.devices
+        select group_id, site_id from premise_core.devices
         where id = input.device_id and subscriber_id = message.subscriber_id and state = 'ACTIVE' limit 1
       ) as device
       where ${isFor(sql, "message", sql`input.device_id`)}
@@ -103,9 +112,13 @@ export async function recordReceipts(
         open = before.stays_open,
         user_deadline = case when message.status < 4 then clock_timestamp() + message.timeout_user else message.user_deadline end,
         due_at = case
-          when before.receipt in ('ACKNOWLEDGED', 'IGNORED') or message.answer is not null or message.timeout_user is null
+          when message.timeout_user is null or message.replied_at is not null
+            or (coalesce(message.answer, before.receipt) in ('ACKNOWLEDGED', 'IGNORED') and not before.passes_on)
             then case when before.stays_open then message.expires_at end
-          when message.status < 4 then clock_timestamp() + least(message.timeout_user, ${FIRST_REMINDER}::text::interval)
+          when before.receipt = 'IGNORED' and message.answer is null and message.step = 0 then clock_timestamp()
+          when message.step > 0 and message.outcome is null then message.due_at
+          when message.status < 4
+            then clock_timestamp() + least(message.timeout_user, make_interval(secs => before.reminded))
           else message.due_at
         end
       from before

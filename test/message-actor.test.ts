@@ -27,6 +27,14 @@ const row: Row = {
   deviceDeadline: NOW + 1_000,
   userDeadline: null,
   expiresAt: NOW + 10_000,
+  replied: false,
+  asksAnswer: false,
+  reminders: 0,
+  profile: { intervalSeconds: 60, repeats: 3 },
+  step: 0,
+  stepDeadline: null,
+  rule: null,
+  family: { delivered: false, answered: false },
   targets: [target(1), target(2)],
   synthetic: false,
 };
@@ -141,7 +149,7 @@ const dues: [string, Partial<Row>, Partial<Change>][] = [
 ];
 for (const [name, more, expected] of dues) {
   test(`due: ${name}`, () => {
-    const { state, effects } = step({ kind: "fresh", row: { ...row, ...more } }, drive);
+    const { state, effects } = step({ kind: "fresh", row: { ...row, asksAnswer: more.userDeadline != null, ...more } }, drive);
     assert.is(effects.length, 1);
     const change = (effects[0] as Effect & { kind: "write" }).change;
     for (const [key, value] of Object.entries(expected)) assert.is(change[key as keyof Change], value, key);
@@ -162,7 +170,7 @@ test("a page above QUEUED that is woken again is no ENROUTE, and one nobody coul
     assert.equal([change.event, change.tell, change.wakes], ["WAIT", null, false]);
     return change.due;
   });
-  assert.equal(pauses, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+  assert.equal(pauses, [2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
 });
 
 test("every device asked must answer, and one that could be woken is enough", () => {

@@ -234,6 +234,9 @@ export function openNode(
           });
         }
         break;
+      case "hint":
+      case "pass-on":
+        throw new Violation(`${id} has no stream and no rule`);
       case "end":
         leaves.delete(id);
     }

@@ -15,6 +15,7 @@ import {
   type Transport,
   type UniqueId,
 } from "../../../domain.ts";
+import { DEFAULT_PROFILES } from "../../../persistence/alert-profiles.ts";
 import { type NodeRow, type Renewed, SILENT_MS } from "../../../persistence/leases.ts";
 import { type Change, CLAIM_MS, type Written } from "../../../persistence/messages.ts";
 import type { WakeTarget } from "../../../persistence/page-devices.ts";
@@ -282,7 +283,7 @@ export function openStore(scheduler: Scheduler, mutation: Mutation) {
 }
 
 function rowOf(page: Page): Row {
-  const target = { deviceId: `device of ${page.id}` } as unknown as WakeTarget;
+  const target = { deviceId: `device of ${page.id}`, streaming: false } as unknown as WakeTarget;
   return {
     uniqueId: page.id,
     version: page.version,
@@ -295,6 +296,14 @@ function rowOf(page: Page): Row {
     deviceDeadline: null,
     userDeadline: null,
     expiresAt: Number.MAX_SAFE_INTEGER,
+    replied: false,
+    asksAnswer: false,
+    reminders: 0,
+    profile: DEFAULT_PROFILES.high,
+    step: 0,
+    stepDeadline: null,
+    rule: null,
+    family: { delivered: false, answered: false },
     targets: [target],
     synthetic: false,
   };

@@ -1,0 +1,108 @@
+/**
+ * What is to happen to a page next, from what its row says. Pure.
+ *
+ *                         (first that holds)
+ *   its time is over                        ─► EXPIRED (told as FAILED unless told before, or settled)
+ *   settled, or recalled                    ─► nothing
+ *   an outcome was told, not DELIVERED      ─► kept until it expires
+ *   its deadline has passed                 ─► the rule's next step, or FAILED
+ *   passed on                               ─► nothing before the step's deadline
+ *   not DELIVERED                           ─► another wake-up
+ *   DELIVERED, reminders left               ─► a reminder; none left ─► nothing before the deadline
+ *
+ *   deadline   before any step: timeoutDevice from acceptance, and once DELIVERED timeoutUser from there; then the step's
+ *   settled    an answer is asked for: somebody has answered (ACKNOWLEDGED, a reply, or IGNORED where a page that is declined is
+ *              not passed on), here or one it was passed on to; else: it was DELIVERED, here or there
+ */
+import { type Answer, type Outcome, rankOf, type Transport } from "../domain.ts";
+import type { AlertProfile } from "../persistence/alert-profiles.ts";
+import type { Rule, RuleStep } from "../persistence/escalation-rules.ts";
+
+/** Of the row; times in ms on the database's clock. */
+export type Standing = {
+  readonly status: Transport;
+  readonly answer: Answer | null;
+  /** Somebody has written back. */
+  readonly replied: boolean;
+  readonly outcome: Outcome | null;
+  readonly asksAnswer: boolean;
+  readonly deviceDeadline: number | null;
+  readonly userDeadline: number | null;
+  readonly expiresAt: number;
+  /** Reminders claimed so far. */
+  readonly reminders: number;
+  readonly profile: AlertProfile;
+  /** Steps of the rule taken so far, and by when the last must have led to an end. */
+  readonly step: number;
+  readonly stepDeadline: number | null;
+  /** null: its site has none for pages of its type, or it was itself passed on. */
+  readonly rule: Rule | null;
+  /** Of those it was passed on to, whether any. */
+  readonly family: { readonly delivered: boolean; readonly answered: boolean };
+};
+
+export type Due =
+  | { readonly kind: "expired"; readonly detail: string; readonly outcome: "EXPIRED" | null }
+  | { readonly kind: "failed"; readonly detail: string; readonly kept: boolean }
+  | { readonly kind: "step"; readonly number: number; readonly step: RuleStep }
+  | { readonly kind: "wake" }
+  /** `until`: it is looked at again then, if at all. */
+  | { readonly kind: "nothing"; readonly detail: string; readonly until: "never" | "expiry" | "deadline" };
+
+export function dueOf(row: Standing, now: number): Due {
+  const delivered = rankOf(row.status) >= rankOf("DELIVERED");
+  const settled = isSettled(row, delivered);
+  if (row.expiresAt <= now) return expired(row, delivered, settled);
+  if (settled || row.outcome === "RECALLED") return { kind: "nothing", detail: "nothing is due", until: "never" };
+  if (!delivered && row.outcome !== null) return { kind: "nothing", detail: "kept until it expires", until: "expiry" };
+  const deadline = deadlineOf(row, delivered);
+  if (deadline !== null && deadline <= now) {
+    const step = row.outcome === null ? row.rule?.steps[row.step] : undefined;
+    if (step !== undefined) return { kind: "step", number: row.step + 1, step };
+    return { kind: "failed", detail: failureOf(row, delivered), kept: !delivered };
+  }
+  if (isPassedOn(row)) return { kind: "nothing", detail: "passed on", until: "deadline" };
+  if (!delivered) return { kind: "wake" };
+  if (row.reminders >= row.profile.repeats)
+    return { kind: "nothing", detail: "reminded as often as is set", until: "deadline" };
+  return { kind: "wake" };
+}
+
+function isSettled(row: Standing, delivered: boolean): boolean {
+  if (!row.asksAnswer) return delivered || row.family.delivered;
+  if (row.answer === "IGNORED") return declinesAreFinal(row) || row.replied || row.family.answered;
+  return row.answer !== null || row.replied || row.family.answered;
+}
+
+function declinesAreFinal({ rule }: Standing): boolean {
+  return rule === null || !rule.onIgnored;
+}
+
+/** Passed on to others, that is: its own devices are left alone then. What went to more of them is still theirs. */
+function isPassedOn({ step, outcome, rule }: Standing): boolean {
+  return step > 0 && outcome === null && rule?.steps[step - 1]?.kind !== "DEVICES";
+}
+
+function deadlineOf(row: Standing, delivered: boolean): number | null {
+  if (row.step > 0 && row.outcome === null) return row.stepDeadline;
+  // It was declined, and is to be passed on.
+  if (row.answer === "IGNORED" && row.outcome === null) return 0;
+  return delivered ? row.userDeadline : row.deviceDeadline;
+}
+
+function failureOf(row: Standing, delivered: boolean): string {
+  if (row.step > 0)
+    return row.asksAnswer ? "passed on, and answered by nobody in time" : "passed on, and fetched by nobody in time";
+  if (delivered) return "delivered, but not answered in time";
+  return row.status === "ENROUTE" ? "woken, but not fetched by any device in time" : "no device could be woken in time";
+}
+
+function expired(row: Standing, delivered: boolean, settled: boolean): Due {
+  const told = settled || (delivered && !row.asksAnswer);
+  const detail = told
+    ? "no longer kept for fetching"
+    : delivered
+      ? "delivered, but not answered before it expired"
+      : "expired before any device fetched it";
+  return { kind: "expired", detail, outcome: told ? null : "EXPIRED" };
+}
