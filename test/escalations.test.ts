@@ -1,0 +1,374 @@
+/** What becomes of a page that nobody fetches or answers in time, driven by real message actors on a real database. */
+import { randomUUID } from "node:crypto";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { openPaging, type Paging } from "../actors/paging.ts";
+import { startActorSystem } from "../cluster/actor-system.ts";
+import { openBus } from "../cluster/bus.ts";
+import type { Membership } from "../cluster/membership.ts";
+import { openBranches } from "../cluster/shards.ts";
+import { type Receipt, type SubscriberId, shardOf, systemClock, type TenantId, type UniqueId } from "../domain.ts";
+import { silentLog } from "../log.ts";
+import { silentMeter } from "../meter.ts";
+import type { PageToAccept } from "../persistence/acceptance.ts";
+import { putRule, type RuleStep } from "../persistence/escalation-rules.ts";
+import { takeSteps } from "../persistence/escalations.ts";
+import { dueMessages } from "../persistence/messages.ts";
+import type { Notification } from "../persistence/notifications.ts";
+import { eventually } from "./helpers/eventually.ts";
+import { openWard, pageFor } from "./helpers/ward.ts";
+
+const ward = await openWard();
+const { database, sql, siteId } = ward;
+const lab = await ward.host("lab");
+const closers: (() => void)[] = [];
+test.after.each(() => {
+  for (const close of closers.splice(0)) close();
+});
+test.after(() => ward.close());
+
+function openNode(name = "node-a"): Paging & { readonly asked: Notification[] } {
+  const asked: Notification[] = [];
+  const system = startActorSystem(name);
+  closers.push(() => system.close());
+  const paging = openPaging(
+    { node: name, urls: () => ["http://127.0.0.1:1"], coreVersion: "1" },
+    {
+      ...{ database, system, log: silentLog, meter: silentMeter, clock: systemClock },
+      branch: openBranches(system, name),
+      membership: { drives: () => true } as unknown as Membership,
+      bus: openBus(null, { log: silentLog }),
+      hosted: { request: async (notification) => void asked.push(notification) },
+    },
+  );
+  return { ...paging, asked };
+}
+
+let people = 0;
+async function person(devices = 1) {
+  people += 1;
+  const destination = `777${people}`;
+  const subscriberId = await ward.subscriber(destination);
+  const ids = await Promise.all(Array.from({ length: devices }, () => ward.device(subscriberId)));
+  return { destination, subscriberId, devices: ids };
+}
+type Person = Awaited<ReturnType<typeof person>>;
+
+async function groupOf(...members: readonly Person[]): Promise<string> {
+  const [row] = await sql<{ id: string }[]>`
+    insert into premise_core.subscriber_groups (tenant_id, site_id, name) values ('default', ${siteId}, ${randomUUID()}) returning id`;
+  for (const { subscriberId } of members)
+    await sql`insert into premise_core.subscriber_group_members values (${row!.id}, ${subscriberId})`;
+  return row!.id;
+}
+
+type Step = RuleStep extends infer One ? (One extends RuleStep ? Omit<One, "waitSeconds"> : never) : never;
+const toPerson = ({ subscriberId }: Person): Step => ({ kind: "SUBSCRIBER", subscriberId });
+
+/** A type of messages of its own, with its rule. */
+async function ruled(steps: readonly Step[], onIgnored = false): Promise<string> {
+  const messageType = `Type ${randomUUID()}`;
+  const whole = steps.map((step) => ({ ...step, waitSeconds: 200 }) as RuleStep);
+  await putRule(database, { siteId, tenantId: "default" as TenantId, messageType }, { onIgnored, steps: whole });
+  return messageType;
+}
+
+async function pages(paging: Paging, to: Person, messageType: string, more: Partial<PageToAccept> = {}) {
+  const page = pageFor(ward, lab, to.destination, { messageType, timeoutUserSeconds: 300, ...more });
+  assert.is((await paging.accept(page)).kind, "accepted");
+  return page.uniqueId;
+}
+
+const events = async (id: UniqueId) =>
+  (
+    await sql<{ event: string }[]>`select event from premise_core.message_history where unique_id = ${id} order by seq`
+  ).map(({ event }) => event);
+const details = async (id: UniqueId, event: string) =>
+  (
+    await sql<{ detail: string }[]>`
+      select detail from premise_core.message_history where unique_id = ${id} and event = ${event} order by seq`
+  ).map(({ detail }) => detail);
+const told = async (id: UniqueId) =>
+  (
+    await sql<{ status: string }[]>`select status from premise_core.host_outbox where unique_id = ${id} order by id`
+  ).map(({ status }) => status);
+const hears = (id: UniqueId, last: string) =>
+  eventually(`the history ends in ${last}`, async () => (await events(id)).join(" ").endsWith(last));
+
+type Child = { id: UniqueId; subscriberId: SubscriberId; destination: string; shard: number; trackingId: string };
+const childrenOf = async (id: UniqueId) => [
+  ...(await sql<Child[]>`
+    select unique_id as id, subscriber_id as "subscriberId", destination, shard, tracking_id as "trackingId"
+    from premise_core.messages where parent_id = ${id} order by destination`),
+];
+const columnsOf = async (id: UniqueId) => (await sql`select * from premise_core.messages where unique_id = ${id}`)[0]!;
+const says = (paging: Paging, who: Person, uniqueId: UniqueId, receipt: Receipt, device = 0) =>
+  paging.record({ uniqueId, deviceId: who.devices[device]!, receipt });
+
+const DEADLINES = ["device_deadline", "user_deadline", "step_deadline"] as const;
+async function due(id: UniqueId) {
+  const { subscriber_id: subscriber } = await columnsOf(id);
+  return (await dueMessages(database, [shardOf(subscriber)], 200)).find(({ uniqueId }) => uniqueId === id);
+}
+/** Its deadline passes, and a sweep finds it. */
+async function misses(paging: Paging, id: UniqueId, deadline: (typeof DEADLINES)[number]): Promise<void> {
+  await sql`update premise_core.messages set due_at = clock_timestamp() - interval '1 ms', ${sql(deadline)} = clock_timestamp() - interval '1 ms'
+    where unique_id = ${id}`;
+  const found = (await due(id))!;
+  await eventually("it is driven", () => paging.drive(found));
+}
+const dueIn = async (id: UniqueId) => {
+  const [row] = await sql<{ s: number | null }[]>`
+    select extract(epoch from due_at - clock_timestamp())::float8 as s from premise_core.messages where unique_id = ${id}`;
+  return row!.s;
+};
+
+test("a page nobody fetches in time goes to the next person, as a page of their own under the same trackingId; their answer ends it", async () => {
+  const node = openNode();
+  const [ada, ben] = [await person(), await person(2)];
+  const id = await pages(node, ada, await ruled([toPerson(ben)]));
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED");
+  const [child, ...more] = await childrenOf(id);
+  assert.equal([child!.destination, more.length], [ben.destination, 0]);
+  assert.is(child!.shard, shardOf(ben.subscriberId));
+  assert.is(child!.trackingId, (await columnsOf(id)).tracking_id);
+  assert.is(child!.id.slice(0, 19), id.slice(0, 19), "found beside its parent");
+  await hears(child!.id, "ENROUTE");
+  assert.equal(await told(child!.id), ["ACCEPTED", "QUEUED", "ENROUTE"]);
+  assert.equal(await told(id), ["ACCEPTED", "QUEUED", "ENROUTE"], "it has not failed");
+  const waits = (await dueIn(id))!;
+  assert.ok(waits > 195 && waits <= 200, `the step's deadline: ${waits} s`);
+
+  await says(node, ben, child!.id, "ACKNOWLEDGED");
+  await misses(node, id, "step_deadline");
+  await hears(id, "WAIT");
+  assert.equal((await told(id)).includes("FAILED"), false, "somebody has answered for it");
+  assert.equal(await told(child!.id), ["ACCEPTED", "QUEUED", "ENROUTE", "ACKNOWLEDGED"]);
+});
+
+test("a page that was delivered and not answered goes to a group: each with a device, not its recipient again, one status each", async () => {
+  const node = openNode();
+  const [ada, ben, cem, dee] = [await person(), await person(), await person(), await person(0)];
+  const group = await groupOf(ada, ben, cem, dee);
+  const id = await pages(node, ada, await ruled([{ kind: "GROUP", groupId: group }, toPerson(ben)]));
+  await says(node, ada, id, "DELIVERED");
+  await misses(node, id, "user_deadline");
+  await hears(id, "ESCALATED");
+  const children = await childrenOf(id);
+  assert.equal(
+    children.map(({ destination }) => destination),
+    [ben.destination, cem.destination],
+  );
+  assert.match((await details(id, "ESCALATED"))[0]!, /^step 1: group [0-9a-f-]{36}, to 2 people$/);
+  for (const child of children) await hears(child.id, "ENROUTE");
+
+  await misses(node, id, "step_deadline");
+  await hears(id, "SKIPPED FAILED");
+  assert.match((await details(id, "SKIPPED"))[0]!, /nobody there who has a device and not the page/);
+  assert.equal((await childrenOf(id)).length, 2, "Ben has it already");
+  assert.equal((await told(id)).slice(-2), ["DELIVERED", "FAILED"]);
+});
+
+test("steps that reach nobody (an empty group, oneself, somebody who is gone, a gateway that is gone) are passed over at once, each noted, and then the host hears FAILED", async () => {
+  const node = openNode();
+  const ada = await person();
+  const nobody = { ...(await person()), subscriberId: randomUUID() as SubscriberId };
+  const id = await pages(
+    node,
+    ada,
+    await ruled([
+      { kind: "GROUP", groupId: await groupOf() },
+      toPerson(ada),
+      toPerson(nobody),
+      { kind: "GATEWAY", gatewayId: randomUUID(), address: "x@example.org" },
+      { kind: "DEVICES" },
+    ]),
+  );
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED FAILED");
+  assert.equal(await told(id), ["ACCEPTED", "QUEUED", "ENROUTE", "FAILED"]);
+  assert.equal(await childrenOf(id), []);
+  assert.match((await details(id, "FAILED"))[0]!, /passed on, and answered by nobody in time/);
+});
+
+test("a process that dies between two steps leaves the next one due", async () => {
+  const node = openNode();
+  const [ada, ben] = [await person(), await person()];
+  const id = await pages(node, ada, await ruled([toPerson(ada), toPerson(ben)]));
+  await hears(id, "ENROUTE");
+  const { version } = await columnsOf(id);
+  const first = {
+    uniqueId: id,
+    version,
+    number: 1,
+    step: { ...toPerson(ada), waitSeconds: null } as RuleStep,
+    urgent: false,
+  };
+  const [skipped] = await takeSteps(database, "node-lost", [first]);
+  assert.is(skipped!.kind, "skipped");
+  const found = await due(id);
+  assert.ok(found !== undefined, "it is due at once");
+  openNode("node-b").drive(found!);
+  await hears(id, "SKIPPED ESCALATED");
+  assert.equal(
+    (await childrenOf(id)).map(({ destination }) => destination),
+    [ben.destination],
+  );
+});
+
+test("two owners at once take one step between them, and nobody is paged twice", async () => {
+  const nodes = [openNode("node-a"), openNode("node-b"), openNode("node-c")];
+  for (let round = 0; round < 5; round += 1) {
+    const [ada, ben, cem] = [await person(), await person(), await person()];
+    const id = await pages(
+      nodes[0]!,
+      ada,
+      await ruled([{ kind: "GROUP", groupId: await groupOf(ben, cem) }, toPerson(ben)]),
+    );
+    await hears(id, "ENROUTE");
+    await sql`update premise_core.messages set due_at = now(), device_deadline = now() where unique_id = ${id}`;
+    const found = (await due(id))!;
+    for (const node of nodes) node.drive(found);
+    await hears(id, "ESCALATED");
+    await eventually("all have ended", () => nodes.every((node) => node.depths().step === 0));
+    assert.equal((await events(id)).filter((event) => event === "ESCALATED").length, 1);
+    assert.equal((await childrenOf(id)).length, 2);
+  }
+});
+
+test("a page for one device of somebody goes to their others first, which are woken, and the rule goes on from there", async () => {
+  const node = openNode();
+  const [ada, ben] = [await person(2), await person()];
+  const id = await pages(node, ada, await ruled([{ kind: "DEVICES" }, toPerson(ben)]), { deviceId: ada.devices[0]! });
+  await hears(id, "ENROUTE");
+  assert.equal(
+    node.asked.map(({ deviceId }) => deviceId),
+    [ada.devices[0]],
+  );
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED PUSH");
+  assert.equal(new Set(node.asked.slice(1).map(({ deviceId }) => deviceId)), new Set(ada.devices));
+  await says(node, ada, id, "DELIVERED", 1);
+  const { device_id: only, status } = await columnsOf(id);
+  assert.equal([only, status], [null, 4]);
+  await misses(node, id, "step_deadline");
+  await hears(id, "ESCALATED");
+  assert.equal(
+    (await childrenOf(id)).map(({ destination }) => destination),
+    [ben.destination],
+  );
+});
+
+test("a page that was declined is passed on at once where its site says so, whatever other devices do then; else the host decides", async () => {
+  const node = openNode();
+  const [ada, ben] = [await person(2), await person()];
+  const declined = await pages(node, ada, await ruled([toPerson(ben)], true));
+  await hears(declined, "ENROUTE");
+  await says(node, ada, declined, "IGNORED");
+  assert.ok((await dueIn(declined))! <= 0, "due at once");
+  node.drive((await due(declined))!);
+  await hears(declined, "ESCALATED");
+  const waits = await dueIn(declined);
+  await says(node, ada, declined, "READ", 1);
+  assert.ok(Math.abs((await dueIn(declined))! - waits!) < 5, "the step's deadline stands");
+  await misses(node, declined, "step_deadline");
+  await hears(declined, "FAILED");
+  assert.equal((await told(declined)).slice(-2), ["IGNORED", "FAILED"]);
+
+  const left = await pages(node, ada, await ruled([toPerson(ben)], false));
+  await hears(left, "ENROUTE");
+  await says(node, ada, left, "IGNORED");
+  await says(node, ada, left, "READ", 1);
+  assert.is(await dueIn(left), null);
+});
+
+test("an answer ends the chain wherever it comes from, and one that comes after FAILED is told all the same", async () => {
+  const node = openNode();
+  const [ada, ben, cem] = [await person(), await person(), await person()];
+  const messageType = await ruled([toPerson(ben), toPerson(cem)]);
+  const id = await pages(node, ada, messageType);
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED");
+  await says(node, ada, id, "ACKNOWLEDGED");
+  assert.is(await dueIn(id), null, "late, and in time: nobody else is paged");
+
+  const late = await pages(node, ada, messageType);
+  await hears(late, "ENROUTE");
+  await misses(node, late, "device_deadline");
+  await hears(late, "ESCALATED");
+  await misses(node, late, "step_deadline");
+  await hears(late, "ESCALATED ESCALATED");
+  await misses(node, late, "step_deadline");
+  await hears(late, "FAILED");
+  await says(node, ada, late, "DELIVERED");
+  await says(node, ada, late, "ACKNOWLEDGED");
+  assert.equal(await told(late), ["ACCEPTED", "QUEUED", "ENROUTE", "FAILED", "DELIVERED", "ACKNOWLEDGED"]);
+  assert.is(await dueIn(late), null);
+});
+
+test("who was passed a page is reminded and fails by their own deadlines, and passes nothing on", async () => {
+  const node = openNode();
+  const [ada, ben, cem] = [await person(), await person(), await person()];
+  const id = await pages(node, ada, await ruled([toPerson(ben), toPerson(cem)]));
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED");
+  const child = (await childrenOf(id))[0]!.id;
+  await hears(child, "ENROUTE");
+  await misses(node, child, "device_deadline");
+  await hears(child, "FAILED");
+  assert.equal(await childrenOf(child), []);
+  assert.equal((await told(id)).includes("FAILED"), false, "the page itself still has a step to go");
+});
+
+test("reminders come as far apart and as often as the device's group says, then none before the deadline", async () => {
+  const node = openNode();
+  const ada = await person();
+  const settings = { priorities: { high: { intervalSeconds: 20, repeats: 2 } } };
+  await sql`insert into premise_core.device_groups (tenant_id, site_id, name, is_default, settings)
+    values ('default', ${siteId}, 'default', true, ${sql.json(settings)})`;
+  const id = await pages(node, ada, "Alert", { priority: "high" });
+  await hears(id, "ENROUTE");
+  await says(node, ada, id, "DELIVERED");
+  const remind = async () => {
+    await sql`update premise_core.messages set due_at = now() where unique_id = ${id}`;
+    node.drive((await due(id))!);
+  };
+  for (let reminder = 1; reminder <= 2; reminder += 1) {
+    const pause = (await dueIn(id))!;
+    assert.ok(pause > 15 && pause <= 20, `${pause} s`);
+    await remind();
+    await hears(id, "WAKE PUSH");
+    await eventually("it rests", async () => ((await dueIn(id)) ?? 0) > 10);
+  }
+  await remind();
+  await hears(id, "WAIT");
+  const rest = (await dueIn(id))!;
+  assert.ok(rest > 280 && rest <= 300, `the deadline for an answer: ${rest} s`);
+});
+
+test("a step to a gateway leaves a row for it, with the destination in its address", async () => {
+  const node = openNode();
+  const ada = await person();
+  const [gateway] = await sql<{ id: string }[]>`
+    insert into premise_core.output_gateways (tenant_id, site_id, name, kind, settings)
+    values ('default', ${siteId}, ${randomUUID()}, 'SMTP', '{}') returning id`;
+  const id = await pages(
+    node,
+    ada,
+    await ruled([{ kind: "GATEWAY", gatewayId: gateway!.id, address: "{destination}@pager.test" }]),
+  );
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED");
+  const rows = await sql`select address, state from premise_core.dispatches where unique_id = ${id}`;
+  assert.equal([...rows], [{ address: `${ada.destination}@pager.test`, state: "STORED" }]);
+  await misses(node, id, "step_deadline");
+  await hears(id, "FAILED");
+});
+
+test.run();
