@@ -1,0 +1,288 @@
+// limit: 240 s
+/**
+ * A page and those it is passed on to, driven on a real database by whatever may happen to them in whatever order: phones that fetch,
+ * read, answer and decline, on several devices; drivers that die between any two effects, and that sleep and act on what they read
+ * long ago; time that jumps. Whatever came before, in the end everything that was due has been done, once.
+ */
+import { randomUUID } from "node:crypto";
+import fc from "fast-check";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { freshRow, type Message, messageBehaviour, type Row } from "../actors/message.ts";
+import { type DeviceId, type NotificationId, type Receipt, STATUS_TEXTS, shardOf, type UniqueId } from "../domain.ts";
+import { acceptPages, type Verdict } from "../persistence/acceptance.ts";
+import { putRule, type RuleStep } from "../persistence/escalation-rules.ts";
+import { type PassedOn, takeSteps } from "../persistence/escalations.ts";
+import { changeMessages, type DueMessage, dueMessages } from "../persistence/messages.ts";
+import { recordReceipts } from "../persistence/receipts.ts";
+import { openWard, pageFor } from "./helpers/ward.ts";
+
+const RUNS = Number(process.env.RUNS ?? 40);
+const ward = await openWard();
+const { database, sql, siteId } = ward;
+const lab = await ward.host("lab");
+test.after(() => ward.close());
+
+/** Three people with two devices each, and a group of the last two, for every run. */
+const people = await Promise.all(
+  ["1", "2", "3"].map(async (n) => {
+    const subscriberId = await ward.subscriber(`88${n}`);
+    return {
+      subscriberId,
+      destination: `88${n}`,
+      devices: [await ward.device(subscriberId), await ward.device(subscriberId)],
+    };
+  }),
+);
+const [group] = await sql<{ id: string }[]>`
+  insert into premise_core.subscriber_groups (tenant_id, site_id, name) values ('default', ${siteId}, 'on call') returning id`;
+for (const { subscriberId } of people.slice(1))
+  await sql`insert into premise_core.subscriber_group_members values (${group!.id}, ${subscriberId})`;
+const STEPS: readonly RuleStep[] = [
+  { kind: "DEVICES", waitSeconds: 60 },
+  { kind: "SUBSCRIBER", subscriberId: people[1]!.subscriberId, waitSeconds: 60 },
+  { kind: "GROUP", groupId: group!.id, waitSeconds: 60 },
+  { kind: "SUBSCRIBER", subscriberId: people[0]!.subscriberId, waitSeconds: 60 },
+];
+
+type Event =
+  | { readonly kind: "receipt"; readonly who: number; readonly device: number; readonly receipt: Receipt }
+  /** `effects`: how many the driver performs before it dies. `handed`: whether the hosted side takes its requests. */
+  | { readonly kind: "drive"; readonly effects: number; readonly handed: boolean }
+  /** The driver reads what is due, and acts on it only when it wakes. */
+  | { readonly kind: "sleep" }
+  | { readonly kind: "wake"; readonly effects: number }
+  | { readonly kind: "time"; readonly seconds: number };
+
+const receipts: Receipt[] = ["DELIVERED", "READ", "ACKNOWLEDGED", "IGNORED"];
+const event: fc.Arbitrary<Event> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      ...{ kind: fc.constant("receipt" as const), who: fc.nat(2), device: fc.nat(1) },
+      receipt: fc.constantFrom(...receipts),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("drive" as const),
+      effects: fc.integer({ min: 0, max: 6 }),
+      handed: fc.boolean(),
+    }),
+  },
+  { weight: 1, arbitrary: fc.constant({ kind: "sleep" as const }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("wake" as const), effects: fc.integer({ min: 0, max: 6 }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant("time" as const), seconds: fc.constantFrom(5, 20, 61, 130, 310, 90_000) }),
+  },
+);
+const shape = fc.record({
+  steps: fc.subarray([...STEPS], { minLength: 0 }),
+  onIgnored: fc.boolean(),
+  asksAnswer: fc.boolean(),
+  narrowed: fc.boolean(),
+});
+type Shape = typeof shape extends fc.Arbitrary<infer S> ? S : never;
+
+type Line = { id: UniqueId; seq: number; event: string; detail: string | null };
+type Told = { id: UniqueId; status: string };
+type Page = {
+  id: UniqueId;
+  due: Date | null;
+  status: number;
+  answer: string | null;
+  outcome: string | null;
+  subscriber: string;
+  parent: string | null;
+};
+
+/** One family of pages, and what may happen to it. */
+async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
+  const messageType = `Type ${randomUUID()}`;
+  await putRule(database, { siteId, tenantId: "default" as never, messageType }, { onIgnored, steps });
+  const page = pageFor(ward, lab, people[0]!.destination, {
+    ...{ messageType, timeoutUserSeconds: asksAnswer ? 300 : null, expirySeconds: 3_600 },
+    deviceId: narrowed ? people[0]!.devices[0]! : null,
+  });
+  const [verdict] = await acceptPages(database, "node", [page]);
+  assert.is(verdict!.kind, "accepted");
+  const thread = page.uniqueId.slice(0, 19);
+  const inThread = () =>
+    sql`unique_id between ${`${thread}0000-000000000000`}::uuid and ${`${thread}ffff-ffffffffffff`}::uuid`;
+  const shards = [...new Set(people.map(({ subscriberId }) => shardOf(subscriberId)))];
+  let slept: DueMessage[] = [];
+
+  async function driveOne(row: Row, claimed: boolean, now: number, effects: number, handed: boolean): Promise<void> {
+    let left = effects;
+    const later: Message[] = [];
+    const children: Row[] = [];
+    const behave = messageBehaviour(row, {
+      mayAct: () => left-- > 0,
+      write: async (change) => (await changeMessages(database, "node", [change]))[0]!,
+      passOn: async (passed, number, step) => {
+        const { uniqueId, version } = passed;
+        const [result] = await takeSteps(database, "node", [{ uniqueId, version, number, step, urgent: false }]);
+        const found = result as PassedOn | null;
+        if (found?.kind === "passed") children.push(...found.children.map(freshRow));
+        return found;
+      },
+      hint: () => {},
+      announce: () => {},
+      ask: (_row, { deviceId }) => {
+        const notificationId = randomUUID() as NotificationId;
+        later.push(
+          handed
+            ? { kind: "handed", deviceId, notificationId }
+            : { kind: "not-handed", deviceId, reason: "the hosted side is away" },
+        );
+      },
+      end: () => {},
+    });
+    await behave({ kind: "drive", claimed, now });
+    for (const message of later) await behave(message);
+    for (const child of children) await driveOne(child, true, 0, left, handed);
+  }
+
+  const look = async () =>
+    (await dueMessages(database, shards, 100)).filter(({ uniqueId }) => uniqueId.startsWith(thread));
+  const drive = async (found: readonly DueMessage[], effects: number, handed: boolean) => {
+    for (const due of found) await driveOne(due, false, due.readAt, effects, handed);
+  };
+  await driveOne(freshRow({ ...page, ...(verdict as Verdict & { kind: "accepted" }) }), true, 0, 9, true);
+
+  const pages = async () => [
+    ...(await sql<Page[]>`
+      select unique_id as id, due_at as due, status, answer, outcome, subscriber_id as subscriber, parent_id as parent
+      from premise_core.messages where ${inThread()}`),
+  ];
+  async function passTime(seconds: number): Promise<void> {
+    const by = `${seconds} seconds`;
+    await sql`
+      update premise_core.messages set due_at = due_at - ${by}::interval, device_deadline = device_deadline - ${by}::interval,
+        user_deadline = user_deadline - ${by}::interval, step_deadline = step_deadline - ${by}::interval,
+        expires_at = expires_at - ${by}::interval, accepted_at = accepted_at - ${by}::interval
+      where ${inThread()}`;
+  }
+
+  return {
+    pages,
+    passTime,
+    async happens(one: Event): Promise<void> {
+      switch (one.kind) {
+        case "receipt": {
+          const { subscriberId, devices } = people[one.who]!;
+          const theirs = (await pages()).filter(({ subscriber }) => subscriber === subscriberId);
+          for (const { id } of theirs)
+            await recordReceipts(database, "node", [
+              { uniqueId: id, deviceId: devices[one.device]! as DeviceId, receipt: one.receipt },
+            ]);
+          break;
+        }
+        case "drive":
+          await drive(await look(), one.effects, one.handed);
+          break;
+        case "sleep":
+          slept = await look();
+          break;
+        case "wake":
+          await drive(slept, one.effects, true);
+          break;
+        case "time":
+          await passTime(one.seconds);
+      }
+    },
+    /** Everything that is due is done, until nothing is. */
+    async settles(): Promise<void> {
+      for (let round = 0; round < 80; round += 1) {
+        const open = (await pages()).filter(({ due }) => due !== null);
+        if (open.length === 0) return;
+        await passTime(61);
+        await drive(await look(), 9, true);
+      }
+      throw new Error("something stays due for ever");
+    },
+    history: async () => [
+      ...(await sql<
+        Line[]
+      >`select unique_id as id, seq, event, detail from premise_core.message_history where ${inThread()} order by unique_id, seq`),
+    ],
+    told: async () => [
+      ...(await sql<
+        Told[]
+      >`select unique_id as id, status from premise_core.host_outbox as row where ${inThread()} order by row.id`),
+    ],
+  };
+}
+
+const LADDER = STATUS_TEXTS.slice(0, 5) as readonly string[];
+const ANSWERED = new Set(["ACKNOWLEDGED", "IGNORED"]);
+
+function judge(shape: Shape, pages: readonly Page[], history: readonly Line[], told: readonly Told[]): void {
+  const root = pages.find(({ parent }) => parent === null)!;
+  for (const { id, answer, outcome, status } of pages) {
+    const mine = told.filter((one) => one.id === id).map((one) => one.status);
+    assert.is(new Set(mine).size, mine.length, `nothing is told twice: ${mine}`);
+    const rungs = mine.filter((word) => LADDER.includes(word)).map((word) => LADDER.indexOf(word));
+    assert.equal(
+      rungs,
+      [...rungs].sort((a, b) => a - b),
+      `no rung is told late: ${mine}`,
+    );
+    const lines = history.filter((line) => line.id === id);
+    assert.equal(
+      lines.map(({ seq }) => seq),
+      lines.map((_line, n) => n + 1),
+      "the history has no gap",
+    );
+    const answers = lines.filter(({ event }) => ANSWERED.has(event)).map(({ event }) => event);
+    assert.ok(answers.length <= 1, "the first answer stands");
+    assert.equal(
+      [answers[0] ?? null, mine.find((word) => ANSWERED.has(word)) ?? null],
+      [answer, answer],
+      "no answer is lost",
+    );
+    const passesOn = id === root.id && shape.onIgnored;
+    const end = lines.findIndex(({ event }) => event === "ACKNOWLEDGED" || (event === "IGNORED" && !passesOn));
+    const after = end < 0 ? [] : lines.slice(end + 1).map(({ event }) => event);
+    for (const word of ["WAKE", "ESCALATED", "SKIPPED", "FAILED"])
+      assert.not(after.includes(word), `${word} after an answer`);
+    // Finished, or told that it is not: silence is neither.
+    const childDone =
+      id === root.id &&
+      pages.some(
+        (page) => page.parent !== null && (shape.asksAnswer ? page.answer === "ACKNOWLEDGED" : page.status >= 4),
+      );
+    const done = shape.asksAnswer ? answer === "ACKNOWLEDGED" || (answer === "IGNORED" && !passesOn) : status >= 4;
+    if (!done && !childDone) assert.ok(mine.includes("FAILED"), `nobody answered, and the host was told ${mine}`);
+    assert.is(mine.includes("FAILED"), outcome !== null);
+  }
+  const steps = history.filter(({ id, event }) => id === root.id && (event === "ESCALATED" || event === "SKIPPED"));
+  const numbers = steps.map(({ detail }) => Number(/^step (\d+)/.exec(detail!)![1]));
+  assert.equal(
+    numbers,
+    numbers.map((_number, n) => n + 1),
+    "each step once, in order",
+  );
+  const reached = pages.map(({ subscriber }) => subscriber);
+  assert.is(new Set(reached).size, reached.length, "nobody has it twice");
+}
+
+test(`whatever happens to a page in whatever order, it is lost nowhere and done twice nowhere (RUNS=${RUNS})`, async () => {
+  await fc.assert(
+    fc.asyncProperty(shape, fc.array(event, { maxLength: 14 }), async (how, events) => {
+      const life = await begin(how);
+      for (const one of events) await life.happens(one);
+      await life.settles();
+      judge(how, await life.pages(), await life.history(), await life.told());
+    }),
+    {
+      numRuns: RUNS,
+      includeErrorInReport: true,
+      ...(process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) }),
+    },
+  );
+});
+
+test.run();
