@@ -149,7 +149,10 @@ const dues: [string, Partial<Row>, Partial<Change>][] = [
 ];
 for (const [name, more, expected] of dues) {
   test(`due: ${name}`, () => {
-    const { state, effects } = step({ kind: "fresh", row: { ...row, asksAnswer: more.userDeadline != null, ...more } }, drive);
+    const { state, effects } = step(
+      { kind: "fresh", row: { ...row, asksAnswer: more.userDeadline != null, ...more } },
+      drive,
+    );
     assert.is(effects.length, 1);
     const change = (effects[0] as Effect & { kind: "write" }).change;
     for (const [key, value] of Object.entries(expected)) assert.is(change[key as keyof Change], value, key);

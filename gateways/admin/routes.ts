@@ -7,10 +7,12 @@ import type { App, RouteSet } from "../http.ts";
 import { openAttempts, requireKey } from "./authentication.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { deviceRoutes } from "./devices.ts";
+import { escalationRuleRoutes } from "./escalation-rules.ts";
 import { hostSystemRoutes } from "./host-systems.ts";
 import { messageRoutes } from "./messages.ts";
 import { sessionRoutes } from "./session.ts";
 import { siteRoutes } from "./sites.ts";
+import { subscriberGroupRoutes } from "./subscriber-groups.ts";
 import { subscriberRoutes } from "./subscribers.ts";
 
 export type AdminPorts = {
@@ -38,6 +40,8 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         siteRoutes(api, meta);
         hostSystemRoutes(api, premise, meta);
         subscriberRoutes(api, premise, meta);
+        subscriberGroupRoutes(api, premise, meta);
+        escalationRuleRoutes(api, premise, meta);
         deviceRoutes(api, premise, meta, deviceRemoved);
         messageRoutes(api, premise);
         clusterRoutes(api, premise, log);
