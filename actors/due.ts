@@ -37,8 +37,8 @@ export type Standing = {
   readonly stepDeadline: number | null;
   /** null: its site has none for pages of its type, or it was itself passed on. */
   readonly rule: Rule | null;
-  /** Of those it was passed on to, whether any. */
-  readonly family: { readonly delivered: boolean; readonly answered: boolean };
+  /** One that it was passed on to has settled it. */
+  readonly settledByFamily: boolean;
 };
 
 export type Due =
@@ -69,9 +69,9 @@ export function dueOf(row: Standing, now: number): Due {
 }
 
 function isSettled(row: Standing, delivered: boolean): boolean {
-  if (!row.asksAnswer) return delivered || row.family.delivered;
-  if (row.answer === "IGNORED") return declinesAreFinal(row) || row.replied || row.family.answered;
-  return row.answer !== null || row.replied || row.family.answered;
+  if (row.settledByFamily || row.replied) return true;
+  if (!row.asksAnswer) return delivered;
+  return row.answer === "ACKNOWLEDGED" || (row.answer === "IGNORED" && declinesAreFinal(row));
 }
 
 function declinesAreFinal({ rule }: Standing): boolean {

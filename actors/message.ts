@@ -49,7 +49,7 @@ export function freshRow(
     step: 0,
     stepDeadline: null,
     rule: null,
-    family: { delivered: false, answered: false },
+    settledByFamily: false,
   };
 }
 

@@ -16,6 +16,7 @@ import type { RuleStep } from "./escalation-rules.ts";
 import { CLAIM_MS } from "./messages.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { type WakeTarget, wakeTargets } from "./page-devices.ts";
+import { settledByFamily } from "./page-family.ts";
 
 export type StepToTake = {
   readonly uniqueId: UniqueId;
@@ -63,7 +64,7 @@ type Row = {
   lane: Lane | null;
 };
 
-/** Answers in the order of `steps`; null where the version had moved on and nothing was done. One entry a message. */
+/** Answers in the order of `steps`; null where nothing was done, as in `changeMessages`. One entry a message. */
 export async function takeSteps(
   database: Database,
   node: string,
@@ -89,6 +90,7 @@ export async function takeSteps(
       cross join lateral (
         select * from premise_core.messages where unique_id = input.unique_id and version = input.version for update
       ) as message
+      where not ${settledByFamily(sql, "message")}
     ), recipients as (
       select held.unique_id as parent_id, who.subscriber_id, address.destination, devices.targets
       from held

@@ -9,6 +9,7 @@ import type { Database } from "./database.ts";
 import type { Rule } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
+import { settledByFamily } from "./page-family.ts";
 
 /** All that is needed to decide what is to happen to a message next. Times in ms since 1970, on the database's clock. */
 export type DueMessage = {
@@ -34,8 +35,8 @@ export type DueMessage = {
   readonly stepDeadline: number | null;
   /** null: there is none, or it was itself passed on. */
   readonly rule: Rule | null;
-  /** Of those it was passed on to, whether any. */
-  readonly family: { readonly delivered: boolean; readonly answered: boolean };
+  /** One that it was passed on to has settled it. */
+  readonly settledByFamily: boolean;
   readonly targets: readonly WakeTarget[];
   /** A test page of our own. */
   readonly synthetic: boolean;
@@ -73,8 +74,7 @@ type DueRow = {
   step_deadline: Date | null;
   on_ignored: boolean | null;
   steps: Rule["steps"] | null;
-  child_delivered: boolean | null;
-  child_answered: boolean | null;
+  settled_by_family: boolean;
   targets: WakeTarget[] | null;
   synthetic: boolean;
   read_at: Date;
@@ -93,7 +93,7 @@ export async function dueMessages(
     (sql) => sql`
     select unique_id, version, status, answer, outcome, wakeups, due.priority, subscriber_id, device_deadline, user_deadline, expires_at,
       replied_at is not null as replied, timeout_user is not null as asks_answer, reminders, devices.interval_seconds, devices.repeats,
-      step, step_deadline, rule.on_ignored, rule.steps, family.delivered as child_delivered, family.answered as child_answered,
+      step, step_deadline, rule.on_ignored, rule.steps, ${settledByFamily(sql, "due")} as settled_by_family,
       synthetic, clock_timestamp() as read_at, due_at::text as due_at,
       extract(epoch from due_at)::double precision * 1000 as due_ms, devices.targets
     from (
@@ -121,10 +121,6 @@ export async function dueMessages(
       select on_ignored, steps from premise_core.escalation_rules
       where site_id = due.site_id and message_type = lower(btrim(due.message_type)) limit 1
     ) as rule on due.parent_id is null
-    left join lateral (
-      select bool_or(status >= 4) as delivered, bool_or(answer = 'ACKNOWLEDGED' or replied_at is not null) as answered
-      from premise_core.messages as child where child.parent_id = due.unique_id
-    ) as family on due.step > 0
     order by due.priority, due_at, unique_id`,
   );
   return rows.map((row) => ({
@@ -149,7 +145,7 @@ export async function dueMessages(
     step: row.step,
     stepDeadline: row.step_deadline?.getTime() ?? null,
     rule: row.steps === null ? null : { onIgnored: row.on_ignored!, steps: row.steps },
-    family: { delivered: row.child_delivered ?? false, answered: row.child_answered ?? false },
+    settledByFamily: row.settled_by_family,
     targets: row.targets ?? [],
     synthetic: row.synthetic,
     readAt: row.read_at.getTime(),
@@ -194,7 +190,10 @@ export type Written = {
 
 type ChangedRow = { unique_id: UniqueId; version: number; lane: Lane; age: number };
 
-/** Answers in the order of `changes`; null where the version had moved on and nothing was written. One entry a message. */
+/**
+ * Answers in the order of `changes`; null where nothing was written, since the version had moved on, or one that the page was passed
+ * on to has settled it meanwhile. One entry a message.
+ */
 export async function changeMessages(
   database: Database,
   node: string,
@@ -234,6 +233,7 @@ export async function changeMessages(
         end
       from input
       where message.unique_id = any (array[input.unique_id]) and message.version = input.version
+        and (input.event not in ('WAKE', 'FAILED') or not ${settledByFamily(sql, "message")})
       returning message.unique_id, message.version, message.host_system_id, message.link_id, input.event, input.detail, input.tell,
         extract(epoch from clock_timestamp() - message.accepted_at)::double precision as age
     ), history as (

@@ -34,7 +34,7 @@ const row: Row = {
   step: 0,
   stepDeadline: null,
   rule: null,
-  family: { delivered: false, answered: false },
+  settledByFamily: false,
   targets: [target(1), target(2)],
   synthetic: false,
 };

@@ -71,8 +71,8 @@ const event: fc.Arbitrary<Event> = fc.oneof(
       handed: fc.boolean(),
     }),
   },
-  { weight: 1, arbitrary: fc.constant({ kind: "sleep" as const }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("wake" as const), effects: fc.integer({ min: 0, max: 6 }) }) },
+  { weight: 2, arbitrary: fc.constant({ kind: "sleep" as const }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("wake" as const), effects: fc.integer({ min: 0, max: 6 }) }) },
   {
     weight: 3,
     arbitrary: fc.record({ kind: fc.constant("time" as const), seconds: fc.constantFrom(5, 20, 61, 130, 310, 90_000) }),
@@ -86,7 +86,7 @@ const shape = fc.record({
 });
 type Shape = typeof shape extends fc.Arbitrary<infer S> ? S : never;
 
-type Line = { id: UniqueId; seq: number; event: string; detail: string | null };
+type Line = { id: UniqueId; at: Date; seq: number; event: string; detail: string | null };
 type Told = { id: UniqueId; status: string };
 type Page = {
   id: UniqueId;
@@ -206,7 +206,7 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
     history: async () => [
       ...(await sql<
         Line[]
-      >`select unique_id as id, seq, event, detail from premise_core.message_history where ${inThread()} order by unique_id, seq`),
+      >`select unique_id as id, at, seq, event, detail from premise_core.message_history where ${inThread()} order by unique_id, seq`),
     ],
     told: async () => [
       ...(await sql<
@@ -258,6 +258,13 @@ function judge(shape: Shape, pages: readonly Page[], history: readonly Line[], t
     if (!done && !childDone) assert.ok(mine.includes("FAILED"), `nobody answered, and the host was told ${mine}`);
     assert.is(mine.includes("FAILED"), outcome !== null);
   }
+  const settles = (line: Line) =>
+    line.id !== root.id &&
+    (shape.asksAnswer ? line.event === "ACKNOWLEDGED" : ["DELIVERED", ...receipts].includes(line.event));
+  const settledAt = Math.min(...history.filter(settles).map(({ at }) => at.getTime()));
+  const then = history.filter(({ id, at }) => id === root.id && at.getTime() > settledAt).map(({ event }) => event);
+  for (const word of ["WAKE", "ESCALATED", "SKIPPED", "FAILED"])
+    assert.not(then.includes(word), `${word} after one it was passed on to had settled it`);
   const steps = history.filter(({ id, event }) => id === root.id && (event === "ESCALATED" || event === "SKIPPED"));
   const numbers = steps.map(({ detail }) => Number(/^step (\d+)/.exec(detail!)![1]));
   assert.equal(

@@ -303,7 +303,7 @@ function rowOf(page: Page): Row {
     step: 0,
     stepDeadline: null,
     rule: null,
-    family: { delivered: false, answered: false },
+    settledByFamily: false,
     targets: [target],
     synthetic: false,
   };
