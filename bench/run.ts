@@ -13,6 +13,7 @@ import { commitOf, machineFacts } from "./report/machine.ts";
 import { ceilingLines, type Result, scenarioLines } from "./report/table.ts";
 import { BACKLOG } from "./scenarios/backlog.ts";
 import { CLUSTER } from "./scenarios/cluster.ts";
+import { DEADLINES } from "./scenarios/deadlines.ts";
 import { IDLE } from "./scenarios/idle.ts";
 import { LIFECYCLES } from "./scenarios/lifecycles.ts";
 import { ACCEPT, PRIORITY } from "./scenarios/saturated.ts";
@@ -20,7 +21,7 @@ import type { Scenario, Size } from "./scenarios/scenario.ts";
 import type { StageSlice } from "./stage/stage.ts";
 import { statementLines } from "./stage/statements.ts";
 
-const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, IDLE, CLUSTER];
+const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, DEADLINES, IDLE, CLUSTER];
 const NAMES = SCENARIOS.map(({ name }) => name);
 const ROUNDS = 3;
 const USAGE = `npm run bench -- [option …]

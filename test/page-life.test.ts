@@ -49,6 +49,8 @@ type Event =
   | { readonly kind: "receipt"; readonly who: number; readonly device: number; readonly receipt: Receipt }
   /** `effects`: how many the driver performs before it dies. `handed`: whether the hosted side takes its requests. */
   | { readonly kind: "drive"; readonly effects: number; readonly handed: boolean }
+  /** Two owners at once: both have read what is due, and one acts behind the other. */
+  | { readonly kind: "race"; readonly effects: number }
   /** The driver reads what is due, and acts on it only when it wakes. */
   | { readonly kind: "sleep" }
   | { readonly kind: "wake"; readonly effects: number }
@@ -70,6 +72,10 @@ const event: fc.Arbitrary<Event> = fc.oneof(
       effects: fc.integer({ min: 0, max: 6 }),
       handed: fc.boolean(),
     }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("race" as const), effects: fc.integer({ min: 0, max: 6 }) }),
   },
   { weight: 2, arbitrary: fc.constant({ kind: "sleep" as const }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("wake" as const), effects: fc.integer({ min: 0, max: 6 }) }) },
@@ -183,6 +189,12 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
         case "drive":
           await drive(await look(), one.effects, one.handed);
           break;
+        case "race": {
+          const found = await look();
+          await drive(found, one.effects, true);
+          await drive(found, 9, true);
+          break;
+        }
         case "sleep":
           slept = await look();
           break;

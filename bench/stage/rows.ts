@@ -18,6 +18,16 @@ export type Rows = {
   phones(count: number): Promise<void>;
   /** Copies the one page there is until so many wait, each of them due, spread evenly over the first `phones` phones. */
   backlog(pages: number, phones: number): Promise<void>;
+  /** No waiting page has a deadline before it expires. */
+  rests(): Promise<void>;
+  /** So many waiting pages get a deadline, evenly over so long, in turn of each priority. */
+  hasDeadlines(how: {
+    readonly deadlines: number;
+    readonly aheadSeconds: number;
+    readonly overSeconds: number;
+  }): Promise<void>;
+  /** Of the deadlines that have fired, how late; and the latest of high priority. */
+  lateness(): Promise<Lateness>;
   /** What the database says of the pages, to be held against what was heard. */
   pages(): Promise<{ readonly all: number; readonly delivered: number; readonly deliveredTwice: number }>;
   /** Rows still to be told, or kept because the host may not have them yet. */
@@ -25,6 +35,14 @@ export type Rows = {
   /** As a server with the default configuration, durable; @throws Error when it is not. */
   settings(): Promise<Readonly<Record<string, string>>>;
   close(): Promise<void>;
+};
+
+export type Lateness = {
+  readonly fired: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly mostMs: number;
+  readonly highMostMs: number;
 };
 
 const STATEMENT_MS = 300_000;
@@ -105,6 +123,40 @@ export function openRows(url: string): Rows {
       const [{ waiting } = { waiting: 0 }] = await sql<{ waiting: number }[]>`
         select count(*)::integer as waiting from premise_core.messages where status < 4`;
       if (waiting < pages) throw new Error(`only ${waiting} of ${pages} pages could be made to wait`);
+    },
+
+    async rests() {
+      await sql`update premise_core.messages set device_deadline = null, due_at = expires_at where outcome is null`;
+      await sql`vacuum (analyze)`;
+    },
+
+    async hasDeadlines({ deadlines, aheadSeconds, overSeconds }) {
+      await sql`
+        with chosen as (
+          select unique_id, row_number() over (order by unique_id) as n from premise_core.messages where outcome is null
+          order by unique_id limit ${deadlines}
+        ), timed as (
+          select unique_id, n % 3 as priority,
+            clock_timestamp() + (${aheadSeconds}::float8 + n * ${overSeconds / deadlines}::float8) * interval '1 s' as deadline
+          from chosen
+        )
+        update premise_core.messages as message
+        set priority = timed.priority, device_deadline = timed.deadline, due_at = timed.deadline
+        from timed where message.unique_id = timed.unique_id`;
+    },
+
+    async lateness() {
+      const [row] = await sql<Lateness[]>`
+        with late as (
+          select priority, extract(epoch from history.at - device_deadline)::float8 * 1000 as ms
+          from premise_core.messages join premise_core.message_history as history using (unique_id)
+          where history.event = 'FAILED'
+        )
+        select count(*)::integer as fired, coalesce(percentile_cont(0.5) within group (order by ms), 0) as "p50Ms",
+          coalesce(percentile_cont(0.99) within group (order by ms), 0) as "p99Ms", coalesce(max(ms), 0) as "mostMs",
+          coalesce(max(ms) filter (where priority = 0), 0) as "highMostMs"
+        from late`;
+      return row!;
     },
 
     async pages() {
