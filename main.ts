@@ -117,7 +117,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const sweep = opened(
       "sweep",
       openSweep(
-        { intervalMs: config.redis === null ? 250 : 1_000 },
+        { intervalMs: config.redis === null ? 250 : 500 },
         { ...tools, database: premise, membership, ...paging },
       ),
     );
