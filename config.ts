@@ -66,6 +66,8 @@ export type Config = {
     } | null;
     readonly caFile: string | null;
   };
+  /** Where output gateways' passwords and authorities lie. */
+  readonly secretsDir: string | null;
   /** On loopback, wherever the other ports are: who reaches it reads and scripts pushes. */
   readonly emulator: { readonly bind: string; readonly port: number };
   readonly adminKey: string | null;
@@ -84,7 +86,7 @@ export type ConfigReading =
 /** Every fault at once, each beginning with its variable; no fault repeats a value that may be secret. */
 export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
   const faults: string[] = [];
-  const { text, oneOf, port, wholeNumber, file, list, url } = settingReaders(env, faults);
+  const { text, oneOf, port, wholeNumber, file, folder, list, url } = settingReaders(env, faults);
   const fault = (name: string, what: string) => void faults.push(`${name}: ${what}`);
   faults.push(...unknownNames(env));
 
@@ -169,6 +171,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
     },
     enterpriseUrls: list("TOCSIN_ENTERPRISE_URL", baseUrlFault)?.map((entry) => entry.replace(/\/+$/, "")) ?? null,
     push: readPush(),
+    secretsDir: folder("TOCSIN_SECRETS_DIR"),
     emulator: { bind: isLoopback(bind) ? bind : "127.0.0.1", port: ports.emulator },
     adminKey,
     seed: oneOf("TOCSIN_SEED", ["demo", "none"]) ?? (premise === null ? "demo" : "none"),

@@ -26,6 +26,7 @@ import { healthRoutes, nodeChecks } from "./gateways/health.ts";
 import { openHttp } from "./gateways/http.ts";
 import { openMetrics } from "./gateways/metrics.ts";
 import { openMxpp } from "./gateways/mxpp/server.ts";
+import { openOutputs } from "./gateways/output/outputs.ts";
 import { openPressure } from "./gateways/pressure.ts";
 import { openProviders } from "./gateways/push/providers.ts";
 import { openPush } from "./gateways/push/push.ts";
@@ -79,6 +80,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, openEmulator }));
     const own = openSyntheticPhones({ messageKey, url: () => http.address.url }, tools);
     const push = opened("push", openPush({ redis: config.redis }, { ...tools, premise, core, providers, own }));
+    const outputs = opened("outputs", openOutputs(config, { ...tools, premise, membership, bus }));
     const hosted = opened("hosted", openHosted({ ...tools, premise, core, queued: push.queued }));
 
     const coreVersion = version();
@@ -102,7 +104,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },
           { ...tools, premise, meta, paging, peers },
         ),
-        adminRoutes({ premise, meta, meter, clock, log, deviceRemoved: () => {} }),
+        adminRoutes({ ...tools, premise, meta, outputs, deviceRemoved: () => {} }),
       ]),
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };
@@ -125,7 +127,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const loops = [sweep, ...push.loops];
     const every = { everySeconds: config.syntheticSeconds, messageKey, coreVersion };
     const testPages = opened("test pages", openTestPages(every, { ...tools, premise, meta, membership, mxpp, push }));
-    const serving = { http, mxpp, metrics, loops, push, paging, sweep, testPages, checks };
+    const serving = { http, mxpp, metrics, loops, outputs, push, paging, sweep, testPages, checks };
     const parts = { ...serving, system, databases, load, pressure };
     supervisors = opened("supervisors", openSupervisors(parts, { ...tools, system, membership }));
 

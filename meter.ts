@@ -48,6 +48,8 @@ export type Counters = {
   database_stalls: "database";
   /** Test pages by what became of them: outcome `delivered | late | lost`. */
   synthetic_pages: "outcome";
+  /** What was to leave by other gateways: outcome `sent | refused | expired | retried | settled`, code the server's or ours. */
+  dispatches: "kind" | "outcome" | "code";
 };
 
 /** Histograms, all in seconds, and the labels each may carry. */
@@ -71,6 +73,9 @@ export type Gauges = {
   due_oldest_seconds: never;
   push_queue_rows: never;
   push_queue_oldest_seconds: never;
+  dispatch_rows: never;
+  dispatch_oldest_seconds: never;
+  dispatches_failed: never;
   sockets: "kind";
   mailbox_depth: "actor";
   batch_depth: "batch";

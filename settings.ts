@@ -89,6 +89,11 @@ export const SETTINGS = [
   row("TOCSIN_APNS_TOPIC", "unset", "the app's bundle id"),
   row("TOCSIN_APNS_URL", "the real service", "other APNs endpoint"),
   row("TOCSIN_PUSH_CA_FILE", "unset", "authority of those other endpoints (PEM)"),
+  row(
+    "TOCSIN_SECRETS_DIR",
+    "unset: gateways that need a secret do not send",
+    "folder of the files that output gateways name: passwords, and authorities (PEM) of their servers; read at each use",
+  ),
   row("TOCSIN_EMULATOR_PORT", "8092", "the built-in push emulator's lock screen and record, on loopback"),
   secret("TOCSIN_ADMIN_KEY", "unset: a one-time link is printed", "bootstrap API key"),
   row("TOCSIN_SEED", "demo with the embedded Postgres, else none", "demo or none: data to begin with"),
@@ -162,6 +167,13 @@ export function settingReaders(env: NodeJS.ProcessEnv, faults: string[]) {
     if (problem !== null) fault(name, problem);
     return resolve(value);
   }
+  function folder(name: SettingName): string | null {
+    const value = text(name);
+    if (value === null) return null;
+    const problem = folderFault(value);
+    if (problem !== null) fault(name, problem);
+    return resolve(value);
+  }
   function list(name: SettingName, faultOf: (entry: string) => string | null): readonly string[] | null {
     const value = text(name);
     if (value === null) return null;
@@ -176,7 +188,7 @@ export function settingReaders(env: NodeJS.ProcessEnv, faults: string[]) {
     if (problem !== null) fault(name, problem);
     return value;
   }
-  return { text, oneOf, port, wholeNumber, file, list, url };
+  return { text, oneOf, port, wholeNumber, file, folder, list, url };
 }
 
 /** Faults of variables that look like settings and are none. */
@@ -235,6 +247,17 @@ function fileFault(path: string): string | null {
   try {
     if (!statSync(shown).isFile()) return `${shown} is not a file`;
     accessSync(shown, constants.R_OK);
+    return null;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT" ? `${shown} does not exist` : `${shown} cannot be read`;
+  }
+}
+
+function folderFault(path: string): string | null {
+  const shown = resolve(path);
+  try {
+    if (!statSync(shown).isDirectory()) return `${shown} is not a folder`;
+    accessSync(shown, constants.R_OK | constants.X_OK);
     return null;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ENOENT" ? `${shown} does not exist` : `${shown} cannot be read`;

@@ -7,11 +7,13 @@ import type { Log } from "../log.ts";
 import type { Database } from "../persistence/database.ts";
 import {
   BATCH_ROWS,
+  deleteEndedDispatches,
   deleteEndedNotifications,
   deleteEndedPages,
   deleteForgottenPushes,
   deleteOldRefusals,
   endExpiredNotifications,
+  endLostDispatches,
   type Forgotten,
   forgetNewsOfHostsAway,
 } from "../persistence/retention.ts";
@@ -69,6 +71,9 @@ export function openRetention(
     more ||= ended.unfinished || place !== null;
     full(await endExpiredNotifications(premise));
     full(await deleteForgottenPushes(core));
+    const lost = full(await endLostDispatches(premise));
+    if (lost > 0) log.error({ pages: lost }, "pages did not leave: their output gateway is no more");
+    full(await deleteEndedDispatches(premise));
     deleted.pages += ended.pages;
     deleted.pushes += full(await deleteEndedNotifications(premise));
     deleted.refusals += full(await deleteOldRefusals(premise));

@@ -4,7 +4,7 @@ import type { ActorSystem } from "../cluster/actor-system.ts";
 import type { Membership } from "../cluster/membership.ts";
 import type { GaugeReading, Meter } from "../meter.ts";
 import type { Database } from "../persistence/database.ts";
-import { dueBacklog, hostsAway, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
+import { dispatchBacklog, dueBacklog, hostsAway, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
 import type { GaugeSource } from "./metrics.ts";
 import type { Mxpp } from "./mxpp/server.ts";
 
@@ -71,6 +71,14 @@ export function storedGauges(premise: Database, core: Database): GaugeSource[] {
       return [
         { name: "due_rows", value: rows },
         { name: "due_oldest_seconds", value: oldestSeconds },
+      ];
+    },
+    async () => {
+      const { rows, oldestSeconds, failed } = await dispatchBacklog(premise);
+      return [
+        { name: "dispatch_rows", value: rows },
+        { name: "dispatch_oldest_seconds", value: oldestSeconds },
+        { name: "dispatches_failed", value: failed },
       ];
     },
     async () => {

@@ -52,6 +52,10 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   database_moves: { help: "Times another server, or a new timeline of it, became the primary.", labels: ["database"] },
   database_stalls: { help: "Times commits began to hang.", labels: ["database"] },
   synthetic_pages: { help: "Test pages, by what became of them.", labels: ["outcome"] },
+  dispatches: {
+    help: "Tries to pass pages on by output gateways, and pages that nobody had to be told of any more.",
+    labels: ["kind", "outcome", "code"],
+  },
 };
 
 const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } = {
@@ -80,6 +84,12 @@ const GAUGES: { readonly [Name in GaugeName]: Entry<Gauges[Name]> } = {
   due_oldest_seconds: { help: "For how long the longest due page has been due.", labels: [] },
   push_queue_rows: { help: "Pushes owed.", labels: [] },
   push_queue_oldest_seconds: { help: "For how long the longest due push has been due.", labels: [] },
+  dispatch_rows: { help: "Pages that have yet to leave by an output gateway.", labels: [] },
+  dispatch_oldest_seconds: { help: "For how long the oldest of them has been waiting.", labels: [] },
+  dispatches_failed: {
+    help: "Pages that did not leave by their output gateway, in the last quarter of an hour.",
+    labels: [],
+  },
   sockets: { help: "Open connections.", labels: ["kind"] },
   mailbox_depth: { help: "Messages waiting in actors' mailboxes.", labels: ["actor"] },
   batch_depth: { help: "Entries waiting to be written or being written.", labels: ["batch"] },

@@ -25,11 +25,12 @@ export function openServices(
     readonly mxpp: { readonly listeners: { readonly plain: Listener | null; readonly tls: Listener | null } };
     readonly metrics: { readonly listener: Listener };
     readonly loops: readonly Loop[];
+    readonly outputs: { readonly loop: Loop };
     readonly push: { readonly bringers: readonly Pick<Service, "name" | "look" | "restart">[] };
   },
   ports: Parameters<typeof superviseServices>[1],
 ): Services {
-  const { http, mxpp, metrics, loops, push } = parts;
+  const { http, mxpp, metrics, loops, outputs, push } = parts;
   const { plain, tls } = mxpp.listeners;
   const supervisor: ServiceSupervisor = superviseServices(
     [
@@ -39,6 +40,8 @@ export function openServices(
       // Pages go their way without it.
       { ...listening("metrics", metrics.listener), vital: false },
       ...loops.map(looping),
+      // Another node's is no better off, and what it does is the last of several ways.
+      { ...looping(outputs.loop), vital: false },
       // The loops look by themselves for what is not brought.
       ...push.bringers.map((bringer) => ({ ...bringer, vital: false })),
     ],

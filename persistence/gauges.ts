@@ -48,6 +48,21 @@ export async function dueBacklog(premise: Database): Promise<Backlog> {
   return backlog(row);
 }
 
+/**
+ * Pages that have yet to leave by an output gateway, of which a try in vain makes none younger; and those that did not, in the last
+ * quarter of an hour.
+ */
+export async function dispatchBacklog(premise: Database): Promise<Backlog & { readonly failed: number }> {
+  const [row] = await premise.run<Row & { failed: number }>(
+    (sql) => sql`
+    select count(*)::integer as rows, extract(epoch from clock_timestamp() - min(created_at))::double precision as oldest,
+      (select count(*)::integer from premise_core.dispatches
+       where done_at > now() - interval '15 minutes' and state <> 'SENT' and code is distinct from 'settled') as failed
+    from premise_core.dispatches where state = 'STORED'`,
+  );
+  return { ...backlog(row), failed: row?.failed ?? 0 };
+}
+
 export async function pushBacklog(core: Database): Promise<Backlog> {
   const [row] = await core.run<Row>(
     (sql) => sql`

@@ -6,6 +6,7 @@
  *   test page: the same, an hour past its expiry, and told or not ─► deleted, with its news
  *   news: its page as long past its expiry, and its host system without a link for as long ─► deleted
  *   push: outcome written, or past its expiry ─► ended ─► a week later deleted
+ *   dispatch: the same, where its gateway is no more ─► ended
  *
  * Never touched: what is due, what can still be fetched, what a host that may come back has yet to be told.
  */
@@ -161,6 +162,36 @@ export async function deleteForgottenPushes(core: Database): Promise<number> {
       limit ${BATCH_ROWS}
       for update skip locked))
     returning device_id`,
+  );
+  return rows.length;
+}
+
+/**
+ * Ends what can leave by no gateway any more, so that it is seen: of one that was removed in the instant in which it was chosen. One
+ * of a gateway that is there its worker ends.
+ */
+export async function endLostDispatches(premise: Database): Promise<number> {
+  const rows = await premise.run(
+    (sql) => sql`
+    update premise_core.dispatches as dispatch set state = 'REFUSED', code = 'no-gateway', done_at = clock_timestamp(), claimed_until = null
+    where id = any (array(
+      select id from premise_core.dispatches as lost
+      where state = 'STORED' and not exists (select from premise_core.output_gateways where id = lost.gateway_id)
+      limit ${BATCH_ROWS}
+      for update skip locked))
+    returning id`,
+  );
+  return rows.length;
+}
+
+/** Deletes dispatches whose outcome is a week old; how many. */
+export async function deleteEndedDispatches(premise: Database): Promise<number> {
+  const rows = await premise.run(
+    (sql) => sql`
+    delete from premise_core.dispatches where id = any (array(
+      select id from premise_core.dispatches where done_at < now() - interval '7 days' order by done_at limit ${BATCH_ROWS}
+      for update skip locked))
+    returning id`,
   );
   return rows.length;
 }

@@ -5,6 +5,7 @@
 import type { Answer, Outcome, StatusText, UniqueId } from "../domain.ts";
 import { transportOf } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { gatewayEvents } from "./dispatch-events.ts";
 import { listMessages, messagesUnder } from "./message-list.ts";
 import { isFor } from "./page-devices.ts";
 import { type PushFacts, type TraceFacts, whyOf } from "./trace-reason.ts";
@@ -47,7 +48,10 @@ export async function trace(premise: Database, which: string): Promise<Trace | n
   const asked = page.history
     .filter((event) => WAKING.has(event.event))
     .flatMap((event) => event.detail?.match(UUID) ?? []);
-  const pushes = await readPushes(premise, asked.slice(-EVENTS_MAX));
+  const [pushes, passedOn] = await Promise.all([
+    readPushes(premise, asked.slice(-EVENTS_MAX)),
+    gatewayEvents(premise, page.unique_id),
+  ]);
   return {
     uniqueId: page.unique_id,
     trackingId: page.tracking_id,
@@ -55,7 +59,9 @@ export async function trace(premise: Database, which: string): Promise<Trace | n
     destination: page.destination,
     status: page.told,
     why: whyOf(factsOf(page, pushes)),
-    events: [...page.history, ...pushes.flatMap(eventsOfPush)].sort((a, b) => a.at.getTime() - b.at.getTime()),
+    events: [...page.history, ...pushes.flatMap(eventsOfPush), ...passedOn].sort(
+      (a, b) => a.at.getTime() - b.at.getTime(),
+    ),
     others: found.others,
   };
 }

@@ -33,6 +33,8 @@ const WELL: Readonly<Record<string, string>> = {
   ...everywhere("tocsin_due_oldest_seconds", "", "0.4x90"),
   ...everywhere("tocsin_push_queue_oldest_seconds", "", "0.2x90"),
   ...everywhere("tocsin_outbox_oldest_seconds", "", "31x90"),
+  ...everywhere("tocsin_dispatch_oldest_seconds", "", "0x90"),
+  ...everywhere("tocsin_dispatches_failed", "", "0x90"),
   ...everywhere("tocsin_pages_total", 'host="lab",verdict="accepted"', "0+20x90"),
   ...everywhere("tocsin_pages_total", 'host="lab",verdict="refused"', "0x90"),
   ...everywhere("tocsin_statuses_total", 'status="FAILED"', "0x90"),
@@ -112,11 +114,14 @@ const SCENES: readonly Scene[] = [
     [
       ...["TocsinPagesStuck", "TocsinPushesWait", "TocsinSyntheticPageOverdue", "TocsinTwoPrimaries"],
       ...["TocsinCommitsWait", "TocsinStandbyMissing", "TocsinOverloaded", "TocsinWritesQueue"],
+      ...["TocsinDispatchesFail", "TocsinDispatchesWait"],
     ],
     "1m40s",
     {
       ...everywhere("tocsin_due_oldest_seconds", "", "45x90"),
       ...everywhere("tocsin_push_queue_oldest_seconds", "", "45x90"),
+      ...everywhere("tocsin_dispatch_oldest_seconds", "", "130x90"),
+      ...everywhere("tocsin_dispatches_failed", "", "1x90"),
       ...everywhere("tocsin_synthetic_overdue_seconds", "", "45x90"),
       [`tocsin_database_servers_refused{instance="a",${premise}}`]: "1x90",
       ...everywhere("tocsin_database_commits_waiting", premise, "3x90"),

@@ -85,6 +85,8 @@ test("nodes have stable names, keep what they know of timelines, and reach no fi
   assert.is(env.TOCSIN_NODE, "tocsin-0 (metadata.name)");
   const mounted = container.volumeMounts.map(({ mountPath }: Manifest) => mountPath);
   assert.equal(mounted, [env.TOCSIN_DATA_DIR, "/tmp", "/etc/tocsin"]);
+  const gateways = podOf(rendered(everything)).spec;
+  assert.is(gateways.volumes.find(({ name }: Manifest) => name === "gateways").secret.secretName, "tocsin-gateways");
 });
 
 test("a node has the time its stop may take, after balancers have heard; only readiness asks for the database", () => {
@@ -174,11 +176,15 @@ test("what the chart gives a node is a valid configuration, with each secret fro
   };
   for (const { path } of sources.flatMap(({ secret }: Manifest) => secret.items))
     writeFileSync(join(folder, path), contents[path] ?? "-");
-  const env = Object.entries(envOf(manifests)).map(([name, value]) => [name, value.replace("/etc/tocsin", folder)]);
+  const env = Object.entries(envOf(manifests)).map(([name, value]) => [
+    name,
+    value.replace(/\/etc\/tocsin(-gateways)?/, folder),
+  ]);
   const reading = readConfig({ ...Object.fromEntries(env), TOCSIN_NODE: "tocsin-0" });
   rmSync(folder, { recursive: true });
   assert.ok(reading.ok, reading.ok ? "" : reading.faults.join("\n"));
   const { config } = reading;
+  assert.is(config.secretsDir, folder);
   assert.is(config.databases.premise?.length, 2);
   assert.is(config.push.mode, "services");
   assert.is(config.retentionDays, 30);

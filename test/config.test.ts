@@ -57,6 +57,7 @@ test("an empty environment is a working closed loop on loopback", () => {
     core2core: { port: 2001, keyFile: null, urls: null },
     enterpriseUrls: null,
     push: { mode: "emulator", fcm: null, apns: null, caFile: null },
+    secretsDir: null,
     emulator: { bind: "127.0.0.1", port: 8092 },
     adminKey: null,
     seed: "demo",
@@ -95,6 +96,7 @@ test("every setting reaches its place", () => {
     ...apns,
     TOCSIN_APNS_URL: "https://127.0.0.1:9001",
     TOCSIN_PUSH_CA_FILE: certFile,
+    TOCSIN_SECRETS_DIR: folder,
     TOCSIN_EMULATOR_PORT: "0",
     TOCSIN_ADMIN_KEY_FILE: secretFile,
     TOCSIN_SEED: "demo",
@@ -134,6 +136,7 @@ test("every setting reaches its place", () => {
       },
       caFile: certFile,
     },
+    secretsDir: folder,
     emulator: { bind: "127.0.0.1", port: 0 },
     adminKey: "from-a-file-of-its-own",
     seed: "demo",
@@ -223,6 +226,8 @@ test("a named file must be there, be a file and be readable", () => {
     faults({ TOCSIN_PUSH_CA_FILE: join(folder, "none") }).join(),
     /^TOCSIN_PUSH_CA_FILE: .* does not exist$/,
   );
+  assert.match(faults({ TOCSIN_SECRETS_DIR: certFile }).join(), /^TOCSIN_SECRETS_DIR: .* is not a folder$/);
+  assert.match(faults({ TOCSIN_SECRETS_DIR: join(folder, "none") }).join(), /does not exist$/);
   assert.match(faults({ TOCSIN_PUSH_CA_FILE: join(folder, "a-folder") }).join(), /is not a file$/);
   assert.match(
     faults({ TOCSIN_ADMIN_KEY_FILE: join(folder, "none") }).join(),

@@ -19,6 +19,7 @@ import { acceptPages } from "../persistence/acceptance.ts";
 import { releaseClaims } from "../persistence/claims.ts";
 import { openDatabase } from "../persistence/database.ts";
 import { authenticate, clearDeadAddresses } from "../persistence/devices.ts";
+import { claimDispatches, dispatchesOf, recordDispatches } from "../persistence/dispatches.ts";
 import { inboxes } from "../persistence/inbox.ts";
 import { claimDuePushes, claimPushes, enqueue, settlePushes } from "../persistence/message-queue.ts";
 import { changeMessages, dueMessages } from "../persistence/messages.ts";
@@ -32,6 +33,7 @@ import {
 import { claimNews, forgetNews, newsOfLinks, readNews } from "../persistence/outbox.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
+import { openDispatches } from "./helpers/dispatches.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -232,6 +234,43 @@ test("what a lost node had claimed is found without a look at what others are to
     const each = ((await read()) - before) / BATCH;
     assert.ok(each <= (released > 0 ? READ_MAX : 4), `${boots.length} lost, ${released} released: ${each}`);
   }
+});
+
+test("what leaves by gateways is found by its gateway and its page, whatever else is there", async () => {
+  const { gateway } = openDispatches(sql, ward.siteId);
+  const round = async (ran: (what: string, work: () => Promise<unknown>) => Promise<void>) => {
+    let claimed: Awaited<ReturnType<typeof claimDispatches>> = [];
+    await ran("claim dispatches", async () => {
+      claimed = await claimDispatches(database, BATCH, [], BATCH);
+    });
+    const outcome = { state: "SENT", code: "250", tried: true, retryMs: 0 } as const;
+    await ran("record dispatches", () =>
+      recordDispatches(
+        database,
+        claimed.map(({ id, attempts }) => ({ id, attempts, ...outcome })),
+      ),
+    );
+    await ran("dispatches of a page", () =>
+      dispatchesOf(database, claimed[0]?.uniqueId ?? (randomUUID() as UniqueId), 10),
+    );
+  };
+  await round((_, work) => work().then(() => {}));
+  const desk = await gateway("Desk");
+  await sql`insert into premise_core.dispatches (id, unique_id, gateway_id, address, expires_at, state, done_at)
+    select gen_random_uuid(), unique_id, ${desk}, 'desk@hospital.example', now() + interval '1 hour',
+      case when n % 2 = 0 then 'STORED' else 'SENT' end, case when n % 2 = 1 then now() end
+    from (select unique_id, row_number() over () as n from premise_core.messages limit ${PEOPLE}) as page`;
+  await Promise.all([1, 2].map(() => sql`select pg_stat_force_next_flush(), pg_sleep(0.1)`));
+  const costs: string[] = [];
+  await round(async (what, work) => {
+    const before = await read();
+    await work();
+    const each = ((await read()) - before) / BATCH;
+    if (each > READ_MAX) costs.push(`${what}: ${each}`);
+  });
+  assert.equal(costs, []);
+  const [row] = await sql`select count(*)::integer as sent from premise_core.dispatches where code = '250'`;
+  assert.is(row!.sent, BATCH);
 });
 
 test.run();

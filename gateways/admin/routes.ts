@@ -4,12 +4,14 @@ import type { Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import type { Database } from "../../persistence/database.ts";
 import type { App, RouteSet } from "../http.ts";
+import type { Outputs } from "../output/outputs.ts";
 import { openAttempts, requireKey } from "./authentication.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { deviceRoutes } from "./devices.ts";
 import { escalationRuleRoutes } from "./escalation-rules.ts";
 import { hostSystemRoutes } from "./host-systems.ts";
 import { messageRoutes } from "./messages.ts";
+import { outputGatewayRoutes } from "./output-gateways.ts";
 import { sessionRoutes } from "./session.ts";
 import { siteRoutes } from "./sites.ts";
 import { subscriberGroupRoutes } from "./subscriber-groups.ts";
@@ -21,12 +23,13 @@ export type AdminPorts = {
   readonly meter: Meter;
   readonly clock: Clock;
   readonly log: Log;
+  readonly outputs: Pick<Outputs, "test">;
   /** A phone's registration was ended: its open connection must go. */
   readonly deviceRemoved: (device: DeviceId) => void;
 };
 
 export function adminRoutes(ports: AdminPorts): RouteSet {
-  const { premise, meta, log, deviceRemoved } = ports;
+  const { premise, meta, log, outputs, deviceRemoved } = ports;
   const attempts = openAttempts(ports);
   return async (app) => {
     sessionRoutes(app, meta, attempts);
@@ -44,6 +47,7 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         escalationRuleRoutes(api, premise, meta);
         deviceRoutes(api, premise, meta, deviceRemoved);
         messageRoutes(api, premise);
+        outputGatewayRoutes(api, premise, meta, outputs);
         clusterRoutes(api, premise, log);
       },
       { prefix: "/api/v1" },

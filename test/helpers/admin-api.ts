@@ -23,6 +23,8 @@ export type AdminApi = {
   readonly counted: readonly string[];
   /** What the routes logged for the record. */
   readonly audited: readonly string[];
+  /** Addresses that tests of output gateways were sent to; each is accepted. */
+  readonly tested: readonly string[];
   call(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>;
   close(): Promise<void>;
 };
@@ -43,12 +45,19 @@ export async function openAdminApi(): Promise<AdminApi> {
   const removedDevices: DeviceId[] = [];
   const counted: string[] = [];
   const audited: string[] = [];
+  const tested: string[] = [];
   const routes = adminRoutes({
     premise: ward.database,
     meta,
     clock: systemClock,
     meter: { ...silentMeter, count: (metric) => void counted.push(metric) },
     log: { ...silentLog, info: (_fields, event) => void audited.push(event) },
+    outputs: {
+      async test(_gateway, address) {
+        tested.push(address);
+        return { kind: "accepted", code: "250 2.0.0", providerId: "4XyZ" };
+      },
+    },
     deviceRemoved: (device) => void removedDevices.push(device),
   });
   const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"], proxyProtocol: false };
@@ -68,6 +77,7 @@ export async function openAdminApi(): Promise<AdminApi> {
     removedDevices,
     counted,
     audited,
+    tested,
     async call(method, path, body, headers = {}) {
       const answer = await fetch(`${gateway.address.url}${path}`, {
         method,

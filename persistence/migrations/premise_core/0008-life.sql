@@ -60,7 +60,7 @@ create table premise_core.dispatches (
   created_at timestamptz not null default clock_timestamp(),
   done_at timestamptz
 ) with (fillfactor = 80);
-create index dispatches_due on premise_core.dispatches (due_at) where state = 'STORED';
+create index dispatches_due on premise_core.dispatches (gateway_id, due_at) where state = 'STORED';
 create index dispatches_by_page on premise_core.dispatches (unique_id);
 create index dispatches_done on premise_core.dispatches (done_at) where done_at is not null;
 
