@@ -18,6 +18,7 @@ import type { Meter } from "../meter.ts";
 import { acceptPages, type PageToAccept, type Verdict } from "../persistence/acceptance.ts";
 import { makeBatch } from "../persistence/batch.ts";
 import { type Database, urgently } from "../persistence/database.ts";
+import { DISPATCHES_LANE } from "../persistence/dispatches.ts";
 import { type PassedOn, type StepToTake, takeSteps } from "../persistence/escalations.ts";
 import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
@@ -162,6 +163,7 @@ export function openPaging(
     if (result === null) meter.count("stale_changes", { kind: "message" });
     else if (!row.synthetic) meter.count("escalations", { kind: step.step.kind, result: result.kind });
     if (result?.kind !== "passed") return result;
+    if (step.step.kind === "GATEWAY") bus.publish(DISPATCHES_LANE);
     for (const child of result.children) {
       bus.publish(child.lane);
       const seconds = (clock.monotonic() - asked) / 1_000;

@@ -15,6 +15,7 @@ import { PRIORITIES } from "../domain.ts";
 import type { Database } from "./database.ts";
 import type { Lane } from "./outbox.ts";
 import type { OutputGateway } from "./output-gateways.ts";
+import { settledByFamily } from "./page-family.ts";
 
 /** Where it is told that a dispatch is due: the same for all of them, on every node. */
 export const DISPATCHES_LANE = "d15bac4e-0000-4000-8000-000000000000" as Lane;
@@ -28,14 +29,14 @@ export type DispatchState = "STORED" | "SENT" | "REFUSED" | "EXPIRED";
 export type ClaimedDispatch = {
   readonly id: string;
   readonly uniqueId: UniqueId;
-  /** As the step names it: perhaps with `{destination}` in it. */
+  /** Of the step, with the page's destination in it where it names that; whatever that holds. */
   readonly address: string;
   /** Outcomes so far. */
   readonly attempts: number;
   /** Until it is not begun any more, by the database's clock. */
   readonly leftMs: number;
   readonly gateway: Pick<OutputGateway, "id" | "kind" | "name" | "settings">;
-  /** null: the page is no more, or somebody has answered for it, or it was recalled. */
+  /** null: the page is no more, or it was recalled, or somebody has settled it. */
   readonly page: { readonly destination: string; readonly priority: Priority; readonly acceptedAt: Date } | null;
 };
 
@@ -87,9 +88,11 @@ export async function claimDispatches(
       select kind, name, settings from premise_core.output_gateways where id = claimed.gateway_id limit 1
     ) as gateway
     left join lateral (
-      select answer is null and replied_at is null and outcome is distinct from 'RECALLED' as wanted,
-        destination, priority, accepted_at as "acceptedAt"
-      from premise_core.messages where unique_id = claimed.unique_id limit 1
+      select destination, priority, accepted_at as "acceptedAt",
+        -- As actors/due settles it, but that a page somebody declined is not: its rule may pass on just that.
+        not (outcome is not distinct from 'RECALLED' or answer is not distinct from 'ACKNOWLEDGED' or replied_at is not null
+          or (timeout_user is null and status >= 4) or ${settledByFamily(sql, "message")}) as wanted
+      from premise_core.messages as message where unique_id = claimed.unique_id limit 1
     ) as page on true`,
   );
   return rows.map((row) => {

@@ -73,6 +73,15 @@ test("a rule is a list of steps that reach somebody of its site; a group in use 
   const used = await api.call("DELETE", `/api/v1/subscriber-groups/${groupId}`);
   assert.equal([used.status, used.body.code], [409, "in-use"]);
 
+  const settings = { host: "mail.test", port: 25, security: "none", from: "tocsin@hospital.test" };
+  const desk = await api.call("POST", "/api/v1/output-gateways", { siteId: site, name: "Desk", settings });
+  const gatewayId = desk.body.id as string;
+  const toDesk = (address: string) => ({ steps: [{ kind: "GATEWAY", gatewayId, address }] });
+  for (const address of ["{destination}@pager.test", "desk@hospital.test"])
+    assert.is((await api.call("PUT", `${rules}/Alert`, toDesk(address))).status, 200, address);
+  const gatewayUsed = await api.call("DELETE", `/api/v1/output-gateways/${gatewayId}`);
+  assert.equal([gatewayUsed.status, gatewayUsed.body.detail], [409, 'The rule for "alert" names it.']);
+
   const wrong: [string, unknown, number][] = [
     ["Chat", { steps }, 400],
     [" chAT ", { steps }, 400],
@@ -81,6 +90,9 @@ test("a rule is a list of steps that reach somebody of its site; a group in use 
     ["Alert", { steps: [{ kind: "SUBSCRIBER", subscriberId: stranger }] }, 400],
     ["Alert", { steps: [{ kind: "GROUP", groupId: randomUUID() }] }, 400],
     ["Alert", { steps: [{ kind: "GATEWAY", gatewayId: randomUUID(), address: "a@b.test" }] }, 400],
+    ["Alert", toDesk("desk@{destination}"), 400],
+    ["Alert", toDesk("{destinaton}@pager.test"), 400],
+    ["Alert", toDesk("a@b.test, c@d.test"), 400],
     ["Alert", { steps: [{ kind: "SUBSCRIBER", subscriberId: ada, waitSeconds: 9 }] }, 400],
     ["Alert", { steps: [{ kind: "SUBSCRIBER" }] }, 400],
     ["Alert", { steps: [{ kind: "NOBODY" }] }, 400],

@@ -13,6 +13,7 @@ import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { openMailServer } from "./helpers/mail-server.ts";
 import { startNode } from "./helpers/node.ts";
+import { NAME_MARK, TEXT_MARK } from "./helpers/secrets.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tocsin-secrets-"));
 const authority = await makeAuthority("Hospital CA");
@@ -72,6 +73,30 @@ test("an operator sets up a gateway, tries it, and sees in a page's trace and me
   assert.match(metrics, 'tocsin_dispatches_total{kind="SMTP",outcome="sent",code="250"} 1');
   assert.match(metrics, 'tocsin_service_up{service="output gateways"} 1');
   assert.match(metrics, /^tocsin_dispatch_rows 0$/m);
+});
+
+test("a page that nobody fetches leaves by its site's rule: the mail goes out at its deadline, and its host hears FAILED behind the last step", async () => {
+  const steps = [
+    { kind: "GATEWAY", gatewayId: await desk("By rule"), address: "{destination}@pager.example", waitSeconds: 10 },
+  ];
+  const made = await hospital.operator("PUT", `/sites/${hospital.siteId}/escalation-rules/Alert`, { steps });
+  assert.is(made.status, 200, JSON.stringify(made.body));
+  const { person: away } = await hospital.phone();
+  const trackingId = await host.sends({ destination: away.destination, messageType: "Alert", timeoutDeviceSeconds: 2 });
+  const mail = await eventually(
+    "the mail is there",
+    () => server.mails.find(({ to }) => to[0] === `${away.destination}@pager.example`),
+    20_000,
+  );
+  assert.not.match(mail.raw, trackingId);
+  for (const mark of [TEXT_MARK, NAME_MARK]) assert.not.match(mail.raw, mark);
+  await host.awaits(trackingId, "FAILED", { within: 30_000 });
+  const { body } = await hospital.operator("GET", `/messages/${trackingId}/trace`);
+  const events = (body.events as unknown as { event: string }[]).map(({ event }) => event);
+  assert.ok(
+    events.indexOf("ESCALATED") > 0 && events.indexOf("GATEWAY SENT") < events.indexOf("FAILED"),
+    events.join(),
+  );
 });
 
 test("a server that a node cannot reach is told by the test as what it is, and the node stays ready", async () => {

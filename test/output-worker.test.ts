@@ -179,19 +179,37 @@ test("an address that no mail can go to is refused, and one by the destination i
 test("nobody is told of a page that has been answered, recalled or deleted meanwhile", async () => {
   const server = await mailServer();
   const desk = await gateway("Desk", server.port);
-  const [answered, replied, recalled, deleted] = await Promise.all(Array.from({ length: 4 }, () => passOn(desk)));
+  const [answered, replied, recalled, deleted, chat, family] = await Promise.all(
+    Array.from({ length: 6 }, () => passOn(desk)),
+  );
   await sql`update premise_core.messages set answer = 'ACKNOWLEDGED' where unique_id = ${answered!.uniqueId}`;
   await sql`update premise_core.messages set replied_at = now() where unique_id = ${replied!.uniqueId}`;
   await sql`update premise_core.messages set outcome = 'RECALLED' where unique_id = ${recalled!.uniqueId}`;
   await sql`delete from premise_core.messages where unique_id = ${deleted!.uniqueId}`;
+  await sql`update premise_core.messages set status = 4, timeout_user = null where unique_id = ${chat!.uniqueId}`;
+  // Somebody it was passed on to has answered.
+  const child = await passOn(desk);
+  await sql`update premise_core.messages set step = 1 where unique_id = ${family!.uniqueId}`;
+  await sql`update premise_core.messages set parent_id = ${family!.uniqueId}, answer = 'ACKNOWLEDGED' where unique_id = ${child.uniqueId}`;
   const { counted, lines } = openNode();
-  for (const each of [answered, replied, recalled, deleted]) await becomes(each!, "EXPIRED 0 settled");
+  for (const each of [answered, replied, recalled, deleted, chat, family, child])
+    await becomes(each!, "EXPIRED 0 settled");
   assert.equal(server.sessions(), 0);
-  assert.equal(counted, Array(4).fill("dispatches SMTP settled settled"));
+  assert.equal(counted, Array(7).fill("dispatches SMTP settled settled"));
   assert.equal(
     lines.filter(({ level }) => level === "error"),
     [],
   );
+});
+
+test("a page that was declined, or only fetched, is still told of: its rule may be for just that", async () => {
+  const server = await mailServer();
+  const desk = await gateway("Desk", server.port);
+  const [declined, fetched] = [await passOn(desk), await passOn(desk)];
+  await sql`update premise_core.messages set answer = 'IGNORED' where unique_id = ${declined.uniqueId}`;
+  await sql`update premise_core.messages set status = 5 where unique_id = ${fetched.uniqueId}`;
+  openNode();
+  for (const each of [declined, fetched]) await becomes(each, `SENT 1 ${TAKEN}`);
 });
 
 test("a server that hangs holds up nothing of another gateway, however much waits for it", async () => {

@@ -13,6 +13,7 @@ import {
   strangersIn,
 } from "../../persistence/escalation-rules.ts";
 import type { App } from "../http.ts";
+import { isAddressTemplate } from "../mail-address.ts";
 import { Problem } from "../problems.ts";
 import { answers, Id, IdParams, NoContent, nullable, pageOf, strict, Time } from "./schemas.ts";
 import { siteNamed } from "./sites.ts";
@@ -79,11 +80,14 @@ export function escalationRuleRoutes(app: App, premise: Database, meta: Database
         throw new Problem("invalid-field", "A chat is between two people, and is not passed on.");
       const given = steps.map(stepOf);
       const strangers = new Set(await strangersIn(premise, site.id, given));
-      const errors = given.flatMap((step, n) =>
-        Object.values(step).some((value) => strangers.has(String(value)))
-          ? [{ field: `body.steps.${n}`, fault: "names nobody and nothing of this site" }]
-          : [],
-      );
+      const errors = given.flatMap((step, n) => {
+        if (Object.values(step).some((value) => strangers.has(String(value))))
+          return [{ field: `body.steps.${n}`, fault: "names nobody and nothing of this site" }];
+        if (step.kind !== "GATEWAY" || isAddressTemplate(step.address)) return [];
+        return [
+          { field: `body.steps.${n}.address`, fault: "must be a plain mail address, or {destination} before its @" },
+        ];
+      });
       if (errors.length > 0) throw new Problem("invalid-field", `${errors[0]!.field} ${errors[0]!.fault}.`, { errors });
       const of = { siteId: site.id, tenantId: site.tenantId, messageType };
       return present(await putRule(premise, of, { onIgnored, steps: given }));
