@@ -1,0 +1,64 @@
+/**
+ * What devices that may have shown a page have yet to hear of it: that it was recalled, has expired, or was answered by another
+ * device of the same person. Written in the statement that brings it about, told with every fetch and by the stream for as long
+ * as the device has not confirmed it, and forgotten when it has, or by `expires_at`.
+ */
+import type { Answer, DeviceId, UniqueId } from "../domain.ts";
+import type { Database } from "./database.ts";
+
+export type NoticeKind = "RECALLED" | "EXPIRED" | "ANSWERED";
+
+export type DeviceNotice = {
+  readonly noticeId: string;
+  readonly deviceId: DeviceId;
+  readonly uniqueId: UniqueId;
+  readonly kind: NoticeKind;
+  /** Of ANSWERED: which. */
+  readonly answer: Answer | null;
+  readonly at: Date;
+  /** The stream it last went out by, and its number there; null: by none. */
+  readonly sentEpoch: string | null;
+  readonly sentSeq: number | null;
+};
+
+/** The oldest notices of each of these devices, so many each at most; a device's own in order. */
+export async function noticesOf(
+  premise: Database,
+  devices: readonly DeviceId[],
+  limitEach: number,
+): Promise<DeviceNotice[]> {
+  return premise.run<DeviceNotice>(
+    (sql) => sql`
+    select notice.id as "noticeId", caller.id as "deviceId", notice.unique_id as "uniqueId", notice.kind, notice.answer, notice.at,
+      notice.sent_epoch as "sentEpoch", notice.sent_seq as "sentSeq"
+    from unnest(${[...devices]}::uuid[]) with ordinality as caller (id, n)
+    cross join lateral (
+      select * from premise_core.device_notices
+      where device_id = caller.id and expires_at > clock_timestamp()
+      order by at, id
+      limit ${limitEach}
+    ) as notice
+    order by caller.n, notice.at, notice.id`,
+  );
+}
+
+export type NoticeEntry = { readonly deviceId: DeviceId; readonly noticeId: string };
+
+/** Forgets them; answers in the order of `entries` whether each was one of that device's. */
+export async function confirmNotices(premise: Database, entries: readonly NoticeEntry[]): Promise<boolean[]> {
+  const rows = await premise.run<{ id: string }>(
+    (sql) => sql`
+    with input as (
+      select * from unnest(${entries.map((e) => e.noticeId)}::uuid[], ${entries.map((e) => e.deviceId)}::uuid[]) as confirmed (id, device_id)
+      order by id
+    ), held as (
+      select notice.id from input cross join lateral (
+        select id from premise_core.device_notices where id = input.id and device_id = input.device_id for update
+      ) as notice
+    )
+    delete from premise_core.device_notices as notice using held where notice.id = any (array[held.id])
+    returning notice.id`,
+  );
+  const gone = new Set(rows.map((row) => row.id));
+  return entries.map(({ noticeId }) => gone.has(noticeId.toLowerCase()));
+}
