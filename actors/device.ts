@@ -18,6 +18,8 @@ export type Wake = {
   readonly wakeup: number;
   readonly priority: Priority;
   readonly expiresAt: number;
+  /** The page is gone, and the phone is to hear so: nothing that rings. */
+  readonly withdrawn: boolean;
   readonly target: WakeTarget;
   readonly replyTo: Address<MessageMessage>;
 };
@@ -118,7 +120,7 @@ export function notificationFor(wakes: readonly Wake[], urls: readonly string[],
     gatewayType: target.gatewayType,
     notificationAddress: target.notificationAddress,
     urls,
-    messageCount: wakes.length,
+    messageCount: wakes.filter(({ withdrawn }) => !withdrawn).length,
     priority: PRIORITIES[Math.min(...wakes.map((wake) => PRIORITIES.indexOf(wake.priority)))]!,
     coreVersion,
     expiresAt: Math.max(...wakes.map((wake) => wake.expiresAt)),

@@ -2,8 +2,9 @@
  * What is to happen to a page next, from what its row says. Pure.
  *
  *                         (first that holds)
+ *   recalled                                ─► a wake-up, while some of its devices have yet to hear so; nothing
  *   its time is over                        ─► EXPIRED (told as FAILED unless told before, or settled)
- *   settled, or recalled                    ─► nothing
+ *   settled                                 ─► nothing
  *   an outcome was told, not DELIVERED      ─► kept until it expires
  *   its deadline has passed                 ─► the rule's next step, or FAILED
  *   passed on                               ─► nothing before the step's deadline
@@ -39,6 +40,8 @@ export type Standing = {
   readonly rule: Rule | null;
   /** One that it was passed on to has settled it. */
   readonly settledByFamily: boolean;
+  /** The devices that can be woken for it; once it is recalled, those that have yet to hear so. */
+  readonly targets: readonly unknown[];
 };
 
 export type Due =
@@ -50,10 +53,14 @@ export type Due =
   | { readonly kind: "nothing"; readonly detail: string; readonly until: "never" | "expiry" | "deadline" };
 
 export function dueOf(row: Standing, now: number): Due {
+  if (row.outcome === "RECALLED") {
+    if (row.targets.length > 0 && row.expiresAt > now) return { kind: "wake" };
+    return { kind: "nothing", detail: "recalled, and no phone has to be woken for it", until: "never" };
+  }
   const delivered = rankOf(row.status) >= rankOf("DELIVERED");
   const settled = isSettled(row, delivered);
   if (row.expiresAt <= now) return expired(row, delivered, settled);
-  if (settled || row.outcome === "RECALLED") return { kind: "nothing", detail: "nothing is due", until: "never" };
+  if (settled) return { kind: "nothing", detail: "nothing is due", until: "never" };
   if (!delivered && row.outcome !== null) return { kind: "nothing", detail: "kept until it expires", until: "expiry" };
   const deadline = deadlineOf(row, delivered);
   if (deadline !== null && deadline <= now) {

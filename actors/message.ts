@@ -196,8 +196,9 @@ function conclude(
   }
   const detail = handed.join(" ");
   // One that nobody woke may be the one its owner carries.
-  const due = reasons.length === 0 ? repeatMs(row) : retryMs(row.wakeups);
-  if (rankOf(row.status) < rankOf("ENROUTE")) {
+  const recalled = row.outcome === "RECALLED";
+  const due = reasons.length > 0 ? retryMs(row.wakeups) : recalled ? "never" : repeatMs(row);
+  if (!recalled && rankOf(row.status) < rankOf("ENROUTE")) {
     return note({ ...base, event: "ENROUTE", detail, transport: "ENROUTE", tell: "ENROUTE", due });
   }
   return note({ ...base, event: "PUSH", detail, transport: null, tell: null, due });

@@ -22,6 +22,7 @@ import { DISPATCHES_LANE } from "../persistence/dispatches.ts";
 import { type PassedOn, type StepToTake, takeSteps } from "../persistence/escalations.ts";
 import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
+import { RECALL_REASON, type Recall, type Recalled, recallPage } from "../persistence/recalls.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
 import { freshRow, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
@@ -30,6 +31,8 @@ export type Paging = {
   /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */
   accept(page: PageToAccept): Promise<Verdict>;
   record(entry: ReceiptEntry): Promise<ReceiptResult>;
+  /** Withdraws a page and all it was passed on as; see persistence/recalls.ts. */
+  recall(recall: Recall): Promise<Recalled | null>;
   /** Whether it was taken. */
   drive(due: DueMessage): boolean;
   /** How many more messages may be driven now. */
@@ -189,7 +192,9 @@ export function openPaging(
         }),
       );
     const { uniqueId, wakeups: wakeup, priority, expiresAt } = row;
-    const told = device?.tell({ kind: "wake", wake: { uniqueId, wakeup, priority, expiresAt, target, replyTo } });
+    const withdrawn = row.outcome === "RECALLED";
+    const asked = { uniqueId, wakeup, priority, expiresAt, withdrawn, target, replyTo };
+    const told = device?.tell({ kind: "wake", wake: asked });
     if (told !== "queued") replyTo.tell({ kind: "not-handed", deviceId: id, reason: "too much is waiting to be sent" });
   }
 
@@ -232,6 +237,17 @@ export function openPaging(
       }
       if (result.kind === "repeated") meter.count("duplicates", { kind: "receipt" });
       return result;
+    },
+
+    async recall(recall) {
+      const recalled = await recallPage(database, node, recall);
+      for (const page of recalled?.pages ?? []) {
+        if (page.news === null) continue;
+        bus.publish(page.news);
+        reached("FAILED", page, page.ageSeconds, RECALL_REASON);
+      }
+      for (const device of recalled?.devices ?? []) bus.publish(device);
+      return recalled;
     },
 
     drive(due) {

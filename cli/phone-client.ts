@@ -34,6 +34,15 @@ export type AmcMessage = {
   readonly ExpiresAt?: string;
 };
 
+/** What the phone is to know of a page it may show: RECALLED, EXPIRED, or ANSWERED by another phone of its person. */
+export type Notice = {
+  readonly NoticeId: string;
+  readonly UniqueId: string;
+  readonly Kind: string;
+  readonly Answer?: string;
+  readonly At: string;
+};
+
 export type PhoneServer = { readonly url: string; readonly ca?: string | Buffer | undefined };
 
 export type RegisterRequest = {
@@ -117,10 +126,12 @@ export function freshAddress(gatewayType: GatewayType): string {
 }
 
 export type PhoneClient = {
-  /** Confirms what is in `confirm` (DELIVERED for devices that confirm) and answers with what waits. */
-  getMessages(
-    confirm?: readonly string[],
-  ): Promise<{ readonly messages: readonly AmcMessage[]; readonly more: boolean }>;
+  /** Confirms what is in `confirm`, pages (DELIVERED for devices that confirm) and notices, and answers with what waits. */
+  getMessages(confirm?: readonly string[]): Promise<{
+    readonly messages: readonly AmcMessage[];
+    readonly more: boolean;
+    readonly notices: readonly Notice[];
+  }>;
   setStatus(reports: readonly ReceiptReport[]): Promise<void>;
   updateNotificationAddress(notificationAddress: string): Promise<void>;
   unregister(): Promise<void>;
@@ -137,8 +148,9 @@ export function phoneClient(
       const answer = (await ask("GetMessages", { v: 3, ...(confirm.length > 0 ? { confirm } : {}) })) as {
         Messages?: readonly AmcMessage[];
         More?: boolean;
+        Notices?: readonly Notice[];
       };
-      return { messages: answer.Messages ?? [], more: answer.More === true };
+      return { messages: answer.Messages ?? [], more: answer.More === true, notices: answer.Notices ?? [] };
     },
     async setStatus(statuses) {
       await ask("SetStatus", { statuses });

@@ -12,6 +12,7 @@ import { CommandFault } from "./exit.ts";
 import { makeInbox } from "./inbox.ts";
 import {
   type AmcMessage,
+  type Notice,
   PhoneRefused,
   type PhoneServer,
   phoneClient,
@@ -30,6 +31,7 @@ export type PhoneSession = {
 
 export type PhoneEvents = {
   onPage(page: AmcMessage): void;
+  onNotice?(notice: Notice): void;
   /** The server has taken it. */
   onReported?(report: ReceiptReport): void;
   /** The server will never take it; `reason` is its own. */
@@ -61,7 +63,7 @@ export function openPhone(
   events: PhoneEvents,
 ): PhoneSession {
   const client = phoneClient(server, registration);
-  const inbox = makeInbox(client, registration.confirms, events.onPage);
+  const inbox = makeInbox(client, registration.confirms, events.onPage, events.onNotice);
   const backoff = makeBackoff(BACKOFF_MIN_MS, BACKOFF_MAX_MS);
   const reported = new Set<string>();
   const outbox: ReceiptReport[] = [];

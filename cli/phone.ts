@@ -150,6 +150,14 @@ function openScreen(output: Output, options: PhoneOptions, session: () => PhoneS
       if (options.auto && page.Status === 0) later(READ_AFTER_MS, page.UniqueId, "READ");
       if (options.answer !== undefined) later(ANSWER_AFTER_MS, page.UniqueId, options.answer);
     },
+    onNotice(notice) {
+      const { UniqueId, Kind, Answer, At } = notice;
+      output.record({ event: "notice", ...notice });
+      // A key answers the newest page that still stands.
+      if (newest?.UniqueId === UniqueId) newest = null;
+      const what = Answer === undefined ? Kind : `${Kind} ${Answer} on another phone`;
+      if (places.has(UniqueId)) output.line(output.paint("yellow", `   ${label(UniqueId)} ${what} ${clockText(At)}`));
+    },
     onReported(report) {
       output.record({ event: "receipt", ...report });
       dim(`   ${label(report.uniqueId)} ${report.status} reported ${clockText(report.at)}`);

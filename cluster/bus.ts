@@ -7,15 +7,18 @@
  *                 └─ else: gathered (bounded, once each) ─► one message to all nodes ─► their listeners
  */
 import { Redis } from "ioredis";
-import type { BootId } from "../domain.ts";
+import type { BootId, DeviceId } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
-import type { Lane } from "../persistence/outbox.ts";
+import type { Lane as HostLane } from "../persistence/outbox.ts";
 import { redisOptions, revive } from "../persistence/redis-options.ts";
+
+/** Whose rows there are to look at: a host's, or those of a device. */
+export type Lane = HostLane | DeviceId;
 
 export type BusSlice = { readonly url: string; readonly prefix: string; readonly boot: BootId };
 
 export type Bus = {
-  /** There is news for a host in this lane: a link's own, or its host system's for rows no link has taken. */
+  /** There is news in this lane: a link's own, its host system's for rows no link has taken, or a device's. */
   publish(lane: Lane): void;
   /** `only`: no other listens to this lane, here or on another node. Returns the end of the subscription. */
   subscribe(lane: Lane, only: boolean, listener: () => void): () => void;

@@ -10,6 +10,7 @@ import {
   deleteEndedDispatches,
   deleteEndedNotifications,
   deleteEndedPages,
+  deleteExpiredNotices,
   deleteForgottenPushes,
   deleteOldRefusals,
   endExpiredNotifications,
@@ -70,6 +71,7 @@ export function openRetention(
     place = ended.next;
     more ||= ended.unfinished || place !== null;
     full(await endExpiredNotifications(premise));
+    full(await deleteExpiredNotices(premise));
     full(await deleteForgottenPushes(core));
     const lost = full(await endLostDispatches(premise));
     if (lost > 0) log.error({ pages: lost }, "pages did not leave: their output gateway is no more");

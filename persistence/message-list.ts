@@ -105,6 +105,13 @@ export async function stuckMessages(
   return pageOf(rows, limit);
 }
 
+export async function findMessage(premise: Database, uniqueId: UniqueId): Promise<ListedMessage | null> {
+  const [row] = await premise.run<Row>(
+    (sql) => sql`select ${columns(sql)} from premise_core.messages where unique_id = ${uniqueId}`,
+  );
+  return row === undefined ? null : listed(row);
+}
+
 /** Pages under this trackingId from whatever host system, newest first. */
 export async function messagesUnder(
   premise: Database,

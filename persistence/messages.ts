@@ -37,6 +37,7 @@ export type DueMessage = {
   readonly rule: Rule | null;
   /** One that it was passed on to has settled it. */
   readonly settledByFamily: boolean;
+  /** Of one that was recalled: those that have yet to hear so. */
   readonly targets: readonly WakeTarget[];
   /** A test page of our own. */
   readonly synthetic: boolean;
@@ -111,7 +112,9 @@ export async function dueMessages(
       limit ${limit}
     ) as due
     left join lateral (
-      select ${wakeTargets(sql)} filter (where notification_address is not null) as targets,
+      select ${wakeTargets(sql)} filter (where notification_address is not null and (due.outcome is distinct from 'RECALLED' or (
+          select true from premise_core.device_notices
+          where device_id = devices.id and unique_id = due.unique_id and kind = 'RECALLED' limit 1) is true)) as targets,
         min(profile.interval_seconds) as interval_seconds, max(profile.repeats) as repeats
       from premise_core.devices
       left join lateral (${alertProfile(sql, "devices", sql`due.priority`)}) as profile on due.status >= 4
@@ -233,8 +236,9 @@ export async function changeMessages(
         end
       from input
       where message.unique_id = any (array[input.unique_id]) and message.version = input.version
-        and (input.event not in ('WAKE', 'FAILED') or not ${settledByFamily(sql, "message")})
+        and (input.event not in ('WAKE', 'FAILED') or message.outcome = 'RECALLED' or not ${settledByFamily(sql, "message")})
       returning message.unique_id, message.version, message.host_system_id, message.link_id, input.event, input.detail, input.tell,
+        message.subscriber_id, message.device_id, message.status,
         extract(epoch from clock_timestamp() - message.accepted_at)::double precision as age
     ), history as (
       insert into premise_core.message_history (unique_id, seq, event, at, node, detail)
@@ -245,6 +249,16 @@ export async function changeMessages(
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
       select lane, host_system_id, unique_id, tell, clock_timestamp(), case when tell = 'FAILED' then detail end
       from lanes where tell is not null
+    ), noticed as (
+      -- What shows a page knows when its time is over; a notice tells those whose clock does not.
+      insert into premise_core.device_notices (device_id, unique_id, kind, expires_at)
+      select device.id, changed.unique_id, 'EXPIRED', clock_timestamp() + interval '1 day'
+      from changed cross join lateral (
+        select id from premise_core.devices
+        where subscriber_id = changed.subscriber_id and state = 'ACTIVE' and ${isFor(sql, "changed", sql`devices.id`)}
+      ) as device
+      where changed.event = 'EXPIRED' and changed.status >= 3
+      on conflict (device_id, unique_id, kind) do nothing
     )
     select unique_id, version, lane, age from lanes`,
   );

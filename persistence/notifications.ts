@@ -38,6 +38,7 @@ export type Notification = {
   readonly gatewayType: GatewayType;
   readonly notificationAddress: string;
   readonly urls: readonly string[];
+  /** Pages it is for; 0: there is none, and the device is to hear that some were recalled. */
   readonly messageCount: number;
   readonly priority: Priority;
   readonly coreVersion: string;
@@ -143,7 +144,8 @@ type NotificationRow = Omit<OpenNotification, "priority" | "expiresAt" | "create
 /**
  * What is to be sent to each of these devices: the newest notification without a final outcome. Wanted is one while a page
  * waits to be fetched by the device, or, if it was stored after a page was delivered (a reminder), while that page waits
- * for an answer.
+ * for an answer; or, if it was stored after a page was recalled, while the device has yet to hear so. With nothing but that to
+ * tell its messageCount is 0; with more it never is: it may take the place of one that has to ring, at the push service.
  */
 export async function openNotifications(premise: Database, devices: readonly DeviceId[]): Promise<OpenNotification[]> {
   const rows = await premise.run<NotificationRow>(
@@ -155,22 +157,29 @@ export async function openNotifications(premise: Database, devices: readonly Dev
     )
     select newest.id, newest.tenant_id as "tenantId", newest.site_id as "siteId", newest.device_id as "deviceId",
       callback_data as "callbackData", callback_uri as "callbackUri", newest.gateway_type as "gatewayType",
-      newest.notification_address as "notificationAddress", urls, message_count as "messageCount", priority,
+      newest.notification_address as "notificationAddress", urls,
+      case when device.id is null then message_count when waits.page then greatest(message_count, 1) else 0 end as "messageCount", priority,
       core_version as "coreVersion", expires_at as "expiresAt", attempts, created_at as "createdAt",
       (extract(epoch from expires_at - clock_timestamp()) * 1000)::double precision as "leftMs",
-      device.id is null or device.state = 'ACTIVE' and exists (
+      device.id is null or device.state = 'ACTIVE' and (waits.page or waits.notice) as wanted
+    from newest
+    left join lateral (select * from premise_core.devices where id = newest.device_id limit 1) as device on true
+    cross join lateral (
+      select exists (
         select from (
           select expires_at, device_id from premise_core.messages
           where subscriber_id = device.subscriber_id and open and not device.id = any (fetched_by)
           union all
           select expires_at, device_id from premise_core.messages
           where subscriber_id = device.subscriber_id and status >= 4 and answer is null and due_at is not null
-            and user_deadline - timeout_user <= newest.created_at
+            and outcome is distinct from 'RECALLED' and user_deadline - timeout_user <= newest.created_at
         ) as page
         where page.expires_at > clock_timestamp() and ${isFor(sql, "page", sql`device.id`)}
-      ) as wanted
-    from newest
-    left join lateral (select * from premise_core.devices where id = newest.device_id limit 1) as device on true`,
+      ) as page, (
+        select true from premise_core.device_notices
+        where device_id = device.id and kind = 'RECALLED' and at <= newest.created_at and expires_at > clock_timestamp() limit 1
+      ) is true as notice
+    ) as waits`,
   );
   return rows.map((row) => ({
     ...row,

@@ -110,8 +110,13 @@ export async function recordReceipts(
         fetched_by = case when before.fetches then message.fetched_by || before.by_device else message.fetched_by end,
         told = case when before.tells then before.receipt else message.told end,
         open = before.stays_open,
-        user_deadline = case when message.status < 4 then clock_timestamp() + message.timeout_user else message.user_deadline end,
+        user_deadline = case
+          when message.status < 4 and message.outcome is distinct from 'RECALLED' then clock_timestamp() + message.timeout_user
+          else message.user_deadline
+        end,
         due_at = case
+          -- Nothing is due for it but that its phones hear so.
+          when message.outcome = 'RECALLED' then message.due_at
           when message.timeout_user is null or message.replied_at is not null
             or (coalesce(message.answer, before.receipt) in ('ACKNOWLEDGED', 'IGNORED') and not before.passes_on)
             then case when before.stays_open then message.expires_at end

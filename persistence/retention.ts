@@ -5,6 +5,7 @@
  *   page: nothing due (nor can it be fetched, then), so many days past its expiry, and told ─► deleted
  *   test page: the same, an hour past its expiry, and told or not ─► deleted, with its news
  *   news: its page as long past its expiry, and its host system without a link for as long ─► deleted
+ *   notice to a device: past its own expiry ─► deleted
  *   push: outcome written, or past its expiry ─► ended ─► a week later deleted
  *   dispatch: the same, where its gateway is no more ─► ended
  *
@@ -191,6 +192,17 @@ export async function deleteEndedDispatches(premise: Database): Promise<number> 
     delete from premise_core.dispatches where id = any (array(
       select id from premise_core.dispatches where done_at < now() - interval '7 days' order by done_at limit ${BATCH_ROWS}
       for update skip locked))
+    returning id`,
+  );
+  return rows.length;
+}
+
+/** Deletes what devices were to hear of pages and have not confirmed in its time; how many. */
+export async function deleteExpiredNotices(premise: Database): Promise<number> {
+  const rows = await premise.run(
+    (sql) => sql`
+    delete from premise_core.device_notices where id = any (array(
+      select id from premise_core.device_notices where expires_at < now() order by expires_at limit ${BATCH_ROWS} for update skip locked))
     returning id`,
   );
   return rows.length;

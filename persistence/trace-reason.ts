@@ -4,6 +4,7 @@
  */
 import type { Answer, GatewayType, Outcome, StatusText, Transport } from "../domain.ts";
 import type { NotificationState } from "./notifications.ts";
+import { RECALL_REASON } from "./recalls.ts";
 
 /** Times in ms since 1970, on the database's clock, as is `now`. */
 export type TraceFacts = {
@@ -55,26 +56,36 @@ export function whyOf(facts: TraceFacts): string {
 function pageClause(facts: TraceFacts): string {
   const { now, status, answer, outcome, outcomeReason, since } = facts;
   const reason = outcomeReason ?? "no reason given";
+  if (outcome === "RECALLED") return recalledClause(facts);
   if (answer !== null) {
     const late = outcome === null ? "" : `, after the host had been told FAILED (${reason})`;
     return `Answered ${answer} ${ago(now, since.answer ?? since.status)}${late}`;
   }
   if (status === "READ" || status === "DELIVERED") {
     const where = status === "READ" ? "Read" : "On the phone and not opened yet, fetched";
-    if (outcome === "RECALLED")
-      return `Recalled ${ago(now, since.outcome ?? since.status)}, after the phone had fetched it`;
     if (outcome !== null) return `${where} ${ago(now, since.status)}; the host was told FAILED (${reason})`;
     if (facts.userDeadline === null) return `${where} ${ago(now, since.status)}`;
     return `${where} ${ago(now, since.status)}, no answer yet (${until(now, facts.userDeadline, "asked for within", "was due")})`;
   }
-  if (outcome === "RECALLED")
-    return `Recalled by its host ${ago(now, since.outcome ?? since.status)}, before any phone fetched it`;
   if (outcome === "EXPIRED" || facts.expiresAt <= now)
     return `Expired ${ago(now, since.outcome ?? facts.expiresAt)} before any phone fetched it`;
   if (outcome === "FAILED") {
     return `Failed ${ago(now, since.outcome ?? since.status)}: ${reason}; a phone can still fetch it for ${span(facts.expiresAt - now)}`;
   }
   return waitingClause(facts);
+}
+
+/** What phones did before and what they said after stand beside it alike. */
+function recalledClause({ now, status, answer, outcomeReason, since }: TraceFacts): string {
+  const delivered = status === "READ" || status === "DELIVERED";
+  const became =
+    answer !== null
+      ? `it was answered ${answer} ${ago(now, since.answer ?? since.status)}`
+      : delivered
+        ? `a phone ${status === "READ" ? "opened" : "fetched"} it ${ago(now, since.status)}`
+        : "no phone has said that it fetched it";
+  const before = outcomeReason === RECALL_REASON ? "" : `; the host had been told FAILED (${outcomeReason}) before`;
+  return `Recalled by an operator ${ago(now, since.outcome ?? since.status)}; ${became}${before}`;
 }
 
 function waitingClause({ now, attempt, push, devices, dueAt }: TraceFacts): string {

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { acceptPages } from "../persistence/acceptance.ts";
+import { noticesOf } from "../persistence/device-notices.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { type AdminApi, openAdminApi } from "./helpers/admin-api.ts";
 import { pageFor } from "./helpers/ward.ts";
@@ -43,6 +44,41 @@ test("a host system with pages out is kept, and the refusal says how many", asyn
   await ward.sql`update premise_core.messages set due_at = null, open = false where unique_id = any (${ids}::uuid[])`;
   assert.is((await api.call("DELETE", `/api/v1/host-systems/${host}`)).status, 204);
   assert.is((await api.call("DELETE", `/api/v1/host-systems/${host}`)).status, 404);
+});
+
+test("a page is recalled once, by whose key and why stands in its history, and what is asked wrongly is refused", async () => {
+  const { ward } = api;
+  const host = await ward.host("ward 4");
+  const phone = await ward.device(await ward.subscriber("5550178"));
+  const page = pageFor(ward, host, "5550178");
+  await acceptPages(ward.database, "node-a", [page]);
+  const path = `/api/v1/messages/${page.uniqueId}/recall`;
+  for (const reason of ["", " ", "x".repeat(201), "a\u0000b", 5])
+    assert.is((await api.call("POST", path, { reason })).status, 400, JSON.stringify(reason));
+  assert.is((await api.call("POST", path, { who: "me" })).status, 400);
+  assert.is((await api.call("POST", path, {}, { authorization: "Bearer nobody" })).status, 401);
+  assert.is((await api.call("GET", `/api/v1/messages/${page.uniqueId}/trace`)).body.status, "QUEUED");
+  assert.is((await api.call("POST", `/api/v1/messages/${NOBODY}/recall`)).body.code, "not-found");
+  assert.is((await api.call("POST", "/api/v1/messages/last/recall")).status, 400, "named by its uniqueId alone");
+
+  const recalled = await api.call("POST", path.replace(page.uniqueId, page.uniqueId.toUpperCase()), {
+    reason: "wrong ward",
+  });
+  assert.is(recalled.status, 200);
+  const { uniqueId, status, outcome, reason } = recalled.body;
+  assert.equal([uniqueId, status, outcome, reason], [page.uniqueId, "FAILED", "RECALLED", "recalled by an operator"]);
+  assert.equal((await api.call("POST", path)).body, recalled.body, "without a body, and again");
+  assert.is(api.audited.filter((event) => event === "an operator recalled a page").length, 1);
+  const trace = (await api.call("GET", `/api/v1/messages/${page.uniqueId}/trace`)).body;
+  assert.match(trace.why!, /^Recalled by an operator \d s ago; no phone has said that it fetched it/);
+  const lines = trace.events!.filter((event) => event.event === "RECALLED");
+  assert.equal(
+    lines.map(({ detail }) => detail),
+    ["by bootstrap: wrong ward"],
+  );
+  const listed = await api.call("GET", "/api/v1/messages?status=FAILED&destination=5550178");
+  assert.equal(listed.body.items!, [recalled.body]);
+  assert.is((await noticesOf(ward.database, [phone], 10)).length, 1);
 });
 
 test("lists are read to their end by cursors, each row once", async () => {
@@ -287,6 +323,7 @@ test("the API describes every one of its routes", async () => {
     "/api/v1/host-systems",
     "/api/v1/host-systems/{id}",
     "/api/v1/messages",
+    "/api/v1/messages/{uniqueId}/recall",
     "/api/v1/messages/{which}/trace",
     "/api/v1/session",
     "/api/v1/sites",

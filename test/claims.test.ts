@@ -88,6 +88,7 @@ test("a page whose wake-up a lost node had handed over, but not noted, is taken 
         uniqueId: page.uniqueId,
         wakeup: 1,
         priority: "high",
+        withdrawn: false,
         expiresAt: verdict.expiresAt,
         target: verdict.targets[0]!,
         replyTo: null as never,

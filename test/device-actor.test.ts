@@ -43,6 +43,7 @@ function wake(more: Partial<Wake> = {}): Asked {
     wakeup: 1,
     priority: "high",
     expiresAt: 1_000,
+    withdrawn: false,
     target,
     replyTo,
     answers,
@@ -227,6 +228,10 @@ test("the request speaks for all its pages: their number, the most urgent priori
       expiresAt: 30,
     },
   );
+  const counts = [[wake({ withdrawn: true })], [wake({ withdrawn: true }), wake()]].map(
+    (some) => notificationFor(some, ["http://one"], "7").messageCount,
+  );
+  assert.equal(counts, [0, 1], "a page that was recalled is none to come for");
 });
 
 test("an id follows from the device, the first page and its wake-up, and from nothing else", () => {

@@ -145,6 +145,17 @@ const dues: [string, Partial<Row>, Partial<Change>][] = [
     { status: "READ", answer: "IGNORED", userDeadline: NOW },
     { event: "WAIT", outcome: null, tell: null, due: "never" },
   ],
+  [
+    "a recalled page whose phones have yet to hear so",
+    { outcome: "RECALLED", status: "ENROUTE", deviceDeadline: NOW },
+    { event: "WAKE", wakes: true, outcome: null, tell: null, due: CLAIM_MS },
+  ],
+  [
+    "a recalled page whose phones have all heard",
+    { outcome: "RECALLED", status: "READ", userDeadline: NOW, targets: [] },
+    { event: "WAIT", outcome: null, tell: null, due: "never" },
+  ],
+  ["expiry of a recalled page", { outcome: "RECALLED", expiresAt: NOW }, { event: "WAIT", tell: null, due: "never" }],
   ["a delivered page that asks for no answer", { status: "DELIVERED" }, { event: "WAIT", tell: null, due: "never" }],
 ];
 for (const [name, more, expected] of dues) {
@@ -174,6 +185,19 @@ test("a page above QUEUED that is woken again is no ENROUTE, and one nobody coul
     return change.due;
   });
   assert.equal(pauses, [2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+});
+
+test("phones are woken once to hear of a recall, which is no ENROUTE; those that could not be are asked again", () => {
+  for (const status of ["QUEUED", "ENROUTE", "READ"] as const) {
+    const recalled: Row = { ...row, status, outcome: "RECALLED" };
+    const noted = (answer: (n: number) => Message) => {
+      const { state } = step({ ...asking(1, 2), row: recalled }, handed(1));
+      return (step(state, answer(2)).effects[0] as Effect & { kind: "write" }).change;
+    };
+    const told = noted(handed);
+    assert.equal([told.event, told.tell, told.transport, told.due], ["PUSH", null, null, "never"]);
+    assert.is(noted(notHanded).due, 2_000);
+  }
 });
 
 test("every device asked must answer, and one that could be woken is enough", () => {

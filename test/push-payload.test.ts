@@ -54,6 +54,14 @@ test("an Apple push is a generic alert and a wake-up", () => {
   assert.is(appleNotification({ ...PUSH, messageCount: 1 }, NOW, false).payload.aps.alert, "New page");
 });
 
+test("a push without a page rings on no phone: silent for Apple, of ordinary priority and with MessageCount 0 for Google", () => {
+  const none = { ...PUSH, messageCount: 0 };
+  assert.equal(appleNotification(none, NOW, false), appleNotification(PUSH, NOW, true));
+  const { data, android } = androidMessage(none, NOW);
+  assert.is(JSON.parse(data!.message!).MessageCount, 0);
+  assert.is(android!.priority, "normal");
+});
+
 test("a silent Apple push is the seed's, with the type and priority Apple asks for", () => {
   assert.equal(appleNotification(PUSH, NOW, true), {
     collapseId: "AMC",

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import type { DeviceId, NotificationId, Receipt, UniqueId } from "../domain.ts";
 import { acceptPages, type PageToAccept } from "../persistence/acceptance.ts";
 import { openNotifications, storeNotifications } from "../persistence/notifications.ts";
+import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { openWakeUps } from "./helpers/wake-ups.ts";
 import { pageFor } from "./helpers/ward.ts";
@@ -112,6 +113,45 @@ test("a removed device, or one that is somebody else's now, wants no push for th
   await sql`update premise_core.devices set state = 'REMOVED' where id = ${gone.phone}`;
   await sql`update premise_core.devices set subscriber_id = ${next.subscriber} where id = ${moved.phone}`;
   assert.equal([await wanted(gone.phone), await wanted(moved.phone)], [false, false]);
+});
+
+async function toldOf(device: DeviceId): Promise<[wanted: boolean, messageCount: number] | undefined> {
+  const [found] = await openNotifications(database, [device]);
+  return found && [found.wanted, found.messageCount];
+}
+const recall = (uniqueId: UniqueId) => recallPage(database, "node", { uniqueId, by: "operator", reason: null });
+
+test("what was asked for before a page was recalled is not sent; asked for behind that, it is until the phone has heard, and does not ring", async () => {
+  const someone = await person();
+  const page = await pageTo(someone);
+  await asks(someone.phone);
+  await recall(page);
+  assert.equal(await toldOf(someone.phone), [false, 0]);
+  await asks(someone.phone);
+  assert.equal(await toldOf(someone.phone), [true, 0]);
+  await sql`update premise_core.device_notices set expires_at = clock_timestamp() where device_id = ${someone.phone}`;
+  assert.equal(await toldOf(someone.phone), [false, 0]);
+});
+
+test("while another page waits for the phone, or for an answer, a push for a recall rings: it may take the place of one that had to", async () => {
+  const [unfetched, unanswered] = [await person(), await person()];
+  await pageTo(unfetched);
+  const asking = await pageTo(unanswered, { timeoutUserSeconds: 300 });
+  await says(unanswered.phone, asking, "READ");
+  for (const someone of [unfetched, unanswered]) {
+    await recall(await pageTo(someone));
+    await storeNotifications(database, [ward.notification({ deviceId: someone.phone, messageCount: 0 })]);
+    assert.equal(await toldOf(someone.phone), [true, 1]);
+  }
+});
+
+test("a recalled page that asked for an answer reminds nobody of it", async () => {
+  const someone = await person();
+  const page = await pageTo(someone, { timeoutUserSeconds: 300 });
+  await says(someone.phone, page, "READ");
+  await recall(page);
+  await asks(someone.phone);
+  assert.equal(await toldOf(someone.phone), [true, 0], "the recall alone is told");
 });
 
 test("of a device this database does not know, nothing is concluded", async () => {

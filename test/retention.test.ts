@@ -7,10 +7,12 @@ import { openRetention } from "../cluster/retention.ts";
 import { systemClock, type UniqueId } from "../domain.ts";
 import { silentLog } from "../log.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
+import { noticesOf } from "../persistence/device-notices.ts";
 import { recordRefusals } from "../persistence/refusals.ts";
 import {
   deleteEndedNotifications,
   deleteEndedPages,
+  deleteExpiredNotices,
   deleteForgottenPushes,
   deleteOldRefusals,
   endExpiredNotifications,
@@ -243,6 +245,15 @@ test("refusals are kept for a week", async () => {
     rows.map((row) => row.id),
     ["new"],
   );
+});
+
+test("what a device was to hear goes when its time is over, confirmed or not", async () => {
+  const device = await ward.device(await ward.subscriber("5550102"));
+  await sql`insert into premise_core.device_notices (device_id, unique_id, kind, expires_at)
+    select ${device}, gen_random_uuid(), 'RECALLED', now() + hours * interval '1 hour' from unnest(array[-100, -0.1, 0.1, 100]) as hours`;
+  assert.is(await deleteExpiredNotices(database), 2);
+  assert.is(await deleteExpiredNotices(database), 0);
+  assert.is((await noticesOf(database, [device], 10)).length, 2);
 });
 
 test("the node that drives shard 0 tidies up to the end, the others do nothing", async () => {

@@ -1,6 +1,7 @@
 /** The sentence that says where a page is and why, from every state it can be in. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { RECALL_REASON } from "../persistence/recalls.ts";
 import { type TraceFacts, whyOf } from "../persistence/trace-reason.ts";
 
 const NOW = Date.UTC(2026, 0, 2, 12);
@@ -33,6 +34,13 @@ const PUSHED: TraceFacts = {
     createdAt: NOW - 5 * SECOND,
     doneAt: NOW - 4 * SECOND,
   },
+};
+const RECALLED: TraceFacts = {
+  ...PUSHED,
+  outcome: "RECALLED",
+  outcomeReason: RECALL_REASON,
+  dueAt: null,
+  since: { status: NOW, answer: null, outcome: NOW - SECOND },
 };
 const push = (change: Partial<NonNullable<TraceFacts["push"]>>): TraceFacts => ({
   ...PUSHED,
@@ -162,10 +170,26 @@ const SENTENCES: [string, TraceFacts, string][] = [
     },
     "Expired 60 min ago before any phone fetched it.",
   ],
+  ["recalled", RECALLED, "Recalled by an operator 1 s ago; no phone has said that it fetched it."],
   [
-    "recalled",
-    { ...PUSHED, outcome: "RECALLED", dueAt: null, since: { status: NOW, answer: null, outcome: NOW - SECOND } },
-    "Recalled by its host 1 s ago, before any phone fetched it.",
+    "recalled, and fetched",
+    { ...RECALLED, status: "DELIVERED", since: { status: NOW - 5 * SECOND, answer: null, outcome: NOW - SECOND } },
+    "Recalled by an operator 1 s ago; a phone fetched it 5 s ago.",
+  ],
+  [
+    "recalled, and answered",
+    {
+      ...RECALLED,
+      status: "READ",
+      answer: "ACKNOWLEDGED",
+      since: { status: NOW - 9 * SECOND, answer: NOW - 5 * SECOND, outcome: NOW - SECOND },
+    },
+    "Recalled by an operator 1 s ago; it was answered ACKNOWLEDGED 5 s ago.",
+  ],
+  [
+    "recalled when its host had been told an outcome already",
+    { ...RECALLED, status: "READ", outcomeReason: "no answer" },
+    "Recalled by an operator 1 s ago; a phone opened it 0 s ago; the host had been told FAILED (no answer) before.",
   ],
   [
     "nobody drives it",

@@ -38,25 +38,35 @@ export function openAttempts(ports: { readonly meter: Meter; readonly clock: Clo
   };
 }
 
+/** Whose key each request shows that was let through. */
+const names = new WeakMap<FastifyRequest, string>();
+export function keyNameOf(request: FastifyRequest): string {
+  return names.get(request) ?? "nobody";
+}
+
 /** A hook that lets through requests with a good key. */
 export function requireKey(
   ports: { readonly meta: Database; readonly clock: Clock },
   attempts: Attempts,
 ): (request: FastifyRequest) => Promise<void> {
   const { meta, clock } = ports;
-  const good = new Map<string, number>();
+  const good = new Map<string, { readonly until: number; readonly name: string }>();
   return async (request) => {
     const key = /^Bearer ([\x21-\x7e]{1,200})$/i.exec(request.headers.authorization ?? "")?.[1] ?? null;
     const mark = key === null ? "" : createHash("sha256").update(key).digest("base64");
-    const until = good.get(mark);
-    if (until !== undefined && until > clock.monotonic()) return;
-    await attempts(
+    const known = good.get(mark);
+    if (known !== undefined && known.until > clock.monotonic()) {
+      names.set(request, known.name);
+      return;
+    }
+    const { name } = await attempts(
       request,
       async () => (key === null ? null : findApiKey(meta, key)),
       new Problem("unauthorized", "Send Authorization: Bearer with a valid API key."),
     );
     good.delete(mark);
     if (good.size >= GOOD_MAX) good.delete(good.keys().next().value!);
-    good.set(mark, clock.monotonic() + GOOD_MS);
+    good.set(mark, { until: clock.monotonic() + GOOD_MS, name });
+    names.set(request, name);
   };
 }

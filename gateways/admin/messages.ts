@@ -1,12 +1,22 @@
-/** `/api/v1/messages`: where pages stand and why. Never their text. */
+/** `/api/v1/messages`: where pages stand and why, and recalling one. Never their text. */
 import { type Static, Type } from "@fastify/type-provider-typebox";
+import type { Paging } from "../../actors/paging.ts";
+import type { UniqueId } from "../../domain.ts";
 import { OUTCOMES, PRIORITIES, STATUS_TEXTS } from "../../domain.ts";
+import type { Log } from "../../log.ts";
 import type { Database } from "../../persistence/database.ts";
-import { type ListedMessage, listMessages, messagesUnder, stuckMessages } from "../../persistence/message-list.ts";
+import {
+  findMessage,
+  type ListedMessage,
+  listMessages,
+  messagesUnder,
+  stuckMessages,
+} from "../../persistence/message-list.ts";
 import { type Trace, trace } from "../../persistence/trace.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
-import { answers, DEFAULT_LIMIT, Id, Limit, nullable, oneOf, pageOf, strict, Time } from "./schemas.ts";
+import { keyNameOf } from "./authentication.ts";
+import { answers, DEFAULT_LIMIT, Id, Limit, Name, nullable, oneOf, pageOf, strict, Time } from "./schemas.ts";
 
 const Status = oneOf(STATUS_TEXTS);
 /** A filter left empty is no filter. */
@@ -48,7 +58,20 @@ const TraceParams = strict({
   which: Type.String({ minLength: 1, maxLength: 300, description: "uniqueId, trackingId or `last`" }),
 });
 
-export function messageRoutes(app: App, premise: Database): void {
+const RecallParams = strict({ uniqueId: Id });
+const RecallBody = strict({
+  reason: Type.Optional({
+    ...Name,
+    description:
+      "For the page's history, which operators see; the host is not told. No patient's name, nothing of the text.",
+  }),
+});
+
+export function messageRoutes(
+  app: App,
+  ports: { readonly premise: Database; readonly paging: Pick<Paging, "recall">; readonly log: Log },
+): void {
+  const { premise, paging, log } = ports;
   const tags = ["messages"];
   app.get(
     "/messages",
@@ -91,6 +114,33 @@ export function messageRoutes(app: App, premise: Database): void {
       const found = await trace(premise, request.params.which);
       if (found === null) throw new Problem("not-found", "No page has this uniqueId or trackingId.");
       return presentTrace(found);
+    },
+  );
+  app.post(
+    "/messages/:uniqueId/recall",
+    {
+      schema: {
+        tags,
+        summary:
+          "Withdraw a page, and all it was passed on as, from every phone; its host hears FAILED unless it has heard so before",
+        params: RecallParams,
+        body: nullable(RecallBody),
+        response: answers({ 200: MessageAnswer }),
+      },
+    },
+    async (request) => {
+      const uniqueId = request.params.uniqueId.toLowerCase() as UniqueId;
+      const by = keyNameOf(request);
+      const recalled = await paging.recall({ uniqueId, by, reason: request.body?.reason ?? null });
+      const message = recalled === null ? null : await findMessage(premise, uniqueId);
+      if (recalled === null || message === null) throw new Problem("not-found", "No page has this uniqueId.");
+      const pages = recalled.pages.map((page) => page.uniqueId);
+      if (pages.length > 0)
+        log.info(
+          { part: "audit", uniqueId, pages: pages.length, key: by, peer: request.ip },
+          "an operator recalled a page",
+        );
+      return present(message);
     },
   );
 }

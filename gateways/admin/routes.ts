@@ -1,4 +1,5 @@
 /** The admin API: everything under `/api/v1`, and the sign-in page. */
+import type { Paging } from "../../actors/paging.ts";
 import type { Clock, DeviceId } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
@@ -20,6 +21,7 @@ import { subscriberRoutes } from "./subscribers.ts";
 export type AdminPorts = {
   readonly premise: Database;
   readonly meta: Database;
+  readonly paging: Pick<Paging, "recall">;
   readonly meter: Meter;
   readonly clock: Clock;
   readonly log: Log;
@@ -46,7 +48,7 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         subscriberGroupRoutes(api, premise, meta);
         escalationRuleRoutes(api, premise, meta);
         deviceRoutes(api, premise, meta, deviceRemoved);
-        messageRoutes(api, premise);
+        messageRoutes(api, ports);
         outputGatewayRoutes(api, premise, meta, outputs);
         clusterRoutes(api, premise, log);
       },

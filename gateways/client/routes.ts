@@ -30,6 +30,7 @@ import {
 } from "./bodies.ts";
 import { openCallers } from "./caller.ts";
 import { answerTaken } from "./delivery.ts";
+import { openNotices } from "./notices.ts";
 import { openReceiptShare } from "./receipts.ts";
 
 export type ClientSlice = {
@@ -58,6 +59,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const { premise, meta, paging, log, meter } = ports;
   const callers = openCallers(ports);
   const sharing = openReceiptShare();
+  const notices = openNotices(premise);
   // By device: a phone in a loop waits for its own answer.
   const fetching = makeBatch<InboxCall, Inbox>({
     entriesMax: 50,
@@ -124,18 +126,26 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     app.post(`${PREFIX}GetMessages`, { schema: { body: GetMessagesBody } }, async (request, reply) => {
       const { vendorId, confirm, limit = PAGES_MAX, v = 2 } = request.body;
       const device = await callers.device(request, vendorId);
-      const confirmed = new Set(confirm?.map((uniqueId) => uniqueId.toLowerCase()));
-      await sharing(device.id, confirmed.size, () =>
-        Promise.all([...confirmed].map((uniqueId) => record(device, uniqueId, "DELIVERED"))),
+      const confirmed = [...new Set(confirm?.map((id) => id.toLowerCase()))];
+      const results = await sharing(device.id, confirmed.length, () =>
+        Promise.all(confirmed.map((id) => record(device, id, "DELIVERED"))),
       );
-      const { pages, more } = await fetching.submit({ device, limit });
+      await notices.confirm(
+        device.id,
+        confirmed.filter((_, index) => results[index] === "unknown"),
+      );
+      const [{ pages, more }, told] = await Promise.all([
+        fetching.submit({ device, limit }),
+        v < 3 ? null : notices.of(device.id),
+      ]);
       if (!device.confirms && pages.length > 0)
         void deliverWhenTaken(
           device,
           pages.map((page) => page.uniqueId),
           answerTaken(reply.raw, ports.peers),
         );
-      return success("GetMessages", { Messages: pages.map((page) => amcMessage(page, v)), More: more });
+      const Messages = pages.map((page) => amcMessage(page, v));
+      return success("GetMessages", { Messages, More: more, ...(told === null ? {} : { Notices: told }) });
     });
 
     const noting = new Set<string>();

@@ -68,6 +68,7 @@ function read(push) {
   }
   let wake = {};
   try { wake = JSON.parse(push.payload.data.message); } catch { /* shown as one page */ }
+  if (wake.MessageCount === 0) return { text: "Silent wake-up: the app fetches what was recalled", high: false };
   const count = Number(wake.MessageCount) || 1;
   return { text: count === 1 ? "New page" : count + " new pages", high: wake.Priority === 1 };
 }

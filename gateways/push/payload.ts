@@ -17,7 +17,10 @@ function ttl_s(push: Push, now: number): number {
   return Math.min(MAX_TTL_S, Math.max(0, Math.floor((push.expiresAt - now) / 1000)));
 }
 
-/** `now` in ms since 1970. Priority is 1 high, 2 medium, 3 low. */
+/**
+ * `now` in ms since 1970. Priority is 1 high, 2 medium, 3 low. MessageCount 0 has nothing to ring for: the phone fetches, and hears what
+ * was recalled. Google slows down apps that are woken at high priority and show nothing, so that one goes at the ordinary.
+ */
 export function androidMessage(push: Push, now: number): TokenMessage {
   const message = JSON.stringify({
     ClientMessagingUrls: push.urls,
@@ -28,7 +31,11 @@ export function androidMessage(push: Push, now: number): TokenMessage {
   return {
     token: push.notificationAddress,
     data: { message, time: String(now) },
-    android: { collapseKey: COLLAPSE, ttl: ttl_s(push, now) * 1000, priority: "high" },
+    android: {
+      collapseKey: COLLAPSE,
+      ttl: ttl_s(push, now) * 1000,
+      priority: push.messageCount === 0 ? "normal" : "high",
+    },
   };
 }
 
@@ -41,11 +48,14 @@ export type AppleNotification = {
   readonly payload: { readonly aps: Readonly<Record<string, unknown>>; readonly DeviceRequestType: "GetMessages" };
 };
 
-/** `silent` is the seed's form: the app is woken and nothing is shown. Apple delays and drops such pushes freely. */
+/**
+ * `silent` is the seed's form: the app is woken and nothing is shown. Apple delays and drops such pushes freely. One without a page is
+ * always so.
+ */
 export function appleNotification(push: Push, now: number, silent: boolean): AppleNotification {
   const ttl = ttl_s(push, now);
   const common = { collapseId: COLLAPSE, expiration: ttl === 0 ? 0 : Math.floor(now / 1000) + ttl };
-  if (silent) {
+  if (silent || push.messageCount === 0) {
     const payload = { aps: { "content-available": 1 }, DeviceRequestType: "GetMessages" } as const;
     return { ...common, pushType: "background", priority: 5, payload };
   }

@@ -13,6 +13,7 @@ export type Push = {
   readonly notificationAddress: string;
   /** Where the phone fetches from (seed: ClientMessagingUrls). */
   readonly urls: readonly string[];
+  /** 0: there is no page to ring for, and the phone is to hear that some were recalled. */
   readonly messageCount: number;
   readonly priority: Priority;
   readonly coreVersion: string;

@@ -7,6 +7,7 @@ import { silentLog } from "../../log.ts";
 import { silentMeter } from "../../meter.ts";
 import { setBootstrapKey } from "../../persistence/api-keys.ts";
 import { type Database, openDatabase } from "../../persistence/database.ts";
+import { recallPage } from "../../persistence/recalls.ts";
 import { MESSAGE_KEY, openWard, type Ward } from "./ward.ts";
 
 export type Answer = { readonly status: number; readonly headers: Headers; readonly text: string; readonly body: Json };
@@ -49,6 +50,7 @@ export async function openAdminApi(): Promise<AdminApi> {
   const routes = adminRoutes({
     premise: ward.database,
     meta,
+    paging: { recall: (recall) => recallPage(ward.database, "node-a", recall) },
     clock: systemClock,
     meter: { ...silentMeter, count: (metric) => void counted.push(metric) },
     log: { ...silentLog, info: (_fields, event) => void audited.push(event) },

@@ -2,6 +2,7 @@
 import {
   type AmcMessage,
   freshAddress,
+  type Notice,
   phoneClient,
   type RegisterRequest,
   type Registration,
@@ -32,6 +33,10 @@ export type Phone = {
   expectsPage(text: string, limits?: { readonly within: number }): Promise<AmcMessage>;
   /** What it got while it was on, each page once. */
   pages(): readonly AmcMessage[];
+  /** Waits until it has heard, while it was on, this of a page it may show. */
+  hears(kind: string, uniqueId: string): Promise<Notice>;
+  /** What it heard while it was on, each once. */
+  notices(): readonly Notice[];
   /** Pushes that woke it. */
   wakeUps(): number;
   switchesOff(): Promise<void>;
@@ -53,6 +58,7 @@ export async function registerPhone({
 export function phoneOf(server: PhonePlace, registration: Registration): Phone {
   const client = phoneClient(() => server, registration);
   const pages: AmcMessage[] = [];
+  const notices: Notice[] = [];
   let current = registration;
   let wakeUps = 0;
   let on: { readonly emulatorUrl: string | null; off(): Promise<void> } | null = null;
@@ -61,7 +67,11 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
     const power = new AbortController();
     const session = openPhone(
       { registration: current, server: () => server, emulatorUrl: () => emulatorUrl, signal: power.signal },
-      { onPage: (page) => void pages.push(page), onWakeUp: () => void wakeUps++ },
+      {
+        onPage: (page) => void pages.push(page),
+        onNotice: (notice) => void notices.push(notice),
+        onWakeUp: () => void wakeUps++,
+      },
     );
     on = {
       emulatorUrl,
@@ -102,6 +112,11 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
         within,
       ),
     pages: () => pages,
+    hears: (kind, uniqueId) =>
+      eventually(`phone ${registration.vendorId} hears ${kind} of its page`, () =>
+        notices.find((notice) => notice.Kind === kind && notice.UniqueId === uniqueId),
+      ),
+    notices: () => notices,
     wakeUps: () => wakeUps,
     async switchesOff() {
       await on?.off();

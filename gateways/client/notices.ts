@@ -1,0 +1,59 @@
+/**
+ * What a phone hears of pages it may show (persistence/device-notices.ts), with every fetch until it has confirmed each by its
+ * NoticeId, in the same list as pages.
+ */
+import type { DeviceId } from "../../domain.ts";
+import { makeBatch } from "../../persistence/batch.ts";
+import type { Database } from "../../persistence/database.ts";
+import { confirmNotices, type DeviceNotice, noticesOf } from "../../persistence/device-notices.ts";
+
+export type ClientNotice = {
+  readonly NoticeId: string;
+  readonly UniqueId: string;
+  readonly Kind: DeviceNotice["kind"];
+  /** Of ANSWERED: which, by another device of the same person. */
+  readonly Answer?: DeviceNotice["answer"];
+  /** ISO 8601 UTC. */
+  readonly At: string;
+};
+
+/** In one answer; the rest comes when these are confirmed. */
+const NOTICES_MAX = 100;
+
+export type ClientNotices = {
+  of(device: DeviceId): Promise<readonly ClientNotice[]>;
+  /** Ids that are none of its notices change nothing. */
+  confirm(device: DeviceId, ids: readonly string[]): Promise<void>;
+};
+
+export function openNotices(premise: Database): ClientNotices {
+  const reading = makeBatch<DeviceId, readonly DeviceNotice[]>({
+    entriesMax: 50,
+    waitingMax: 10_000,
+    key: (device) => device,
+    async write(devices) {
+      const byDevice = Map.groupBy(await noticesOf(premise, devices, NOTICES_MAX), ({ deviceId }) => deviceId);
+      return devices.map((device) => byDevice.get(device) ?? []);
+    },
+  });
+  return {
+    of: async (device) => (await reading.submit(device)).map(clientNotice),
+    async confirm(device, ids) {
+      if (ids.length === 0) return;
+      await confirmNotices(
+        premise,
+        ids.map((noticeId) => ({ deviceId: device, noticeId })),
+      );
+    },
+  };
+}
+
+function clientNotice({ noticeId, uniqueId, kind, answer, at }: DeviceNotice): ClientNotice {
+  return {
+    NoticeId: noticeId,
+    UniqueId: uniqueId,
+    Kind: kind,
+    ...(answer === null ? {} : { Answer: answer }),
+    At: at.toISOString(),
+  };
+}
