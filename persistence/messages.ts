@@ -256,6 +256,7 @@ export async function changeMessages(
       from changed cross join lateral (
         select id from premise_core.devices
         where subscriber_id = changed.subscriber_id and state = 'ACTIVE' and ${isFor(sql, "changed", sql`devices.id`)}
+        offset 0
       ) as device
       where changed.event = 'EXPIRED' and changed.status >= 3
       on conflict (device_id, unique_id, kind) do nothing

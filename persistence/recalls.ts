@@ -77,7 +77,7 @@ async function recallOnce(database: Database, node: string, { uniqueId, by, reas
         union all
         (select unique_id from premise_core.messages
          where parent_id = ${uniqueId} and outcome is distinct from 'RECALLED'
-         order by unique_id limit ${PAGES_MAX})
+         limit ${PAGES_MAX})
       ) as member
       order by unique_id
     ), held as (
@@ -101,7 +101,8 @@ async function recallOnce(database: Database, node: string, { uniqueId, by, reas
         step_deadline = null,
         due_at = case when message.status >= 3 and message.expires_at > clock_timestamp() then
           clock_timestamp() + case when (
-            select true from premise_core.devices where subscriber_id = message.subscriber_id and state = 'ACTIVE' and stream_boot is not null limit 1
+            select bool_or(stream_boot is not null) from premise_core.devices
+            where subscriber_id = message.subscriber_id and state = 'ACTIVE'
           ) then ${STREAM_CONFIRMS}::text::interval else interval '0' end end
       from held
       where message.unique_id = any (array[held.unique_id]) and held.outcome is distinct from 'RECALLED' and (select whole from whole)
@@ -123,6 +124,7 @@ async function recallOnce(database: Database, node: string, { uniqueId, by, reas
       from changed cross join lateral (
         select id from premise_core.devices
         where subscriber_id = changed.subscriber_id and state = 'ACTIVE' and ${isFor(sql, "changed", sql`devices.id`)}
+        offset 0
       ) as device
       on conflict (device_id, unique_id, kind) do nothing
       returning device_id

@@ -18,6 +18,7 @@ import { silentLog } from "../log.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import { releaseClaims } from "../persistence/claims.ts";
 import { openDatabase } from "../persistence/database.ts";
+import { confirmNotices, noticesOf } from "../persistence/device-notices.ts";
 import { authenticate, clearDeadAddresses } from "../persistence/devices.ts";
 import { claimDispatches, dispatchesOf, recordDispatches } from "../persistence/dispatches.ts";
 import { inboxes } from "../persistence/inbox.ts";
@@ -31,9 +32,11 @@ import {
   storeNotifications,
 } from "../persistence/notifications.ts";
 import { claimNews, forgetNews, newsOfLinks, readNews } from "../persistence/outbox.ts";
+import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
 import { openDispatches } from "./helpers/dispatches.ts";
+import { deleteExpiredNotices } from "../persistence/retention.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -64,6 +67,7 @@ async function people(from: number, to: number): Promise<Person[]> {
     Array.from({ length: to - from }, async (_, n) => {
       const [destination, token] = [`6${from + n}`, randomUUID()];
       const subscriberId = await ward.subscriber(destination);
+      if (from + n < BATCH) await ward.device(subscriberId);
       return { destination, subscriberId, token, deviceId: await ward.device(subscriberId, { token }) };
     }),
   );
@@ -71,7 +75,12 @@ async function people(from: number, to: number): Promise<Person[]> {
 
 /** What one page goes through, a statement each, for so many people at once. */
 async function journey(whose: readonly Person[], ran: (what: string, work: () => Promise<unknown>) => Promise<void>) {
-  const pages = whose.map(({ destination }) => pageFor(ward, lab, destination, { linkId: link })).sort(byId);
+  // Every other one for one of the two devices of its person.
+  const pages = whose
+    .map(({ destination, deviceId }, n) =>
+      pageFor(ward, lab, destination, { linkId: link, deviceId: n % 2 === 0 ? deviceId : null }),
+    )
+    .sort(byId);
   const ids = pages.map(({ uniqueId }) => uniqueId);
   const devices = whose.map(({ deviceId }) => deviceId);
   const to = new Map(whose.map((person) => [person.destination, person]));
@@ -139,6 +148,26 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
     ),
   );
   await ran("receipt", () => recordReceipts(database, "node", entries));
+  await ran("recall", async () => {
+    for (const uniqueId of ids.length === 0 ? [randomUUID() as UniqueId] : ids)
+      await recallPage(database, "node", { uniqueId, by: "operator", reason: null });
+  });
+  await ran("due of recalled", () => dueMessages(database, shards, whose.length));
+  await ran("store for recalled", () => storeNotifications(database, whose.map(notification)));
+  await ran("read for recalled", () => openNotifications(database, devices));
+  await ran("notices", () => noticesOf(database, devices, 100));
+  await ran("expire", () =>
+    changeMessages(
+      database,
+      "node",
+      ids.map((id) => change(id, 5, { event: "EXPIRED", due: "never" })),
+    ),
+  );
+  await ran("confirm notices", async () => {
+    const entries = await noticesOf(database, devices, 100);
+    await confirmNotices(database, entries);
+  });
+  await ran("retention of notices", () => deleteExpiredNotices(database));
   await ran("clear", () =>
     clearDeadAddresses(
       database,
