@@ -11,6 +11,7 @@ import { addEmulator } from "./emulator.ts";
 import { CommandFault, EXIT, EXIT_MEANINGS, type ExitCode } from "./exit.ts";
 import { addPage } from "./page.ts";
 import { addPhone } from "./phone.ts";
+import { addRecall } from "./recall.ts";
 import { addStart } from "./start.ts";
 import { addTrace } from "./trace.ts";
 
@@ -37,6 +38,7 @@ function makeProgram(finish: (code: ExitCode) => void): Command {
   addPage(program, finish);
   addPhone(program, finish);
   addTrace(program, finish);
+  addRecall(program, finish);
   addCluster(program, finish);
   addEmulator(program, finish);
   addDemo(program, finish);
