@@ -35,8 +35,8 @@ import { claimNews, forgetNews, newsOfLinks, readNews } from "../persistence/out
 import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
-import { openDispatches } from "./helpers/dispatches.ts";
 import { deleteExpiredNotices } from "../persistence/retention.ts";
+import { openDispatches } from "./helpers/dispatches.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
