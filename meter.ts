@@ -13,9 +13,9 @@ export type Counters = {
   statuses: "status" | "reason";
   /** Pages refused before they became messages, by class of reason. */
   refusals: "host" | "reason";
-  /** messageNotification documents written to a host system's connection, repeats after a break included. */
+  /** What was written to a host system's connection, repeats after a break included: statuses, and replies as status `REPLY`. */
   host_notifications: "host" | "status";
-  /** Repeats that were recognised and had no second effect: kind `page | receipt`. */
+  /** Repeats that were recognised and had no second effect: kind `page | receipt | reply`. */
   duplicates: "kind";
   push_outcomes: "provider" | "outcome" | "code";
   /** Documents from a stream of XML that were refused: gateway `mxpp`, until others speak XML. */

@@ -13,7 +13,7 @@
  */
 import { type HostSystemId, type LinkId, unreachable } from "../domain.ts";
 import { Conflict, DatabaseDown } from "../persistence/database.ts";
-import type { News, NewsPage } from "../persistence/outbox.ts";
+import type { News, NewsPage, NewsRow } from "../persistence/outbox.ts";
 
 export type Message =
   /** Something may be waiting; `unclaimed`: perhaps in the host system's own lane. */
@@ -27,11 +27,10 @@ export type Message =
   | { readonly kind: "looked"; readonly page: NewsPage; readonly now: number }
   /** These rows' bytes end at byte `end` of the connection. */
   | { readonly kind: "wrote"; readonly news: readonly News[]; readonly end: number }
-  | { readonly kind: "forgotten"; readonly rows: readonly Row[] };
+  | { readonly kind: "forgotten"; readonly rows: readonly NewsRow[] };
 
-type Row = Pick<News, "id" | "written" | "uniqueId" | "status">;
 /** `end`: the peer has it once it has acknowledged so many bytes of the connection. */
-type Unconfirmed = Row & { readonly at: number; end: number };
+type Unconfirmed = NewsRow & { readonly at: number; end: number };
 
 /** One look at the lane; its pages share the first one's snapshot. */
 type Look = { readonly snapshot: string; readonly oldestRunning: string; readonly afterId: string };
@@ -50,16 +49,16 @@ export type State = {
   readonly unconfirmed: Map<string, Unconfirmed>;
 };
 
-/** Which status it is. Not its number alone: after a failover another primary may give that to another's. */
-function keyOf({ id, uniqueId, status }: Row): string {
-  return `${id} ${uniqueId} ${status}`;
+/** Which status or reply it is. Not its number alone: after a failover another primary may give that to another's. */
+function keyOf({ id, uniqueId, status, replyId }: NewsRow): string {
+  return `${id} ${replyId ?? uniqueId} ${status}`;
 }
 
 export type Effect =
   | { readonly kind: "claim" }
   | { readonly kind: "look"; readonly cursor: string; readonly afterId: string; readonly snapshot: string | null }
   | { readonly kind: "write"; readonly news: readonly News[] }
-  | { readonly kind: "forget"; readonly rows: readonly Row[] };
+  | { readonly kind: "forget"; readonly rows: readonly NewsRow[] };
 
 export const PAGE_ROWS = 200;
 /** A row stays at least this long after it was written to a connection (CONTRACT, MXPP). */
@@ -111,8 +110,9 @@ export function step(state: State, message: Message): { state: State; effects: r
 function looked(state: State, page: NewsPage, now: number): { state: State; effects: readonly Effect[] } {
   const fresh = page.news.filter((news) => !state.unconfirmed.has(keyOf(news)));
   for (const news of fresh) {
-    const { id, written, uniqueId, status } = news;
-    state.unconfirmed.set(keyOf(news), { id, written, uniqueId, status, at: now, end: Number.POSITIVE_INFINITY });
+    const { id, written, uniqueId, status, replyId } = news;
+    const end = Number.POSITIVE_INFINITY;
+    state.unconfirmed.set(keyOf(news), { id, written, uniqueId, status, replyId, at: now, end });
   }
   const write: Effect[] = fresh.length > 0 ? [{ kind: "write", news: fresh }] : [];
   const first = state.look ?? { snapshot: page.snapshot, oldestRunning: page.oldestRunning, afterId: "0" };
@@ -136,7 +136,7 @@ function nextPage(cursor: string, look: Look): Effect {
 
 /** Rows that the peer has and that are old enough. */
 function forgets(unconfirmed: ReadonlyMap<string, Unconfirmed>, acknowledged: number, before: number): Effect[] {
-  const statements: Row[][] = [];
+  const statements: NewsRow[][] = [];
   for (const row of unconfirmed.values()) {
     if (row.at > before || row.end > acknowledged) break;
     if (statements.length === 0 || statements.at(-1)!.length === FORGET_ROWS) {
@@ -161,7 +161,7 @@ export type HostPorts = {
     from: { cursor: string; afterId: string; snapshot: string | null },
     limit: number,
   ) => Promise<NewsPage>;
-  readonly forget: (link: LinkId, rows: readonly Row[]) => Promise<void>;
+  readonly forget: (link: LinkId, rows: readonly NewsRow[]) => Promise<void>;
   /** Writes to the connection. `end`: where these bytes end in it; not `more`: it takes no more until it has drained. */
   readonly write: (news: readonly News[]) => { readonly end: number; readonly more: boolean };
   /** Tells this actor, behind what already waits. */

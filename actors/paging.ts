@@ -4,7 +4,7 @@
  *
  *   accept ─► one statement ─► message actor ─► device actors ─► hosted side
  *   sweep ───────── due ─────────┘                                (gateways/core2core)
- *   receipt ─► one statement ─► hint to the host's link
+ *   receipt, reply ─► one statement ─► hint to the host's link, and to the streams of phones that are to stop ringing
  */
 
 import type { ActorSystem, Parent } from "../cluster/actor-system.ts";
@@ -24,6 +24,7 @@ import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } 
 import type { WakeTarget } from "../persistence/page-devices.ts";
 import { RECALL_REASON, type Recall, type Recalled, recallPage } from "../persistence/recalls.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
+import { faultOf, type ReplyEntry, type ReplyResult, recordReplies } from "../persistence/replies.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
 import { freshRow, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
 
@@ -33,6 +34,7 @@ export type Paging = {
   record(entry: ReceiptEntry): Promise<ReceiptResult>;
   /** Withdraws a page and all it was passed on as; see persistence/recalls.ts. */
   recall(recall: Recall): Promise<Recalled | null>;
+  reply(entry: ReplyEntry): Promise<ReplyResult>;
   /** Whether it was taken. */
   drive(due: DueMessage): boolean;
   /** How many more messages may be driven now. */
@@ -128,6 +130,13 @@ export function openPaging(
     ...limits,
     key: (entry) => entry.uniqueId,
     write: (entries) => recordReceipts(database, node, entries),
+  });
+
+  const replying = makeBatch<ReplyEntry, ReplyResult>({
+    ...limits,
+    key: (entry) => entry.uniqueId,
+    length: { of: ({ text, choice }) => (text ?? choice ?? "").length, max: CHARACTERS_MAX },
+    write: (entries) => recordReplies(database, node, entries),
   });
 
   type Counted = { readonly priority: Priority; readonly synthetic: boolean };
@@ -233,6 +242,7 @@ export function openPaging(
       const result = await receiving.submit(entry);
       if (result.kind === "recorded") {
         bus.publish(result.lane);
+        for (const device of result.noticed) bus.publish(device);
         reached(entry.receipt, result, result.ageSeconds, null);
       }
       if (result.kind === "repeated") meter.count("duplicates", { kind: "receipt" });
@@ -250,6 +260,18 @@ export function openPaging(
       return recalled;
     },
 
+    async reply(entry) {
+      const fault = faultOf(entry);
+      if (fault !== null) return { kind: "refused", reason: fault };
+      const result = await replying.submit(entry);
+      if (result.kind === "recorded") {
+        bus.publish(result.lane);
+        if (result.read) reached("READ", result, result.ageSeconds, null);
+      }
+      if (result.kind === "repeated") meter.count("duplicates", { kind: "reply" });
+      return result;
+    },
+
     drive(due) {
       const shard = shardOf(due.subscriberId);
       return start(due, false, due.readAt, () => membership.drives(shard));
@@ -264,8 +286,8 @@ export function openPaging(
       accept: accepting.depth(),
       change: changing.depth(),
       step: passing.depth(),
-      receipt: receiving.depth(),
+      receipt: receiving.depth() + replying.depth(),
     }),
-    waitedMs: () => Math.max(accepting.waitedMs(), changing.waitedMs(), passing.waitedMs(), receiving.waitedMs()),
+    waitedMs: () => Math.max(...[accepting, changing, passing, receiving, replying].map((batch) => batch.waitedMs())),
   };
 }

@@ -60,6 +60,7 @@ async function leases(count: number): Promise<void> {
         why: null,
         load: 0,
         weight: 1.1,
+        knows: 0,
       },
       lockKey: randomBytes(8).readBigInt64BE().toString(),
     };

@@ -1,14 +1,15 @@
 /** `tocsin page`: behaves as a host system that sends one page and hears what becomes of it. */
 import type { Command } from "commander";
-import { PRIORITIES, type Priority, STATUS_TEXTS, type StatusText } from "../domain.ts";
+import { PRIORITIES, type Priority, type StatusText } from "../domain.ts";
 import type { HostTls } from "../gateways/mxpp/host-link.ts";
+import type { NewMessage } from "../gateways/mxpp/new-message.ts";
 import type { Notification } from "../gateways/mxpp/notification.ts";
 import { CommandFault, EXIT, type ExitCode } from "./exit.ts";
 import { encodePage, freshTrackingId, HOST_ENCODINGS, type HostEncoding } from "./host-client.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type CommonOptions, oneOf, outputOf, readSeconds, secondsOption } from "./options.ts";
 import { clockText, type Output, printable, type Style, spanText } from "./output.ts";
-import { type JourneyEnd, runJourney } from "./page-journey.ts";
+import { GOALS, type Goal, type JourneyEnd, runJourney } from "./page-journey.ts";
 import { CA_HINT, findMxpp, isCertificateFault, openApi, readFile, type ServerOptions } from "./server.ts";
 
 const WAIT_SECONDS = 120;
@@ -24,7 +25,7 @@ type PageOptions = CommonOptions &
     readonly timeoutDevice?: number;
     readonly timeoutUser?: number;
     readonly wait?: boolean;
-    readonly until?: StatusText;
+    readonly until?: Goal;
     readonly timeout: number;
     readonly encoding: HostEncoding;
     readonly tls?: boolean;
@@ -45,7 +46,7 @@ export function addPage(program: Command, finish: (code: ExitCode) => void): voi
     .option("--timeout-device <seconds>", "how long Tocsin may try to reach the device", readSeconds)
     .option("--timeout-user <seconds>", "how long the recipient may take to answer", readSeconds)
     .option("--wait", "wait for DELIVERED (else for ACCEPTED or FAILED alone)")
-    .option("--until <status>", "wait for this status or a later one", oneOf(STATUS_TEXTS))
+    .option("--until <status>", "wait for this status or a later one, or for a REPLY", oneOf(GOALS))
     .addOption(secondsOption("--timeout <seconds>", "how long to wait", WAIT_SECONDS))
     .option("--mxpp <host:port>", "the server's MXPP socket, where it is not the one that runs here")
     .option("--encoding <name>", HOST_ENCODINGS.join(" or "), oneOf(HOST_ENCODINGS), "utf-8")
@@ -64,7 +65,7 @@ Examples:
   tocsin page 5550101 "Bed 12: K+ 6.8, call 4411" --priority high --wait
   tocsin page 5550101 "Call the lab" --wait --until READ --timeout 300 --json
 
-With --json, one line a status: {"trackingId", "status", "at", "reason"?}
+With --json, one line a status: {"trackingId", "status", "at", "reason"?}; and a reply: {"trackingId", "reply", "from", "at"}
 Ends with 0 at DELIVERED (or --until), 1 at FAILED, 2 when the time is over; without --wait, 0 at ACCEPTED.`;
 
 async function page(destination: string, text: string, options: PageOptions): Promise<ExitCode> {
@@ -108,6 +109,7 @@ async function page(destination: string, text: string, options: PageOptions): Pr
         last = notification.status;
         show(output, notification, sinceMs);
       },
+      onReply: (reply, sinceMs) => showReply(output, reply, sinceMs),
       onLost: (code) => output.note(`connection lost (${code ?? "closed by the server"}), trying again`),
       onConnected: (again) => {
         if (again) output.note("connected again");
@@ -135,6 +137,14 @@ function show(output: Output, { trackingId, status, at, reason }: Notification, 
   );
 }
 
+function showReply(output: Output, { trackingId, text, fromId, fromName, sentAt }: NewMessage, sinceMs: number): void {
+  const iso = new Date(sentAt ?? Date.now()).toISOString();
+  output.record({ trackingId, reply: text, from: fromId, at: iso });
+  const since = `+${spanText(sinceMs)}`.padStart(11);
+  const head = `${output.paint("bold", "REPLY".padEnd(12))} ${since}   ${output.paint("dim", clockText(iso))}`;
+  output.line(`  ${head}   ${printable(fromName || fromId)}: ${printable(text)}`);
+}
+
 const STYLES: Readonly<Record<StatusText, Style>> = {
   ACCEPTED: "dim",
   QUEUED: "dim",
@@ -148,7 +158,7 @@ const STYLES: Readonly<Record<StatusText, Style>> = {
 
 type Facts = {
   readonly trackingId: string;
-  readonly until: StatusText;
+  readonly until: Goal;
   readonly last: StatusText | null;
   readonly at: string;
   readonly timeoutS: number;

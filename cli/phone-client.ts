@@ -64,6 +64,12 @@ export type ReceiptReport = {
   readonly clientId: string;
 };
 
+export type ReplyReport = {
+  readonly uniqueId: string;
+  readonly clientId: string;
+  readonly at: string;
+} & ({ readonly text: string } | { readonly choice: string });
+
 /** The server answered, and not with success. HTTP 401: the registration is not valid (any more). */
 export class PhoneRefused extends Error {
   readonly httpStatus: number;
@@ -133,6 +139,8 @@ export type PhoneClient = {
     readonly notices: readonly Notice[];
   }>;
   setStatus(reports: readonly ReceiptReport[]): Promise<void>;
+  /** Whether it was new to the server. */
+  reply(report: ReplyReport): Promise<boolean>;
   updateNotificationAddress(notificationAddress: string): Promise<void>;
   unregister(): Promise<void>;
 };
@@ -155,6 +163,10 @@ export function phoneClient(
     async setStatus(statuses) {
       await ask("SetStatus", { statuses });
     },
+    async reply(report) {
+      const { Result } = (await ask("Reply", report)) as { Result?: string };
+      return Result === "recorded";
+    },
     async updateNotificationAddress(notificationAddress) {
       await ask("UpdateNotificationAddress", { notificationAddress, gatewayType });
     },
@@ -162,6 +174,10 @@ export function phoneClient(
       await ask("Unregister", {});
     },
   };
+}
+
+export function replyReport(uniqueId: string, words: { text: string } | { choice: string }): ReplyReport {
+  return { uniqueId, at: new Date().toISOString(), clientId: randomUUID(), ...words };
 }
 
 export function receiptReport(uniqueId: string, status: Receipt): ReceiptReport {

@@ -22,8 +22,13 @@ export function cardLines(output: Output, page: AmcMessage, place: number, keys:
   return [
     `${output.paint(style, "╭─")} ${title}`,
     ...wrap(printable(page.Text), width - 2).map((line) => `${bar} ${line}`.trimEnd()),
-    output.paint(style, "╰─") + (keys ? output.paint("dim", " r read · a accept · d decline") : ""),
+    output.paint(style, "╰─") + (keys ? output.paint("dim", ` ${keysOf(page)}`) : ""),
   ];
+}
+
+function keysOf({ ResponseChoices = [] }: AmcMessage): string {
+  const choices = ResponseChoices.slice(0, 9).map((choice, place) => `${place + 1} ${printable(choice)}`);
+  return ["r read", "a accept", "d decline", ...choices].join(" · ");
 }
 
 /** The word, or the place in the list of words from 1; null where the server says something else. */

@@ -18,13 +18,17 @@ import {
   phoneClient,
   type ReceiptReport,
   type Registration,
+  type ReplyReport,
   receiptReport,
+  replyReport,
 } from "./phone-client.ts";
 import { hearWakeUps } from "./wake-ups.ts";
 
 export type PhoneSession = {
   /** Reported as soon as the server takes it; never twice for one page and status. */
   report(uniqueId: string, status: Receipt): void;
+  /** Told as soon as the server takes it, behind what was reported before. */
+  reply(uniqueId: string, words: { readonly text: string } | { readonly choice: string }): void;
   /** `off`: the signal; `unregistered`: the server does not know this registration any more. */
   readonly ended: Promise<"off" | "unregistered">;
 };
@@ -34,6 +38,7 @@ export type PhoneEvents = {
   onNotice?(notice: Notice): void;
   /** The server has taken it. */
   onReported?(report: ReceiptReport): void;
+  onReplied?(report: ReplyReport): void;
   /** The server will never take it; `reason` is its own. */
   onRefused?(reason: string): void;
   onWakeUp?(push: object): void;
@@ -67,6 +72,7 @@ export function openPhone(
   const backoff = makeBackoff(BACKOFF_MIN_MS, BACKOFF_MAX_MS);
   const reported = new Set<string>();
   const outbox: ReceiptReport[] = [];
+  const replies: ReplyReport[] = [];
   let fetches = true;
   let online: boolean | null = null;
   let wake = new AbortController();
@@ -85,19 +91,33 @@ export function openPhone(
     let together = REPORTS_AT_ONCE;
     while (outbox.length > 0 && !signal.aborted) {
       const reports = outbox.slice(0, together);
-      try {
-        await client.setStatus(reports);
-        for (const report of reports) events.onReported?.(report);
-      } catch (error) {
-        if (!(error instanceof PhoneRefused) || !isFinal(error.httpStatus)) throw error;
-        // One at a time, so that the one at fault takes no other with it.
-        if (reports.length > 1) {
-          together = 1;
-          continue;
-        }
-        events.onRefused?.(error.message);
+      const taken = await says(() => client.setStatus(reports), reports.length === 1);
+      // One at a time, so that the one at fault takes no other with it.
+      if (taken === "split") {
+        together = 1;
+        continue;
       }
       outbox.splice(0, reports.length);
+      if (taken === "taken") for (const report of reports) events.onReported?.(report);
+    }
+    while (replies.length > 0 && !signal.aborted) {
+      const reply = replies[0]!;
+      const taken = await says(() => client.reply(reply), true);
+      replies.shift();
+      if (taken === "taken") events.onReplied?.(reply);
+    }
+  }
+
+  /** Throws where it is to be said again. */
+  async function says(call: () => Promise<unknown>, alone: boolean): Promise<"taken" | "refused" | "split"> {
+    try {
+      await call();
+      return "taken";
+    } catch (error) {
+      if (!(error instanceof PhoneRefused) || !isFinal(error.httpStatus)) throw error;
+      if (!alone) return "split";
+      events.onRefused?.(error.message);
+      return "refused";
     }
   }
 
@@ -130,7 +150,7 @@ export function openPhone(
     while (!signal.aborted) {
       const woken = wake.signal;
       if (!(await work())) return "unregistered";
-      if (fetches || outbox.length > 0) continue;
+      if (fetches || outbox.length > 0 || replies.length > 0) continue;
       const dueMs = emulatorUrl() === null ? UNWOKEN_MS : safetyAt - performance.now();
       await pause(Math.max(dueMs, 0), AbortSignal.any([signal, woken]));
       if (performance.now() < safetyAt && emulatorUrl() !== null) continue;
@@ -159,6 +179,10 @@ export function openPhone(
       if (reported.has(key)) return;
       reported.add(key);
       outbox.push(receiptReport(uniqueId, status));
+      stir();
+    },
+    reply(uniqueId, words) {
+      replies.push(replyReport(uniqueId, words));
       stir();
     },
     ended: run().finally(() => over.abort()),

@@ -23,6 +23,7 @@ export type PhoneOptions = CommonOptions &
     readonly auto: boolean;
     readonly confirms: boolean;
     readonly answer?: "ACKNOWLEDGED" | "IGNORED";
+    readonly reply?: string;
     readonly fresh?: boolean;
   };
 
@@ -42,12 +43,13 @@ export function addPhone(program: Command, finish: (code: ExitCode) => void): vo
     .option("--ios", "woken through APNs")
     .option("--confirms", "confirm each page that was shown; DELIVERED then (this is the default)", true)
     .option("--no-confirms", "a page is DELIVERED when it was fetched, as with phones of old")
-    .option("--no-auto", "leave READ to the keys: r read, a accept, d decline")
+    .option("--no-auto", "leave READ to the keys: r read, a accept, d decline, 1 to 9 a response choice")
     .option(
       "--answer <status>",
       "answer every page: ACKNOWLEDGED or IGNORED",
       oneOf(["ACKNOWLEDGED", "IGNORED"] as const),
     )
+    .option("--reply <text>", "reply this to every page")
     .option("--fresh", "register as a new device, even where this one is registered already")
     .option(
       "--code <code>",
@@ -126,10 +128,10 @@ function openScreen(output: Output, options: PhoneOptions, session: () => PhoneS
   const label = (uniqueId: string) => `#${places.get(uniqueId) ?? "?"}`;
   const withKeys = output.terminal && process.stdin.isTTY === true;
 
-  function later(ms: number, uniqueId: string, status: Receipt): void {
+  function later(ms: number, work: () => void): void {
     const timer = setTimeout(() => {
       timers.delete(timer);
-      session().report(uniqueId, status);
+      work();
     }, ms);
     timers.add(timer);
   }
@@ -137,8 +139,11 @@ function openScreen(output: Output, options: PhoneOptions, session: () => PhoneS
   const keys = withKeys ? onKeys(press) : null;
 
   function press(key: string): void {
+    if (newest === null) return;
     const status = KEYS[key];
-    if (newest !== null && status !== undefined) session().report(newest.UniqueId, status);
+    if (status !== undefined) session().report(newest.UniqueId, status);
+    const choice = newest.ResponseChoices?.[Number(key) - 1];
+    if (choice !== undefined) session().reply(newest.UniqueId, { choice });
   }
 
   const events: PhoneEvents = {
@@ -147,8 +152,11 @@ function openScreen(output: Output, options: PhoneOptions, session: () => PhoneS
       places.set(page.UniqueId, places.size + 1);
       output.record({ event: "page", ...page });
       for (const line of ["", ...cardLines(output, page, places.size, withKeys)]) output.line(line);
-      if (options.auto && page.Status === 0) later(READ_AFTER_MS, page.UniqueId, "READ");
-      if (options.answer !== undefined) later(ANSWER_AFTER_MS, page.UniqueId, options.answer);
+      const { UniqueId: id } = page;
+      const { answer, reply } = options;
+      if (options.auto && page.Status === 0) later(READ_AFTER_MS, () => session().report(id, "READ"));
+      if (answer !== undefined) later(ANSWER_AFTER_MS, () => session().report(id, answer));
+      if (reply !== undefined) later(ANSWER_AFTER_MS, () => session().reply(id, { text: reply }));
     },
     onNotice(notice) {
       const { UniqueId, Kind, Answer, At } = notice;
@@ -161,6 +169,10 @@ function openScreen(output: Output, options: PhoneOptions, session: () => PhoneS
     onReported(report) {
       output.record({ event: "receipt", ...report });
       dim(`   ${label(report.uniqueId)} ${report.status} reported ${clockText(report.at)}`);
+    },
+    onReplied({ uniqueId, at }) {
+      output.record({ event: "reply", uniqueId, at });
+      dim(`   ${label(uniqueId)} reply sent ${clockText(at)}`);
     },
     onRefused(reason) {
       output.record({ event: "refused", reason });

@@ -9,6 +9,7 @@ import { faultFields, openLog } from "../log.ts";
 import { openDatabase } from "../persistence/database.ts";
 import { DatabaseDown, isDriverFault } from "../persistence/database-faults.ts";
 import { giveUpLease, renewLease } from "../persistence/leases.ts";
+import { newestMigration } from "../persistence/migrate.ts";
 import type { PrimaryState } from "../persistence/primary.ts";
 import { openToldPrimary } from "../persistence/told-primary.ts";
 import {
@@ -62,6 +63,7 @@ const database = openDatabase(
   { name: "premise_core", urls: [], node: slice.node, connectionsMax: 1, lease: true },
   { log, primary },
 );
+const known = newestMigration("premise_core");
 let lease = noLease(boot, before);
 let pauseMs = RENEW_MS;
 let why: string | null = null;
@@ -90,7 +92,7 @@ async function round(): Promise<void> {
   const { load, weight } = memory.said();
   const state = why === null ? "LIVE" : "DRAINING";
   const { node: name, address } = slice;
-  const self = { boot, name, address, state, why, load, weight, lockKey, asked } as const;
+  const self = { boot, name, address, state, why, load, weight, knows: await known, lockKey, asked } as const;
   const renewed = await renewLease(database, self, LEASE_MS);
   for (const effect of take({ kind: "answered", asked, state, renewed })) {
     if (effect.kind === "outdated") {

@@ -31,7 +31,7 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   pages: { help: "Pages handed in, by what became of them.", labels: ["host", "verdict"] },
   statuses: { help: "Statuses that pages reached.", labels: ["status", "reason"] },
   refusals: { help: "Pages refused before acceptance.", labels: ["host", "reason"] },
-  host_notifications: { help: "messageNotification documents written to host systems.", labels: ["host", "status"] },
+  host_notifications: { help: "Statuses and replies (REPLY) written to host systems.", labels: ["host", "status"] },
   duplicates: { help: "Repeats that were recognised and had no second effect.", labels: ["kind"] },
   push_outcomes: { help: "Answers of push services.", labels: ["provider", "outcome", "code"] },
   xml_faults: { help: "XML documents refused.", labels: ["gateway", "class"] },

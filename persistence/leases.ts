@@ -51,6 +51,8 @@ export type Self = {
   readonly why: string | null;
   readonly load: number;
   readonly weight: number;
+  /** The newest migration of premise_core that it knows: what older nodes would not understand waits until they are gone. */
+  readonly knows: number;
   readonly lockKey: string;
   /** When, on its own monotonic clock, in ms. */
   readonly asked: number;
@@ -78,8 +80,8 @@ export async function renewLease(database: Database, self: Self, leaseMs: number
       select case when not exists (select from held where pid = pg_backend_pid() and key = ${self.lockKey}::bigint)
         then pg_try_advisory_lock(${self.lockKey}::bigint) end
     ), renewed as (
-      insert into premise_core.nodes (boot, name, address, state, why, load, weight, lock_key, asked, lease_until)
-      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.why}, ${self.load}, ${self.weight}, ${self.lockKey}::bigint, ${Math.floor(self.asked)}::bigint,
+      insert into premise_core.nodes (boot, name, address, state, why, load, weight, knows, lock_key, asked, lease_until)
+      select ${self.boot}, ${self.name}, ${self.address}, ${self.state}, ${self.why}, ${self.load}, ${self.weight}, ${self.knows}::smallint, ${self.lockKey}::bigint, ${Math.floor(self.asked)}::bigint,
         clock_timestamp() + ${leaseMs} * interval '1 ms'
       from locked
       on conflict (boot) do update set

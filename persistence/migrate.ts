@@ -73,6 +73,11 @@ export async function migrate(url: string, schema: Schema, ports: { log: Log }):
   }
 }
 
+/** The number of the newest migration this program brings. */
+export async function newestMigration(schema: Schema): Promise<number> {
+  return (await readMigrations(schema)).at(-1)?.id ?? 0;
+}
+
 async function createLedger(sql: postgres.Sql, schema: Schema): Promise<void> {
   const ledger = `
     create schema if not exists ${schema};
@@ -100,7 +105,9 @@ async function apply(sql: postgres.Sql, schema: Schema, migration: Migration): P
     } catch (error) {
       const { code, constraint_name } = error as { code?: string; constraint_name?: string };
       if (code === "23505" && constraint_name === "migrations_pkey") return false;
-      if (code !== "55P03" || attempt === TRIES_MAX) throw error;
+      // It waited for a table, or for one that somebody held who waited for another of its.
+      const passing = code === "55P03" || code === "40P01";
+      if (!passing || attempt === TRIES_MAX) throw error;
       await sleep(AGAIN_MS);
     }
   }

@@ -6,7 +6,17 @@
  * statuses of one page never leave by two links at once. A row goes when the peer is known to have it; until then a
  * link that breaks leaves it to the next.
  */
-import type { BootId, DeviceId, HostSystemId, LinkId, StatusText, UniqueId } from "../domain.ts";
+import {
+  type BootId,
+  type DeviceId,
+  type HostSystemId,
+  type LinkId,
+  PRIORITIES,
+  type Priority,
+  type ReplyId,
+  type StatusText,
+  type UniqueId,
+} from "../domain.ts";
 import type { Database, Fragment, Sql } from "./database.ts";
 
 /**
@@ -20,18 +30,37 @@ export function laneOf(sql: Sql, page: string): Fragment {
     (select id from premise_core.host_links where id = ${sql(page)}.link_id and closed_at is null), ${sql(page)}.host_system_id)`;
 }
 
-/** One status as the host is to hear it (messageNotification). `at`, in ms since 1970: when it came about, by its author. */
-export type News = {
+/** `at`, in ms since 1970: when it came about, by its author. `source`: the page's destination, as its host wrote it. */
+type Told = {
   readonly id: string;
   readonly written: string;
   readonly uniqueId: UniqueId;
-  readonly status: StatusText;
   readonly at: number;
-  readonly reason: string | null;
   readonly origin: string;
   readonly source: string;
   readonly trackingId: string;
   readonly systemId: string;
+};
+/** What the host is to hear of a page: where it stands (messageNotification), or what a person replied (newMessage). */
+export type News = Told &
+  (
+    | { readonly kind: "status"; readonly status: StatusText; readonly replyId: null; readonly reason: string | null }
+    | { readonly kind: "reply"; readonly status: "REPLY"; readonly replyId: ReplyId; readonly reply: ReplyWords }
+  );
+/** Which news it is, and where it stands in its lane. */
+export type NewsRow = Pick<News, "id" | "written" | "uniqueId" | "status" | "replyId">;
+
+export type ReplyWords = {
+  readonly text: string;
+  /** Of the person. */
+  readonly destination: string;
+  readonly name: string;
+  /** The page's, as its host wrote them. */
+  readonly toId: string;
+  readonly deviceId: string | null;
+  readonly conversationId: string;
+  readonly siteId: string;
+  readonly priority: Priority;
 };
 
 export async function openLink(database: Database, link: LinkId, host: HostSystemId, boot: BootId): Promise<void> {
@@ -148,19 +177,21 @@ export async function newsOfLinks(database: Database, places: readonly LinkPlace
 /** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */
 export type NewsPage = { readonly snapshot: string; readonly oldestRunning: string; readonly news: readonly News[] };
 
-type NewsRow = {
+type ReadRow = {
   snapshot: string;
   oldest_running: string;
   id: string | null;
   written: string;
   unique_id: UniqueId;
-  status: StatusText;
+  status: News["status"];
+  reply_id: ReplyId | null;
   at: Date;
   reason: string | null;
   origin: string;
   destination: string;
   tracking_id: string;
   system_id: string;
+  reply: (Omit<ReplyWords, "priority"> & { priority: number }) | null;
 };
 
 /**
@@ -174,11 +205,15 @@ export async function readNews(
   from: { readonly cursor: string; readonly afterId: string; readonly snapshot: string | null },
   limit: number,
 ): Promise<NewsPage> {
-  const rows = await database.run<NewsRow>(
+  const rows = await database.run<ReadRow>(
     (sql) => sql`
     select here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, row.id, row.written::text as written,
-      row.unique_id, row.status, coalesce(row.said_at, row.at) as at, row.reason, message.origin, message.destination,
-      message.tracking_id, message.system_id
+      row.unique_id, row.status, row.reply_id, coalesce(row.said_at, row.at) as at, row.reason, message.origin, message.destination,
+      message.tracking_id, message.system_id,
+      case when row.status = 'REPLY' then json_build_object('text', coalesce(said.body, ''),
+        'destination', coalesce(person.destination, message.destination), 'name', coalesce(person.name, ''), 'toId', message.from_id,
+        'deviceId', message.device_id, 'conversationId', message.conversation_id, 'siteId', message.host_site_id,
+        'priority', message.priority) end as reply
     from (select pg_current_snapshot() as snapshot) as here
     left join lateral (
       select * from premise_core.host_outbox
@@ -188,43 +223,42 @@ export async function readNews(
       limit ${limit}
     ) as row on true
     left join lateral (
-      select origin, destination, tracking_id, system_id from premise_core.messages where unique_id = row.unique_id limit 1
+      select origin, destination, tracking_id, system_id, device_id, conversation_id, host_site_id, from_id, priority
+      from premise_core.messages where unique_id = row.unique_id limit 1
     ) as message on true
+    left join lateral (select body, subscriber_id from premise_core.replies where id = row.reply_id limit 1) as said on true
+    left join lateral (select destination, name from premise_core.subscribers where id = said.subscriber_id limit 1) as person on true
     order by row.id`,
   );
-  const news = rows.flatMap((row) =>
-    row.id === null
-      ? []
-      : [
-          {
-            id: row.id,
-            written: row.written,
-            uniqueId: row.unique_id,
-            status: row.status,
-            at: row.at.getTime(),
-            reason: row.reason,
-            origin: row.origin,
-            source: row.destination,
-            trackingId: row.tracking_id,
-            systemId: row.system_id,
-          },
-        ],
-  );
+  const news = rows.flatMap((row) => (row.id === null ? [] : [newsOf({ ...row, id: row.id })]));
   return { snapshot: rows[0]!.snapshot, oldestRunning: rows[0]!.oldest_running, news };
 }
 
+function newsOf({ status, reply_id: replyId, reply, reason, ...row }: ReadRow & { id: string }): News {
+  const told = {
+    id: row.id,
+    written: row.written,
+    uniqueId: row.unique_id,
+    at: row.at.getTime(),
+    origin: row.origin,
+    source: row.destination,
+    trackingId: row.tracking_id,
+    systemId: row.system_id,
+  };
+  if (status !== "REPLY") return { ...told, kind: "status", status, replyId: null, reason };
+  const words = { ...reply!, priority: PRIORITIES[reply!.priority]! };
+  return { ...told, kind: "reply", status, replyId: replyId!, reply: words };
+}
+
 /** Forgets rows the peer is known to have: each by all that it was told as, so that what is another's meanwhile stays. */
-export async function forgetNews(
-  database: Database,
-  link: LinkId,
-  news: readonly Pick<News, "id" | "written" | "uniqueId" | "status">[],
-): Promise<void> {
+export async function forgetNews(database: Database, link: LinkId, news: readonly NewsRow[]): Promise<void> {
   await database.run(
     (sql) => sql`
     delete from premise_core.host_outbox as row
     using unnest(${news.map(() => link)}::uuid[], ${news.map((n) => n.written)}::text[]::xid8[], ${news.map((n) => n.id)}::bigint[],
-      ${news.map((n) => n.uniqueId)}::uuid[], ${news.map((n) => n.status)}::text[]) as done (lane, written, id, unique_id, status)
+      ${news.map((n) => n.uniqueId)}::uuid[], ${news.map((n) => n.status)}::text[], ${news.map((n) => n.replyId)}::uuid[])
+      as done (lane, written, id, unique_id, status, reply_id)
     where row.lane = any (array[done.lane]) and row.written = any (array[done.written]) and row.id = any (array[done.id])
-      and row.unique_id = done.unique_id and row.status = done.status`,
+      and row.unique_id = done.unique_id and row.status = done.status and row.reply_id is not distinct from done.reply_id`,
   );
 }

@@ -1,13 +1,14 @@
 /**
  * What a phone says of a page: DELIVERED, READ, ACKNOWLEDGED, IGNORED. Any node may record it; the row's own status is
- * what each receipt is compared with, under the row's lock, so the first wins and a repeat changes nothing.
+ * what each receipt is compared with, under the row's lock, so the first wins and a repeat changes nothing. Whoever comes
+ * after an answer is told which one stands; the recipient's other devices have a notice of it, so that they stop ringing.
  *
  * A receipt has two times. `at` is ours, when it was written: deadlines, order and alarms go by it alone. `said_at` is its
  * author's, when the phone says it happened, which may be long before where the phone had no network: it stands in the history
  * beside ours, and is what the host is told (status/dateTime). Phones' clocks are wrong at times, so what is said is held
  * between the page's acceptance and now, both by the database's clock.
  */
-import { type DeviceId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
+import { type Answer, type DeviceId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
 import { alertProfile } from "./alert-profiles.ts";
 import type { Database } from "./database.ts";
 import { type Lane, laneOf } from "./outbox.ts";
@@ -21,13 +22,19 @@ export type ReceiptEntry = {
   readonly saidAt?: number;
 };
 
+/** The one that stands. */
+export type GivenAnswer = { readonly status: Answer; readonly byThisDevice: boolean };
+
 export type ReceiptResult =
   /** The page is not this device's, or is not there. */
-  | { readonly kind: "unknown" }
+  | { readonly kind: "unknown"; readonly answer: null }
   /** Nothing new in it for the host. */
-  | { readonly kind: "repeated" }
+  | { readonly kind: "repeated"; readonly answer: GivenAnswer | null }
   | {
       readonly kind: "recorded";
+      readonly answer: GivenAnswer | null;
+      /** Other devices of the recipient, which have a notice of this answer waiting. */
+      readonly noticed: readonly DeviceId[];
       readonly lane: Lane;
       readonly priority: Priority;
       /** A test page of our own. */
@@ -35,6 +42,9 @@ export type ReceiptResult =
       /** How long ago the page was accepted. */
       readonly ageSeconds: number;
     };
+
+/** Devices of one person that are told of an answer by another of theirs; nobody carries so many. */
+const NOTICES_MAX = 100;
 
 /** Of a page as it was; or, where `told` is not null, of a page that was changed, and whether its host is to hear of it. */
 type Row = {
@@ -44,11 +54,13 @@ type Row = {
   priority: number | null;
   synthetic: boolean | null;
   age: number | null;
+  answer: Answer | null;
+  noticed: DeviceId[] | null;
 };
 
-/** Years before 1970 and after 9999 are all the same here, and not all of them are Postgres'. */
-function sane(ms: number): number {
-  return Math.min(Math.max(ms, 0), Date.UTC(9999, 0));
+/** For Postgres. Years before 1970 and after 9999 are all the same here, and not all of them are Postgres'. */
+export function saidSeconds(ms: number | undefined): number | null {
+  return ms === undefined ? null : Math.min(Math.max(ms, 0), Date.UTC(9999, 0)) / 1_000;
 }
 
 /** Answers in the order of `entries`. One entry a message: two receipts of one message go in two calls. */
@@ -62,12 +74,12 @@ export async function recordReceipts(
     with input as (
       select * from unnest(
         ${entries.map((e) => e.uniqueId)}::uuid[], ${entries.map((e) => e.deviceId)}::uuid[], ${entries.map((e) => e.receipt)}::text[],
-        ${entries.map((e) => (e.saidAt === undefined ? null : sane(e.saidAt) / 1_000))}::double precision[]
+        ${entries.map((e) => saidSeconds(e.saidAt))}::double precision[]
       ) as receipt (unique_id, device_id, receipt, said_at)
       order by unique_id
     ), before as (
       select message.unique_id, message.status, message.host_system_id, message.priority, message.synthetic, message.accepted_at,
-        input.device_id as by_device, input.receipt,
+        message.answer, input.device_id as by_device, input.receipt,
         case when input.said_at is not null
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
@@ -128,7 +140,8 @@ export async function recordReceipts(
         end
       from before
       where message.unique_id = any (array[before.unique_id]) and (before.tells or before.fetches)
-      returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.by_device, before.said_at
+      returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.by_device, before.said_at,
+        message.subscriber_id, message.device_id, message.expires_at
     ), history as (
       insert into premise_core.message_history (unique_id, seq, event, at, said_at, node, detail)
       select unique_id, version, case when tells then receipt else 'FETCHED' end, clock_timestamp(), said_at, ${node}, by_device::text from changed
@@ -137,29 +150,74 @@ export async function recordReceipts(
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
       select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
+    ), noticed as (
+      insert into premise_core.device_notices (device_id, unique_id, kind, answer, expires_at)
+      select other.id, changed.unique_id, 'ANSWERED', changed.receipt, changed.expires_at
+      from changed cross join lateral (
+        select id from premise_core.devices
+        where subscriber_id = changed.subscriber_id and state = 'ACTIVE' and id <> changed.by_device
+          and ${isFor(sql, "changed", sql`devices.id`)}
+        limit ${NOTICES_MAX}::integer
+      ) as other
+      where changed.tells and changed.receipt in ('ACKNOWLEDGED', 'IGNORED') and changed.expires_at > clock_timestamp()
+      on conflict do nothing
+      returning unique_id, device_id
     )
     select unique_id, null as told, null as lane, priority, synthetic,
-      extract(epoch from clock_timestamp() - accepted_at)::double precision as age
+      extract(epoch from clock_timestamp() - accepted_at)::double precision as age, answer, null::uuid[] as noticed
     from before
     union all
-    select unique_id, tells, lane, null, null, null from lanes`,
+    select unique_id, tells, lane, null, null, null, null,
+      array(select device_id from noticed where noticed.unique_id = lanes.unique_id) from lanes`,
   );
-  const [before, told] = [new Map<UniqueId, Row>(), new Map<UniqueId, Lane>()];
+  const [before, told] = [new Map<UniqueId, Row>(), new Map<UniqueId, Row>()];
   for (const row of rows) {
     if (row.told === null) before.set(row.unique_id, row);
-    else if (row.told) told.set(row.unique_id, row.lane!);
+    else if (row.told) told.set(row.unique_id, row);
   }
-  return entries.map(({ uniqueId }) => {
+  const answered = rows.flatMap((row) => (row.answer === null ? [] : [row.unique_id]));
+  const answerers = await answerersOf(database, answered);
+  return entries.map(({ uniqueId, deviceId, receipt }) => {
     const row = before.get(uniqueId);
-    const lane = told.get(uniqueId);
-    if (row === undefined) return { kind: "unknown" };
-    if (lane === undefined) return { kind: "repeated" };
+    const { lane, noticed } = told.get(uniqueId) ?? { lane: null, noticed: null };
+    if (row === undefined) return { kind: "unknown", answer: null };
+    const stands = row.answer !== null && { status: row.answer, byThisDevice: answerers.get(uniqueId) === deviceId };
+    if (lane === null) return { kind: "repeated", answer: stands || null };
+    const gives = isAnswer(receipt) && { status: receipt, byThisDevice: true };
     return {
       kind: "recorded",
+      answer: stands || gives || null,
+      noticed: noticed ?? [],
       lane,
       priority: PRIORITIES[row.priority!]!,
       synthetic: row.synthetic!,
       ageSeconds: row.age!,
     };
   });
+}
+
+function isAnswer(receipt: Receipt): receipt is Answer {
+  return receipt === "ACKNOWLEDGED" || receipt === "IGNORED";
+}
+
+/**
+ * Which device gave each of these pages its answer. Asked when the page's row has been let go: a statement that waited for it does
+ * not see what whoever held it wrote beside it.
+ */
+async function answerersOf(
+  database: Database,
+  pages: readonly UniqueId[],
+): Promise<ReadonlyMap<UniqueId, string | undefined>> {
+  if (pages.length === 0) return new Map();
+  const rows = await database.run<{ unique_id: UniqueId; detail: string }>(
+    (sql) => sql`
+    select page.unique_id, answer.detail
+    from unnest(${[...pages]}::uuid[]) as page (unique_id)
+    cross join lateral (
+      select detail from premise_core.message_history
+      where unique_id = page.unique_id and event in ('ACKNOWLEDGED', 'IGNORED')
+      order by seq desc limit 1
+    ) as answer`,
+  );
+  return new Map(rows.map(({ unique_id, detail }) => [unique_id, detail.split(" ")[0]]));
 }

@@ -1,6 +1,7 @@
 /**
  * Answering a page that is there already: its host is told ACCEPTED and where it stands, in place of what still waits to be told.
- * A FAILED that waits is told before what came after it: the host must page somebody else, whoever has read this one since.
+ * A FAILED that waits is told before what came after it: the host must page somebody else, whoever has read this one since. Replies
+ * that wait are told behind where it stands: nothing else holds them.
  */
 import type { LinkId, UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
@@ -48,19 +49,26 @@ async function answerOnce(database: Database, repeats: readonly Repeat[]): Promi
         select host_system_id from page
         union
         select id from premise_core.host_links where host_system_id in (select host_system_id from page)))
-      returning row.unique_id, row.status, row.at, row.reason
+      returning row.unique_id, row.status, row.id, row.at, row.said_at, row.reason, row.reply_id
     ), steps as (
-      select unique_id, host_system_id, link_id, 1 as seq, 'ACCEPTED' as status, clock_timestamp() as at, null as reason from page
+      select unique_id, host_system_id, link_id, 1::bigint as seq, 'ACCEPTED' as status, clock_timestamp() as at,
+        null::timestamptz as said_at, null as reason, null::uuid as reply_id
+      from page
       union all
-      select page.unique_id, page.host_system_id, page.link_id, 2, 'FAILED', min(overtaken.at), min(overtaken.reason)
+      select page.unique_id, page.host_system_id, page.link_id, 2, 'FAILED', min(overtaken.at), null, min(overtaken.reason), null
       from page join overtaken using (unique_id)
       where overtaken.status = 'FAILED' and page.told <> 'FAILED'
       group by page.unique_id, page.host_system_id, page.link_id
       union all
-      select unique_id, host_system_id, link_id, 3, told, clock_timestamp(), reason from page
+      select unique_id, host_system_id, link_id, 3, told, clock_timestamp(), null, reason, null from page
+      union all
+      select page.unique_id, page.host_system_id, page.link_id, 3 + overtaken.id, overtaken.status, overtaken.at, overtaken.said_at, null,
+        overtaken.reply_id
+      from page join overtaken using (unique_id)
+      where overtaken.status = 'REPLY'
     ), told as (
-      insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, reason)
-      select ${laneOf(sql, "steps")}, host_system_id, unique_id, status, at, reason from steps
+      insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at, reason, reply_id)
+      select ${laneOf(sql, "steps")}, host_system_id, unique_id, status, at, said_at, reason, reply_id from steps
       order by unique_id, seq
     )
     select unique_id from page`,

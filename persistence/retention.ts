@@ -26,9 +26,9 @@ const SYNTHETIC_KEPT = "1 hour";
 const LOOK_BLOCKS = 500;
 
 /**
- * Deletes pages whose expiry is more than `days` days past, with their history, in the order they lie in the table: a walk that
- * needs no index, which every page on its way would have to pay for. One with more history than a batch may hold loses the
- * oldest lines first and goes when none is left behind. `next`: the place to go on behind; null: that was the end.
+ * Deletes pages whose expiry is more than `days` days past, with their history and replies, in the order they lie in the table: a
+ * walk that needs no index, which every page on its way would have to pay for. One with more history than a batch may hold loses
+ * the oldest lines first and goes when none is left behind. `next`: the place to go on behind; null: that was the end.
  */
 export async function deleteEndedPages(
   premise: Database,
@@ -68,6 +68,8 @@ export async function deleteEndedPages(
     ), pages as (
       delete from premise_core.messages as message using whole where message.unique_id = any (array[whole.unique_id])
       returning message.unique_id
+    ), replies as (
+      delete from premise_core.replies as reply using whole where reply.unique_id = any (array[whole.unique_id])
     ), news as (
       delete from premise_core.host_outbox as row using untold join whole using (unique_id)
       where row.lane = any (array[untold.lane]) and row.written = any (array[untold.written]) and row.id = any (array[untold.id])

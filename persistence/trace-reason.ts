@@ -2,8 +2,9 @@
  * One plain sentence on where a page is and why it is there, from what the database knows of it. Pure. Holds no text and
  * no name: only statuses, codes, reasons of ours and times.
  */
-import type { Answer, GatewayType, Outcome, StatusText, Transport } from "../domain.ts";
+import type { Answer, GatewayType, Outcome, Transport } from "../domain.ts";
 import type { NotificationState } from "./notifications.ts";
+import type { News } from "./outbox.ts";
 import { RECALL_REASON } from "./recalls.ts";
 
 /** Times in ms since 1970, on the database's clock, as is `now`. */
@@ -29,7 +30,7 @@ export type TraceFacts = {
   readonly host: {
     readonly connected: boolean;
     /** `taken`: a connection has had it to write; whether the host got it is not known yet. */
-    readonly waiting: readonly { readonly status: StatusText; readonly at: number; readonly taken: boolean }[];
+    readonly waiting: readonly { readonly status: News["status"]; readonly at: number; readonly taken: boolean }[];
   };
 };
 

@@ -7,6 +7,7 @@ import { transportOf } from "../domain.ts";
 import type { Database } from "./database.ts";
 import { gatewayEvents } from "./dispatch-events.ts";
 import { listMessages, messagesUnder } from "./message-list.ts";
+import type { News } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 import { type PushFacts, type TraceFacts, whyOf } from "./trace-reason.ts";
 
@@ -149,7 +150,7 @@ type Page = {
   reachable: number;
   last_seen_at: Date | null;
   connected: boolean;
-  waiting: { status: StatusText; at: string; taken: boolean }[] | null;
+  waiting: { status: News["status"]; at: string; taken: boolean }[] | null;
   history: TraceEvent[];
 };
 

@@ -43,6 +43,9 @@ for (const [status, until, verdict] of [
   ["READ", "ACKNOWLEDGED", "on"],
   ["ACKNOWLEDGED", "ACKNOWLEDGED", "reached"],
   ["IGNORED", "ACKNOWLEDGED", "failed"],
+  ["READ", "REPLY", "on"],
+  ["ACKNOWLEDGED", "REPLY", "on"],
+  ["FAILED", "REPLY", "failed"],
 ] as const) {
   test(`waiting for ${until}, ${status} means ${verdict}`, () => assert.is(judge(status, until), verdict));
 }

@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { issueCertificate, makeAuthority } from "../gateways/emulator/certificates.ts";
 import { openCommandLine, recordsOf } from "./helpers/command-line.ts";
 import { openMessagingPeer } from "./helpers/messaging-peer.ts";
-import { answering, openMxppPeer } from "./helpers/mxpp-peer.ts";
+import { answering, openMxppPeer, replyTo } from "./helpers/mxpp-peer.ts";
 
 const { folder, runs, serverRuns, forgets, close } = openCommandLine();
 test.before.each(forgets);
@@ -115,6 +115,48 @@ test("page speaks TLS, shows its certificate, and trusts nobody else's server", 
   assert.match(stranger.err, "--ca FILE");
   assert.is(mxpp.pages.length, 1);
   await mxpp.close();
+});
+
+test("page prints each reply once as it comes, behind what was told before, and --until REPLY ends with it", async () => {
+  const mxpp = await openMxppPeer((page, socket) => {
+    answering("ACCEPTED", "DELIVERED")(page, socket);
+    replyTo(page, socket, "On my way\u0007");
+    replyTo(page, socket, "On my way\u0007");
+    replyTo({ ...page, trackingId: "another" }, socket, "not for us");
+    answering("READ")(page, socket);
+    replyTo(page, socket, "There");
+    answering("ACKNOWLEDGED")(page, socket);
+  });
+  const base = ["page", "1001", "x", "--host", "lab", "--mxpp", mxpp.address];
+  const until = await runs([...base, "--until", "acknowledged", "--json"]);
+  assert.is(until.code, 0, until.err);
+  const trackingId = mxpp.pages[0]?.trackingId;
+  const at = "2026-01-02T00:00:00.000Z";
+  assert.equal(recordsOf(until.out), [
+    { trackingId, status: "ACCEPTED", at },
+    { trackingId, status: "DELIVERED", at },
+    { trackingId, reply: "On my way\uFFFD", from: "1001", at },
+    { trackingId, status: "READ", at },
+    { trackingId, reply: "There", from: "1001", at },
+    { trackingId, status: "ACKNOWLEDGED", at },
+  ]);
+  const first = await runs([...base, "--until", "reply"]);
+  assert.is(first.code, 0, first.err);
+  assert.match(first.out, /REPLY .* Ada: On my way/);
+  assert.not.match(first.out, "READ ");
+  await mxpp.close();
+});
+
+test("page --until REPLY goes on at an answer, and ends with 1 at FAILED", async () => {
+  const base = ["page", "1001", "x", "--host", "lab", "--until", "reply", "--timeout", "0.3"];
+  const answered = await openMxppPeer(answering("ACCEPTED", "READ", "ACKNOWLEDGED"));
+  const { code, err } = await runs([...base, "--mxpp", answered.address]);
+  assert.is(code, 2);
+  assert.match(err, "no REPLY within 0.3 s; it stands at ACKNOWLEDGED");
+  await answered.close();
+  const failed = await openMxppPeer(answering("ACCEPTED", "FAILED"));
+  assert.is((await runs([...base, "--mxpp", failed.address])).code, 1);
+  await failed.close();
 });
 
 test("page without a server behind the socket ends with 69", async () => {

@@ -70,6 +70,29 @@ test("phone registers the first subscriber's phone, shows, reads and answers its
   await peer.close();
 });
 
+test("phone --reply replies to every page, once each, behind its READ", async () => {
+  const peer = await openMessagingPeer();
+  const site = "5e1f0000-0000-4000-8000-000000000001";
+  const from = ["--url", peer.url, "--code", "c", "--site", site, "--destination", "1001"];
+  const phone = starts(["phone", ...from, "--json", "--reply", "On my way"]);
+  const pages = [peer.waits("Bed 12"), peer.waits("Bed 13")];
+  peer.answers("Reply", { status: 503, body: { ResponseCode: 8 }, headers: { "retry-after": "0" } });
+  const replies = () => peer.calls.filter(({ operation }) => operation === "Reply").map(({ fields }) => fields);
+  await eventually("it has replied", () => replies().length === 3, 10_000);
+  assert.is(replies()[0]!.clientId, replies()[1]!.clientId, "the one put off is said again");
+  assert.equal(
+    replies()
+      .slice(1)
+      .map(({ uniqueId, text }) => [uniqueId, text]),
+    pages.map(({ UniqueId }) => [UniqueId, "On my way"]),
+  );
+  assert.is(peer.receipts.length, 2);
+  await eventually("both are noted", () => phone.records().filter(({ event }) => event === "reply").length === 2);
+  phone.child.kill("SIGINT");
+  await phone.ended;
+  await peer.close();
+});
+
 test("phone --code needs no key of the admin API", async () => {
   const peer = await openMessagingPeer();
   const site = "5e1f0000-0000-4000-8000-000000000001";

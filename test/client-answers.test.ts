@@ -34,7 +34,14 @@ async function failing(fault: Error, where: "lookup" | "receipt") {
     clientRoutes(
       { gatewayTypes: ["GCM"], urls: () => [], coreVersion: "1" },
       {
-        ...{ premise: database, meta: database, paging: { record }, peers: openPeers(), log, meter: silentMeter },
+        ...{
+          premise: database,
+          meta: database,
+          paging: { record, reply: record },
+          peers: openPeers(),
+          log,
+          meter: silentMeter,
+        },
         clock: systemClock,
       },
     ),

@@ -273,7 +273,6 @@ test("an unregistered phone's token opens no operation, and its pages are its pe
 test("operations this server does not offer, and those nobody knows, are refused in the phones' own form", async () => {
   const phone = await hospital.phone();
   for (const [operation, method, type, code] of [
-    ["Reply", "POST", "Reply", 11],
     ["SendMessage", "POST", "SendMessage", 11],
     ["SearchContacts", "POST", "SearchContacts", 11],
     ["Stream", "GET", "Stream", 11],

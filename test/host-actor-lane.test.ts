@@ -57,7 +57,16 @@ class Lane {
       snapshot,
       oldestRunning: String(Math.min(...running, beyond)),
       news: found.map((row) => ({
-        ...{ status: "QUEUED", at: 0, origin: "", source: "", trackingId: "", systemId: "" },
+        ...{
+          kind: "status",
+          status: "QUEUED",
+          replyId: null,
+          at: 0,
+          origin: "",
+          source: "",
+          trackingId: "",
+          systemId: "",
+        },
         ...{ id: String(row.id), written: String(row.by.xid), uniqueId: row.uniqueId, reason: String(row.rung) },
       })),
     };
@@ -200,7 +209,10 @@ test("whatever becomes visible in whatever order: each status is written once, a
           }),
         write(rows) {
           assert.ok(rows.length > 0);
-          for (const { id, uniqueId, reason } of rows) wrote.push({ id, uniqueId, rung: Number(reason), at: now });
+          for (const row of rows) {
+            assert.ok(row.kind === "status");
+            wrote.push({ id: row.id, uniqueId: row.uniqueId, rung: Number(row.reason), at: now });
+          }
           return { end: wrote.length, more: writable };
         },
         later: (message) => mailbox.push(message),

@@ -12,15 +12,16 @@ import {
   step,
   UNCONFIRMED_MAX,
 } from "../actors/host.ts";
-import type { HostSystemId, LinkId, UniqueId } from "../domain.ts";
+import type { HostSystemId, LinkId, ReplyId, UniqueId } from "../domain.ts";
 import type { News, NewsPage } from "../persistence/outbox.ts";
 
 const HOST = "host" as HostSystemId;
 const LINK = "link" as LinkId;
 
 function news(id: number, written = 1): News {
-  const rest = { status: "QUEUED", at: 0, reason: null, origin: "", source: "", trackingId: "", systemId: "" } as const;
-  return { ...rest, id: String(id), written: String(written), uniqueId: `page-${id}` as UniqueId };
+  const page = { at: 0, origin: "", source: "", trackingId: "", systemId: "" };
+  const told = { kind: "status", status: "QUEUED", replyId: null, reason: null } as const;
+  return { ...page, ...told, id: String(id), written: String(written), uniqueId: `page-${id}` as UniqueId };
 }
 const page = (rows: readonly News[], oldestRunning = "9"): NewsPage => ({ snapshot: "s", oldestRunning, news: rows });
 const fullPage = (from: number) => Array.from({ length: PAGE_ROWS }, (_, n) => news(from + n));
@@ -112,6 +113,24 @@ test("step: what was written is not written again, and is forgotten when its byt
     [...state.unconfirmed.values()].map(({ id }) => id),
     ["3"],
   );
+});
+
+test("step: a reply to which another primary gave the number of one that was written is another, and is written", () => {
+  const words = { text: "", destination: "", name: "", toId: "", deviceId: null, conversationId: "", siteId: "" };
+  const reply = (replyId: string): News => {
+    const { kind: _, status: __, replyId: ___, ...told } = news(1);
+    return {
+      ...told,
+      kind: "reply",
+      status: "REPLY",
+      replyId: replyId as ReplyId,
+      reply: { ...words, priority: "low" },
+    };
+  };
+  let { state } = step(openedLink(), { kind: "looked", page: page([reply("a")]), now: 0 });
+  ({ state } = step(state, { kind: "wrote", news: [reply("a")], end: 10 }));
+  const { effects } = step(state, { kind: "looked", page: page([reply("a"), reply("b")]), now: 1 });
+  assert.equal(effects, [{ kind: "write", news: [reply("b")] }]);
 });
 
 test("step: a busy half minute is forgotten in statements of bounded size", () => {

@@ -89,7 +89,7 @@ function rightRequests(at: number): Right[] {
     ["UpdateNotificationAddress", { vendorId, notificationAddress: `odd-${randomUUID()}`, gatewayType: "GCM" }],
     // Right but for whose it is: the phone is needed for the rest.
     ["Unregister", { vendorId: phone.registration.vendorId }],
-    ["Reply", { vendorId, uniqueId, clientId: "1", text: "x" }],
+    ["Reply", { vendorId, uniqueId, clientId: "1", text: "x", at: "2026-11-21T10:00:00Z" }],
     ["SendMessage", { vendorId, clientId: "1", to: destination, priority: "high", text: "x" }],
     ["SearchContacts", { vendorId, query: "x", cursor: "x" }],
   ];

@@ -1,4 +1,4 @@
-// limit: 240 s
+// limit: 360 s
 import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -17,6 +17,7 @@ const ordeal = await openOrdeal({
   hosts: 2,
   phones: 6,
   pagesPerSecond: 40,
+  replies: true,
 });
 const { node } = ordeal.hospital;
 const sql = postgres(server.url, { max: 2, onnotice: () => {} });
@@ -88,6 +89,8 @@ const POINTS: readonly [string, () => Promise<unknown>, string | null][] = [
   ],
   ["just after DELIVERED", () => happens("DELIVERED"), null],
   ["just after READ", () => happens("READ"), null],
+  ["between a reply and its commit", () => inside("after insert", "premise_core.replies"), "premise_core.replies"],
+  ["just after a reply", () => happens("REPLY"), null],
   [
     "while a host is told",
     async () => {
@@ -122,7 +125,7 @@ for (const [when, comes, table] of POINTS) {
   });
 }
 
-test("after all of it every page accepted was shown once and told in order", async () => {
+test("after all of it every page accepted was shown once and told in order, and every reply told", async () => {
   await ordeal.heals(60_000);
   assert.equal(ordeal.history.faults().slice(0, 10), []);
 });

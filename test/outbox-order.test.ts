@@ -3,11 +3,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { hostActor, KEPT_MS, type Message } from "../actors/host.ts";
-import type { BootId, DeviceId, HostSystemId, LinkId, Receipt, StatusText, Transport, UniqueId } from "../domain.ts";
+import type { BootId, DeviceId, HostSystemId, LinkId, Receipt, Transport, UniqueId } from "../domain.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import type { Database, Sql } from "../persistence/database.ts";
 import { changeMessages } from "../persistence/messages.ts";
-import { claimNews, closeLinks, forgetNews, newsOfLinks, openLink, readNews } from "../persistence/outbox.ts";
+import {
+  claimNews,
+  closeLinks,
+  forgetNews,
+  type News,
+  newsOfLinks,
+  openLink,
+  readNews,
+} from "../persistence/outbox.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -16,7 +24,7 @@ const { database, sql } = ward;
 const boot = randomUUID() as BootId;
 test.after(() => ward.close());
 
-type Told = { readonly uniqueId: UniqueId; readonly status: StatusText };
+type Told = { readonly uniqueId: UniqueId; readonly status: News["status"] };
 type Link = {
   readonly id: LinkId;
   /** What was written to the connection, in order. */

@@ -35,8 +35,10 @@ import { claimNews, forgetNews, newsOfLinks, readNews } from "../persistence/out
 import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
+import { recordReplies } from "../persistence/replies.ts";
 import { deleteExpiredNotices } from "../persistence/retention.ts";
 import { openDispatches } from "./helpers/dispatches.ts";
+
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -182,6 +184,27 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
     ({ news } = await readNews(database, link, { cursor: "0", afterId: "0", snapshot: null }, 4 * whose.length));
   });
   await ran("forget", () => forgetNews(database, link, news));
+  await ran("reply", () =>
+    recordReplies(
+      database,
+      "node",
+      entries.map(({ uniqueId, deviceId }) => ({ uniqueId, deviceId, clientId: randomUUID(), text: "x" })),
+    ),
+  );
+  await ran("answer", () =>
+    recordReceipts(
+      database,
+      "node",
+      entries.map((entry) => ({ ...entry, receipt: "IGNORED" })),
+    ),
+  );
+  await ran("answer again", () =>
+    recordReceipts(
+      database,
+      "node",
+      entries.map((entry) => ({ ...entry, receipt: "ACKNOWLEDGED" })),
+    ),
+  );
 }
 
 const byId = (a: { uniqueId: UniqueId }, b: { uniqueId: UniqueId }) => (a.uniqueId < b.uniqueId ? -1 : 1);

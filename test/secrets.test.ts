@@ -44,8 +44,11 @@ test("pages of every priority and encoding reach their phones, with replies by c
       await host.sends({ ...sent, sentAt, trackingId, text: `${sent.text} again` }, as);
       await pager.expectsPage(`${sent.text} again`, SLOW);
       await pager.reads(got);
+      await pager.replies(got.UniqueId, { text: `${marks.reply} on my way` });
+      await pager.replies(got.UniqueId, { choice: marks.choice });
       await pager.answers(got, "ACKNOWLEDGED");
       await host.awaits(trackingId, "ACKNOWLEDGED", SLOW);
+      await host.awaitsReplies(trackingId, 2, SLOW);
     }
     await pager.changesAddress().then(house.address);
     await pager.unregisters();
@@ -149,6 +152,14 @@ test("a database that quotes what it was given is not repeated", async () => {
   );
   await refuses("insert", "premise_core.message_history", () =>
     posts("/ClientMessaging/V2/SetStatus", deviceToken, { vendorId, statuses }),
+  );
+  await refuses("insert", "premise_core.replies", () =>
+    posts("/ClientMessaging/V2/Reply", deviceToken, {
+      vendorId,
+      uniqueId: waiting!.UniqueId,
+      clientId: marks.http,
+      text: marks.reply,
+    }),
   );
   await refuses("insert", "premise_core.devices", () => posts("/ClientMessaging/V2/Register", "", registration));
   await refuses("insert", "meta.registrations", () => posts("/ClientMessaging/V2/Register", "", registration));

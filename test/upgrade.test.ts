@@ -9,7 +9,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import type { PhoneRefused } from "../cli/phone-client.ts";
 import { openCluster } from "./helpers/cluster.ts";
+import { eventually } from "./helpers/eventually.ts";
 import { connectHost, textOf } from "./helpers/host.ts";
 import { phoneOf } from "./helpers/phone.ts";
 import { randomFrom } from "./helpers/random.ts";
@@ -79,6 +81,8 @@ test(`nodes of the version before are replaced one by one while pages flow: none
     await host.awaits(page, "READ", { within: TOGETHER_MS });
     assert.equal(host.statuses(page), ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED", "READ"]);
     await host.closes();
+    const reply = () => there.replies(shown!.UniqueId, { text: textOf(page) }, { clientId: "1" });
+    return { page, phone, reply };
   };
 
   try {
@@ -88,8 +92,11 @@ test(`nodes of the version before are replaced one by one while pages flow: none
     await upgrade(2);
     assert.is(await migrated(), newestOf(ROOT), "the first new node has migrated, under the old ones");
     await cluster.settles(SETTLE_MS);
-    await passes(0, 2);
+    const { page, phone, reply } = await passes(0, 2);
     await passes(2, 0);
+    // An old node would tell its host a reply as what it is not.
+    const early = await reply().catch((error: unknown) => error);
+    assert.is((early as PhoneRefused).httpStatus, 503, String(early));
 
     // An old node that dies meanwhile comes back as it was; so would all, were the upgrade taken back.
     await cluster.kills(1);
@@ -98,6 +105,11 @@ test(`nodes of the version before are replaced one by one while pages flow: none
     await upgrade(1);
     await upgrade(0);
     await cluster.settles(SETTLE_MS);
+    await eventually("the reply that was put off is taken", () => reply().catch(() => false), SETTLE_MS);
+    const host = await connectHost({ port: cluster.nodes[1]!.run().mxpp!.port, name: "probe" });
+    await host.sends({ destination: phone.person.destination });
+    await host.awaitsReplies(page, 1, { within: TOGETHER_MS });
+    await host.closes();
     await cluster.heals(HEAL_MS);
     assert.equal([...cluster.history.faults(), ...(await stepFaults(cluster.sql()))], []);
     assert.ok(cluster.history.accepted() > 100, `${cluster.history.accepted()} pages`);

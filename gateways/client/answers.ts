@@ -19,6 +19,10 @@ const REFUSALS = {
   "not-found": { status: 404, code: 9, description: "There is no such operation" },
   "not-available": { status: 404, code: 11, description: "This server does not offer this operation" },
   "too-many-calls": { status: 429, code: 12, description: "Too many calls from this device; wait" },
+  "no-such-page": { status: 404, code: 13, description: "There is no such page of this device" },
+  "no-such-choice": { status: 400, code: 14, description: "The choice is none of the page's" },
+  "no-such-text": { status: 400, code: 15, description: "The text is blank, too long, or holds what XML cannot" },
+  "too-many-replies": { status: 409, code: 16, description: "This device has replied to this page too often" },
   internal: { status: 500, code: 10, description: "The server failed" },
 } as const;
 

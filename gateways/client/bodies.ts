@@ -50,6 +50,15 @@ export const SetStatusBody = Type.Object({
     { maxItems: RECEIPTS_MAX },
   ),
 });
+export const ReplyBody = Type.Object({
+  ...Vendor,
+  uniqueId: Uuid,
+  clientId: Line(200),
+  // One of the two; what more is asked of them is asked of a stream's as well: see persistence/replies.ts.
+  text: Type.Optional(Type.String({ maxLength: 4_000 })),
+  choice: Type.Optional(Type.String({ maxLength: 4_000 })),
+  at: Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()])),
+});
 export const UpdateBody = Type.Object({ ...Vendor, notificationAddress: Address, gatewayType: Network });
 export const VendorBody = Type.Object(Vendor);
 

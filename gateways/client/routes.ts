@@ -4,6 +4,7 @@
  *   Register ─► token ─► GetMessages ─► (shown) ─► SetStatus
  *                           │ devices that confirm: DELIVERED when they name the page in `confirm` or SetStatus
  *                           └ others: DELIVERED when the answer has been taken
+ *                    ─► Reply, as often as there is something to say
  */
 import { randomBytes } from "node:crypto";
 import type { Paging } from "../../actors/paging.ts";
@@ -23,6 +24,7 @@ import {
   GetMessagesBody,
   PAGES_MAX,
   RegisterBody,
+  ReplyBody,
   readSaidAt,
   SetStatusBody,
   UpdateBody,
@@ -32,6 +34,7 @@ import { openCallers } from "./caller.ts";
 import { answerTaken } from "./delivery.ts";
 import { openNotices } from "./notices.ts";
 import { openReceiptShare } from "./receipts.ts";
+import { replyOperation } from "./replies.ts";
 
 export type ClientSlice = {
   /** Push networks this server has credentials for. */
@@ -43,7 +46,7 @@ export type ClientSlice = {
 export type ClientPorts = {
   readonly premise: Database;
   readonly meta: Database;
-  readonly paging: Pick<Paging, "record">;
+  readonly paging: Pick<Paging, "record" | "reply">;
   readonly peers: Peers;
   readonly log: Log;
   readonly meter: Meter;
@@ -51,9 +54,17 @@ export type ClientPorts = {
 };
 
 const PREFIX = "/ClientMessaging/V2/";
-const OPERATIONS = ["Register", "GetMessages", "SetStatus", "GetSettings", "UpdateNotificationAddress", "Unregister"];
+const OPERATIONS = [
+  "Register",
+  "GetMessages",
+  "SetStatus",
+  "Reply",
+  "GetSettings",
+  "UpdateNotificationAddress",
+  "Unregister",
+];
 /** Operations phones know and this server does not have. */
-const NOT_AVAILABLE = ["Reply", "SendMessage", "SearchContacts", "Stream"];
+const NOT_AVAILABLE = ["SendMessage", "SearchContacts", "Stream"];
 
 export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const { premise, meta, paging, log, meter } = ports;
@@ -81,14 +92,13 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     uniqueId: string,
     receipt: Receipt,
     saidAt: number | null = null,
-  ): Promise<ReceiptResult["kind"]> {
-    const { kind } = await paging.record({
+  ): Promise<ReceiptResult> {
+    return paging.record({
       uniqueId: uniqueId.toLowerCase() as UniqueId,
       deviceId: device.id,
       receipt,
       ...(saidAt === null ? {} : { saidAt }),
     });
-    return kind;
   }
 
   return (app) => {
@@ -132,7 +142,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       );
       await notices.confirm(
         device.id,
-        confirmed.filter((_, index) => results[index] === "unknown"),
+        confirmed.filter((_, index) => results[index]?.kind === "unknown"),
       );
       const [{ pages, more }, told] = await Promise.all([
         fetching.submit({ device, limit }),
@@ -172,7 +182,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     app.post(`${PREFIX}SetStatus`, { schema: { body: SetStatusBody } }, async (request) => {
       const device = await callers.device(request, request.body.vendorId);
       const { statuses } = request.body;
-      const results: ReceiptResult["kind"][] = [];
+      const results: ReceiptResult[] = [];
       // Of one page in the order given: its READ after its DELIVERED.
       const byPage = Map.groupBy(statuses.keys(), (index) => statuses[index]!.uniqueId.toLowerCase());
       await sharing(device.id, statuses.length, () =>
@@ -185,12 +195,15 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
           }),
         ),
       );
-      const Results = statuses.map(({ uniqueId }, index) => ({
-        UniqueId: uniqueId.toLowerCase(),
-        Result: results[index],
-      }));
+      const Results = statuses.map(({ uniqueId }, index) => {
+        const { kind, answer } = results[index]!;
+        const stands = answer && { Status: answer.status, ByThisDevice: answer.byThisDevice };
+        return { UniqueId: uniqueId.toLowerCase(), Result: kind, ...(stands && { Answer: stands }) };
+      });
       return success("SetStatus", { Results });
     });
+
+    app.post(`${PREFIX}Reply`, { schema: { body: ReplyBody } }, replyOperation({ callers, paging, sharing }));
 
     app.post(`${PREFIX}GetSettings`, { schema: { body: VendorBody } }, async (request) => {
       await callers.device(request, request.body.vendorId);

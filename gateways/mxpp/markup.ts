@@ -1,4 +1,5 @@
 /** XML as the seed lays it out: four blanks a level, `<name />` for an empty element, text escaped here and nowhere else. */
+import type { NotificationEncoding } from "../../persistence/host-systems.ts";
 
 /** Names are our own or came through the framer; content is any text. */
 export type Markup = readonly [name: string, content: string | readonly Markup[]];
@@ -6,6 +7,15 @@ export type Markup = readonly [name: string, content: string | readonly Markup[]
 /** The declaration, a line end, and the root element; nothing after its `>`. */
 export function renderMarkup(declaration: string, root: Markup): string {
   return `${declaration}\n${lines(root, "")}`;
+}
+
+/** What begins a document for a host system, as the seed's notifications do. */
+export function declarationFor(encoding: NotificationEncoding): string {
+  return `<?xml version="1.0" encoding="${encoding === "utf-8" ? "utf-8" : "utf-16"}" standalone="no"?>`;
+}
+
+export function bytesFor(xml: string, encoding: NotificationEncoding): Buffer {
+  return encoding === "utf-16" ? Buffer.from(`\uFEFF${xml}`, "utf16le") : Buffer.from(xml, "utf8");
 }
 
 function lines([name, content]: Markup, indent: string): string {

@@ -31,9 +31,9 @@ export type NewMessage = {
 /** What a page needs; the rest may be left out. */
 export type Draft = Pick<NewMessage, "origin" | "trackingId" | "destination" | "text"> & Partial<NewMessage>;
 
-/** The document that sends this page; encode it as UTF-8. */
-export function renderNewMessage(page: Draft): string {
-  return renderMarkup('<?xml version="1.0" encoding="UTF-8"?>', [
+/** The document that sends this page; encode it as UTF-8 unless the declaration says otherwise. */
+export function renderNewMessage(page: Draft, declaration = '<?xml version="1.0" encoding="UTF-8"?>'): string {
+  return renderMarkup(declaration, [
     "amcomMessage",
     [
       ["header", [["origin", page.origin]]],

@@ -3,7 +3,7 @@ import { STATUS_TEXTS, type StatusText } from "../../domain.ts";
 import type { NotificationEncoding } from "../../persistence/host-systems.ts";
 import { readDateTime } from "./date-time.ts";
 import { childrenOf, type Element } from "./elements.ts";
-import { leaf } from "./markup.ts";
+import { bytesFor, declarationFor, leaf } from "./markup.ts";
 import { readTree } from "./tree.ts";
 
 export type Notification = {
@@ -25,7 +25,7 @@ export function renderNotification(notification: Notification, encoding: Notific
   const { origin, source, trackingId, systemId, at, status, reason } = notification;
   // Four of these are written for each page, so the layout of `markup.ts` is spelled out here.
   const xml =
-    `<?xml version="1.0" encoding="${encoding === "utf-8" ? "utf-8" : "utf-16"}" standalone="no"?>\n` +
+    `${declarationFor(encoding)}\n` +
     "<amcomMessage>\n    <header>\n" +
     `        ${leaf("origin", origin)}\n    </header>\n    <messageNotification>\n        <originator>\n` +
     `            ${leaf("source", source)}\n        </originator>\n        <conversationId>\n` +
@@ -34,7 +34,7 @@ export function renderNotification(notification: Notification, encoding: Notific
     `            <statusText>${status}</statusText>\n` +
     (reason === null ? "" : `            ${leaf("statusReason", reason)}\n`) +
     "        </status>\n    </messageNotification>\n</amcomMessage>";
-  return encoding === "utf-16" ? Buffer.from(`\uFEFF${xml}`, "utf16le") : Buffer.from(xml, "utf8");
+  return bytesFor(xml, encoding);
 }
 
 /** A framed document as a notification; null where it is something else, or its status or date is not one. */

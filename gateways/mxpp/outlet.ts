@@ -1,12 +1,14 @@
-/** What leaves by one connection: notifications as the host system wants them, and how many of their bytes have left. */
+/** What leaves by one connection: notifications and replies as the host system wants them, and how many of their bytes have left. */
 import type { Socket } from "node:net";
 import type { Meter } from "../../meter.ts";
 import type { HostSystem } from "../../persistence/host-systems.ts";
+import type { News } from "../../persistence/outbox.ts";
 import { type Notification, renderNotification } from "./notification.ts";
+import { renderReply } from "./reply.ts";
 
 export type Outlet = {
   /** Writes all of them together, in order. */
-  write(news: readonly Notification[]): Wrote;
+  write(news: readonly News[]): Wrote;
   /** Writes one that waits nowhere else; `owed` counts it until the kernel has taken it. */
   answer(notification: Notification): void;
   /** Bytes of answers. */
@@ -31,16 +33,19 @@ export function makeOutlet(
   let handed = 0;
   let owed = 0;
 
-  function write(news: readonly Notification[], taken: () => void): Wrote & { readonly bytes: number } {
+  function documentOf(item: News | Notification): Buffer {
+    const host = ports.host();
+    if (host?.synthetic !== true)
+      ports.meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
+    const { encoding = "utf-8", strict = false, priorities = null } = host ?? {};
+    if ("reply" in item) return renderReply(item, { encoding, priorities });
+    return renderNotification({ ...item, reason: strict ? null : item.reason }, encoding);
+  }
+
+  function write(news: readonly (News | Notification)[], taken: () => void): Wrote & { readonly bytes: number } {
     // What is not written is never acknowledged.
     if (!socket.writable) return { bytes: 0, end: Number.POSITIVE_INFINITY, more: false };
-    const host = ports.host();
-    const all = news.map((item) => {
-      if (host?.synthetic !== true)
-        ports.meter.count("host_notifications", { host: host?.name ?? "", status: item.status });
-      const reason = host?.strict === true ? null : item.reason;
-      return renderNotification({ ...item, reason }, host?.encoding ?? "utf-8");
-    });
+    const all = news.map(documentOf);
     const chunk = all.length === 1 ? all[0]! : Buffer.concat(all);
     const end = given + chunk.length;
     given = end;

@@ -1,7 +1,7 @@
 /**
  * What hosts and phones saw of every page, and whether it may have been so. Sees nothing but what they see: no row, no log.
  *
- * A page that was ACCEPTED reaches its phone; every status of it is told, in order and once on a connection; what a broken
+ * A page that was ACCEPTED reaches its phone; a reply the server took reaches its host, behind READ; every status of a page is told, in order and once on a connection; what a broken
  * connection may bring again it brings from a rung on, in order; nothing reaches a phone that no host sent, and no page has
  * two ids there.
  */
@@ -20,6 +20,10 @@ export type PageHistory = {
   readonly heard: { readonly connection: number; readonly status: StatusText; readonly reason: string | null }[];
   /** UniqueIds under which its text was shown, by phone. */
   readonly shown: { readonly phone: number; readonly uniqueId: string }[];
+  /** Whether the server has taken its phone's reply, how often its host heard that, and whether READ had come by the first time. */
+  replied: boolean;
+  repliesHeard: number;
+  repliedUnread: boolean;
 };
 
 export type History = {
@@ -27,7 +31,9 @@ export type History = {
   sent(trackingId: string, text: string, phone: number, connection: number): void;
   heard(trackingId: string, connection: number, status: StatusText, reason: string | null): void;
   shown(text: string, uniqueId: string, phone: number): void;
-  /** Pages a host heard ACCEPTED of that no phone has shown, or whose READ the host has not heard. */
+  replied(uniqueId: string): void;
+  heardReply(trackingId: string): void;
+  /** Pages a host heard ACCEPTED of that no phone has shown, or whose READ, or whose phone's reply, the host has not heard. */
   unfinished(): readonly PageHistory[];
   accepted(): number;
   /** What was told or shown out of order or twice, as sentences; may be asked while work is under way. */
@@ -42,7 +48,9 @@ export function openHistory(): History {
   const strays: string[] = [];
 
   const accepted = (page: PageHistory) => page.heard.some(({ status }) => status === "ACCEPTED");
-  const done = (page: PageHistory) => page.shown.length > 0 && page.heard.some(({ status }) => status === "READ");
+  const read = (page: PageHistory) => page.heard.some(({ status }) => status === "READ");
+  const done = (page: PageHistory) => page.shown.length > 0 && read(page) && (!page.replied || page.repliesHeard > 0);
+  const byId = new Map<string, PageHistory>();
 
   return {
     pages,
@@ -50,7 +58,18 @@ export function openHistory(): History {
       const known = pages.get(trackingId);
       if (known !== undefined) return void known.sentOn.push(connection);
       const sentAt = performance.now();
-      const page = { trackingId, text, phone, sentAt, acceptedAt: null, sentOn: [connection], heard: [], shown: [] };
+      const replies = { replied: false, repliesHeard: 0, repliedUnread: false };
+      const page = {
+        trackingId,
+        text,
+        phone,
+        sentAt,
+        acceptedAt: null,
+        sentOn: [connection],
+        heard: [],
+        shown: [],
+        ...replies,
+      };
       pages.set(trackingId, page);
       byText.set(text, page);
     },
@@ -64,6 +83,16 @@ export function openHistory(): History {
       const page = byText.get(text);
       if (page === undefined) return void strays.push(`phone ${phone} showed a page no host sent`);
       page.shown.push({ phone, uniqueId });
+      byId.set(uniqueId, page);
+    },
+    replied(uniqueId) {
+      byId.get(uniqueId)!.replied = true;
+    },
+    heardReply(trackingId) {
+      const page = pages.get(trackingId);
+      if (page === undefined) return void strays.push(`a host heard a reply to ${trackingId}, which it never sent`);
+      if (page.repliesHeard === 0) page.repliedUnread = !read(page);
+      page.repliesHeard += 1;
     },
     unfinished: () => [...pages.values()].filter((page) => accepted(page) && !done(page)),
     accepted: () => [...pages.values()].filter(accepted).length,
@@ -73,6 +102,7 @@ export function openHistory(): History {
       for (const page of pages.values()) {
         if (accepted(page) && page.shown.length === 0) faults.push(`${page.trackingId} was ACCEPTED and never shown`);
         if (page.shown.length > 0 && !accepted(page)) faults.push(`${page.trackingId} was shown and never ACCEPTED`);
+        if (page.replied && page.repliesHeard === 0) faults.push(`the reply to ${page.trackingId} was never told`);
         const failed = page.heard.find(({ status }) => status === "FAILED");
         if (failed !== undefined) faults.push(`${page.trackingId} FAILED: ${failed.reason}`);
         // The answer to a repeat takes the place of what was not told before it.
@@ -94,6 +124,7 @@ function disordersOf(page: PageHistory): string[] {
       `${page.trackingId} was shown ${page.shown.length} times (${new Set(page.shown.map(({ uniqueId }) => uniqueId)).size} ids)`,
     );
 
+  if (page.repliedUnread) faults.push(`the reply to ${page.trackingId} was told before its READ`);
   const connections = new Map<number, StatusText[]>();
   for (const { connection, status } of page.heard)
     connections.set(connection, [...(connections.get(connection) ?? []), status]);

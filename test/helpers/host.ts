@@ -26,6 +26,10 @@ export type Host = {
   hears(): readonly Notification[];
   /** Pages from phones. */
   receives(): readonly NewMessage[];
+  /** Waits until so many replies to this page were heard; all there are, in the order heard. */
+  awaitsReplies(trackingId: string, count: number, limits?: { within: number }): Promise<NewMessage[]>;
+  /** Statuses and replies (as REPLY) of this page in the order heard. */
+  story(trackingId: string): string[];
   /** Documents that were none of MXPP. */
   faults(): readonly string[];
   /** Resets the connection. */
@@ -48,6 +52,7 @@ export async function connectHost(options: {
   const { port, name, host = "127.0.0.1", tls } = options;
   const heard: Notification[] = [];
   const received: NewMessage[] = [];
+  const story: [trackingId: string, word: string][] = [];
   const faults: string[] = [];
   const listeners = new Set<() => void>();
   const told = () => {
@@ -58,9 +63,14 @@ export async function connectHost(options: {
     {
       onNotification(notification) {
         heard.push(notification);
+        story.push([notification.trackingId, notification.status]);
         told();
       },
-      onPage: (page) => void received.push(page),
+      onPage(page) {
+        received.push(page);
+        story.push([page.trackingId, "REPLY"]);
+        told();
+      },
       onFault: (detail) => void faults.push(detail),
     },
   );
@@ -129,6 +139,16 @@ export async function connectHost(options: {
     statuses: (trackingId) => of(trackingId).map(({ status }) => status),
     hears: () => heard,
     receives: () => received,
+    awaitsReplies: (trackingId, count, { within } = { within: WITHIN_MS }) =>
+      until(
+        () => `${count} replies to ${trackingId}`,
+        within,
+        () => {
+          const replies = received.filter((one) => one.trackingId === trackingId);
+          return replies.length >= count ? replies : undefined;
+        },
+      ),
+    story: (trackingId) => story.flatMap(([of, word]) => (of === trackingId ? [word] : [])),
     faults: () => faults,
     async cuts() {
       link.cut();

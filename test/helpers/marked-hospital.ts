@@ -48,6 +48,7 @@ const KINDS = [
   "text",
   "sender",
   "choice",
+  "reply",
   "conversation",
   "control",
   "person",

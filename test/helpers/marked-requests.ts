@@ -10,7 +10,7 @@ export type WrongRequest = {
 };
 
 export function wrongRequests(
-  marks: { readonly http: string; readonly key: string; readonly person: string; readonly inUrl: string },
+  marks: { readonly [Kind in "http" | "key" | "person" | "inUrl" | "reply"]: string },
   known: {
     readonly siteId: string;
     readonly adminKey: string;
@@ -18,7 +18,7 @@ export function wrongRequests(
     readonly registration: Registration;
   },
 ): WrongRequest[] {
-  const { http, key, person, inUrl } = marks;
+  const { http, key, person, inUrl, reply } = marks;
   const { siteId, adminKey } = known;
   const { destination, registrationCode } = known.person;
   const { vendorId, deviceToken } = known.registration;
@@ -40,6 +40,9 @@ export function wrongRequests(
     [401, "GetMessages", `${key} ${key}`, { vendorId }],
     [403, "GetMessages", deviceToken, { vendorId: siteId }],
     [400, "SetStatus", deviceToken, { vendorId, statuses }],
+    [400, "Reply", deviceToken, { vendorId, uniqueId: siteId, clientId: http, text: `${reply}\0` }],
+    [400, "Reply", deviceToken, { vendorId, uniqueId: siteId, clientId: http, text: reply, choice: reply }],
+    [404, "Reply", deviceToken, { vendorId, uniqueId: siteId, clientId: http, text: reply }],
     [400, "UpdateNotificationAddress", deviceToken, { vendorId, notificationAddress: `${http} ` }],
   ];
   const operators: [number, string, string, string | object][] = [

@@ -1,11 +1,12 @@
 /** The server's side of an MXPP socket, through the server's own codecs: hears pages, and tells what a test wants told. */
 import { createServer, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
-import type { StatusText } from "../../domain.ts";
+import type { ReplyId, StatusText } from "../../domain.ts";
 import { readDocument } from "../../gateways/mxpp/document.ts";
 import { makeFramer } from "../../gateways/mxpp/framing.ts";
 import type { NewMessage } from "../../gateways/mxpp/new-message.ts";
 import { renderNotification } from "../../gateways/mxpp/notification.ts";
+import { renderReply } from "../../gateways/mxpp/reply.ts";
 import type { NotificationEncoding } from "../../persistence/host-systems.ts";
 
 type Told = {
@@ -70,6 +71,19 @@ export function answering(...statuses: readonly (StatusText | { status: StatusTe
   return ({ trackingId }: NewMessage, socket: Socket): void => {
     for (const one of statuses) tell(socket, { trackingId, ...(typeof one === "string" ? { status: one } : one) });
   };
+}
+
+/** What a person replied to a page, or the same again. */
+export function replyTo({ trackingId }: NewMessage, socket: Socket, text: string): void {
+  const words = { text, destination: "1001", name: "Ada", toId: "cli", deviceId: null, conversationId: "", siteId: "" };
+  const page = { origin: "lab", source: "1001", systemId: "lab", trackingId, at: TOLD_AT };
+  const reply = { ...words, priority: "medium" as const };
+  socket.write(
+    renderReply(
+      { ...page, kind: "reply", status: "REPLY", replyId: "" as ReplyId, reply },
+      { encoding: "utf-8", priorities: null },
+    ),
+  );
 }
 
 export function tell(socket: Socket, { trackingId, status, reason, encoding = "utf-8" }: Told): void {

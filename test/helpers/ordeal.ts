@@ -42,6 +42,8 @@ export type OrdealOptions = {
   readonly hosts: number;
   readonly phones: number;
   readonly pagesPerSecond: number;
+  /** Whether phones reply to every tenth page. */
+  readonly replies?: boolean;
   readonly settings?: Readonly<Record<string, string>>;
   /** Where the main.ts of the nodes is, where they begin as another version. */
   readonly program?: string;
@@ -87,6 +89,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
   let sending = true;
   let connections = 0;
   let pages = 0;
+  let shown = 0;
 
   const phones = await Promise.all(
     Array.from({ length: options.phones }, async (_, index) => {
@@ -108,7 +111,11 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
           onPage(page) {
             history.shown(page.Text, page.UniqueId, index);
             session.report(page.UniqueId, "READ");
+            shown += 1;
+            if (options.replies === true && shown % 10 === 0)
+              session.reply(page.UniqueId, { text: `${page.Text}: on my way` });
           },
+          onReplied: ({ uniqueId }) => history.replied(uniqueId),
           onState(state) {
             offline = state === "offline";
           },
@@ -135,6 +142,10 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
               heardAt = performance.now();
               history.heard(trackingId, connection, status, reason);
               if (status === "ACCEPTED") waiting.delete(trackingId);
+            },
+            onPage({ trackingId }) {
+              heardAt = performance.now();
+              history.heardReply(trackingId);
             },
             onFault: (detail) => history.heard(`stream fault: ${detail}`, connection, "FAILED", detail),
           },

@@ -8,6 +8,7 @@ import {
   type Registration,
   receiptReport,
   register,
+  replyReport,
 } from "../../cli/phone-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
 import type { Answer, Receipt } from "../../domain.ts";
@@ -20,6 +21,12 @@ export type Phone = {
   confirms(uniqueIds: readonly string[]): Promise<void>;
   reads(page: AmcMessage): Promise<void>;
   answers(page: AmcMessage, answer: Answer): Promise<void>;
+  /** Replies a text of its own or a choice; whether that was new to the server. The same clientId is the same reply. */
+  replies(
+    uniqueId: string,
+    words: { readonly text: string } | { readonly choice: string },
+    more?: { readonly clientId?: string; readonly at?: string },
+  ): Promise<boolean>;
   reports(uniqueId: string, ...receipts: Receipt[]): Promise<void>;
   /** Takes another notification address, by default a fresh one; returns it. */
   changesAddress(notificationAddress?: string): Promise<string>;
@@ -93,6 +100,7 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
     },
     reads: (page) => report(page.UniqueId, "READ"),
     answers: (page, answer) => report(page.UniqueId, answer),
+    replies: (uniqueId, words, more) => client.reply({ ...replyReport(uniqueId, words), ...more }),
     reports: report,
     async changesAddress(notificationAddress = freshAddress(registration.gatewayType)) {
       await client.updateNotificationAddress(notificationAddress);
