@@ -24,7 +24,7 @@ const DIGESTS: Readonly<Record<string, string>> = {
   "premise_core/0005-steering.sql": "84f6116070527dbe",
   "premise_core/0006-synthetic.sql": "8ecbce89689b82a9",
   "premise_core/0007-weights.sql": "0b4b5814a733ec75",
-  "premise_core/0008-life.sql": "0c7b9b10ccc8e60f",
+  "premise_core/0008-life.sql": "09a3f20bb48fc62b",
 };
 
 const folders: string[] = [];

@@ -94,8 +94,10 @@ create table premise_core.device_notices (
 );
 create index device_notices_expired on premise_core.device_notices (expires_at);
 
--- Settings of many devices at once. A site's default group is always there and takes every new device; version rises with each
--- change, and a device says which one it has.
+-- Settings of many devices at once. A site's default group is there from the first need on and has every device that is in no
+-- other. What a device is set to is told by one number: its group's version, which no other state of any group has or had, and
+-- how often its user's own settings changed, which the steps of 1,000 leave room for.
+create sequence premise_core.settings_versions increment by 1000 start 1000;
 create table premise_core.device_groups (
   id uuid primary key default gen_random_uuid(),
   tenant_id text not null,
@@ -104,15 +106,18 @@ create table premise_core.device_groups (
   is_default boolean not null default false,
   settings jsonb not null,
   locked text[] not null default '{}',                   -- names of settings that its devices' users cannot change
-  version bigint not null default 1,
+  version bigint not null default nextval('premise_core.settings_versions'),
   changed_at timestamptz not null default clock_timestamp(),
   unique (site_id, name)
 );
 create unique index device_groups_default on premise_core.device_groups (site_id) where is_default;
-alter table premise_core.devices add column group_id uuid references premise_core.device_groups (id); -- null: its site's default
+-- null: its site's default, which is also where the devices of a group that is removed go.
+alter table premise_core.devices add column group_id uuid references premise_core.device_groups (id) on delete set null;
 alter table premise_core.devices add column user_settings jsonb;
-alter table premise_core.devices add column settings_version bigint;
+alter table premise_core.devices add column settings_changes integer not null default 0;
+alter table premise_core.devices add column settings_version bigint;             -- the one it says it has
 create index devices_by_group on premise_core.devices (group_id) where group_id is not null;
+create index devices_by_settings on premise_core.devices (coalesce(group_id, site_id), id) where state = 'ACTIVE';
 
 -- The stream by which a device listens: the node that has it, and which of its streams it is. A second one displaces the first.
 alter table premise_core.devices add column stream_boot uuid;
