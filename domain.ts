@@ -21,6 +21,8 @@ export type SiteId = Brand<string, "SiteId">;
 export type TenantId = Brand<string, "TenantId">;
 /** What one person wrote or chose on one page; a UUID derived by `persistence/replies.ts`. */
 export type ReplyId = Brand<string, "ReplyId">;
+/** A group of devices that are set alike. */
+export type GroupId = Brand<string, "GroupId">;
 /** One connection of a host system to one node. */
 export type LinkId = Brand<string, "LinkId">;
 /** One wake-up request held by the hosted side; a UUID. */

@@ -9,16 +9,20 @@
 import { Redis } from "ioredis";
 import type { BootId, DeviceId } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
+import type { SettingsLane } from "../persistence/device-groups.ts";
 import type { Lane as HostLane } from "../persistence/outbox.ts";
 import { redisOptions, revive } from "../persistence/redis-options.ts";
 
-/** Whose rows there are to look at: a host's, or those of a device. */
-export type Lane = HostLane | DeviceId;
-
 export type BusSlice = { readonly url: string; readonly prefix: string; readonly boot: BootId };
 
+/**
+ * Of a host: a link's own, or its host system's for rows no link has taken. Of a phone that listens by a stream: its device's, and
+ * its group's, which is set otherwise now.
+ */
+export type Lane = HostLane | DeviceId | SettingsLane;
+
 export type Bus = {
-  /** There is news in this lane: a link's own, its host system's for rows no link has taken, or a device's. */
+  /** There is news in this lane. */
   publish(lane: Lane): void;
   /** `only`: no other listens to this lane, here or on another node. Returns the end of the subscription. */
   subscribe(lane: Lane, only: boolean, listener: () => void): () => void;

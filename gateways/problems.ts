@@ -16,6 +16,8 @@ const CATALOGUE = {
   "name-taken": { status: 409, title: "The name is another's already" },
   "address-taken": { status: 409, title: "The address is another subscriber's already" },
   "certificate-taken": { status: 409, title: "The certificate is another host system's already" },
+  "changed-meanwhile": { status: 409, title: "It was changed meanwhile" },
+  "default-group": { status: 409, title: "A site's default group stays" },
   "in-use": { status: 409, title: "It is still in use" },
   "too-large": { status: 413, title: "The request is too large" },
   "unsupported-media-type": { status: 415, title: "The body must be JSON" },

@@ -3,8 +3,9 @@
  * first and to `premise_core` by the same id after; a phone that heard nothing registers again and both halves meet.
  */
 import { timingSafeEqual } from "node:crypto";
-import type { DeviceId, GatewayType, SiteId, SubscriberId, TenantId } from "../domain.ts";
+import type { DeviceId, GatewayType, GroupId, SiteId, SubscriberId, TenantId } from "../domain.ts";
 import { BadData, Conflict, type Database } from "./database.ts";
+import { settingsVersion } from "./device-settings.ts";
 import { hashSecret } from "./secrets.ts";
 
 export type DeviceType = "ANDROID" | "IOS" | "WEB" | "SIMULATOR";
@@ -17,6 +18,9 @@ export type Device = {
   readonly siteId: SiteId;
   readonly confirms: boolean;
   readonly gatewayType: GatewayType;
+  /** Of its settings, the version it is to have, and the one it says it has; see device-settings.ts. */
+  readonly settingsVersion: number;
+  readonly settingsHad: number | null;
 };
 
 export type Registrant = {
@@ -129,6 +133,8 @@ type DeviceRow = {
   site_id: SiteId;
   confirms: boolean;
   gateway_type: GatewayType;
+  due: number;
+  had: number | null;
 };
 
 /** The device each token belongs to, noted as seen (to the minute); null where there is none. In the order of `tokens`. */
@@ -150,7 +156,9 @@ export async function authenticate(premise: Database, tokens: readonly string[])
     ), seen as (
       update premise_core.devices set last_seen_at = now() where id = any (array(select id from unseen))
     )
-    select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type from caller`,
+    select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type, ${settingsVersion(sql, "caller")} as due,
+      settings_version::double precision as had
+    from caller`,
   );
   const found = new Map(rows.map((row) => [row.token_hash.toString("hex"), row]));
   return hashes.map((hash) => {
@@ -164,6 +172,8 @@ export async function authenticate(premise: Database, tokens: readonly string[])
       siteId: row.site_id,
       confirms: row.confirms,
       gatewayType: row.gateway_type,
+      settingsVersion: row.due,
+      settingsHad: row.had,
     };
   });
 }
@@ -255,6 +265,10 @@ export type RegisteredDevice = {
   readonly confirms: boolean;
   readonly registeredAt: Date;
   readonly lastSeenAt: Date | null;
+  /** null: its site's default group. */
+  readonly groupId: GroupId | null;
+  /** Of its settings, the one it says it has. */
+  readonly settingsVersion: number | null;
 };
 
 /** Registered devices in order of id, those after `after`; of one subscriber where named. */
@@ -266,7 +280,7 @@ export async function listDevices(
     (sql) => sql`
     select id, subscriber_id as "subscriberId", site_id as "siteId", device_type as "deviceType", device_os as "deviceOS",
       client_version as "clientVersion", gateway_type as "gatewayType", notification_address is not null as reachable, confirms,
-      registered_at as "registeredAt", last_seen_at as "lastSeenAt"
+      registered_at as "registeredAt", last_seen_at as "lastSeenAt", group_id as "groupId", settings_version::double precision as "settingsVersion"
     from premise_core.devices
     where state = 'ACTIVE' and not synthetic and (${filter.subscriberId}::uuid is null or subscriber_id = ${filter.subscriberId}::uuid)
       and (${filter.after}::uuid is null or id > ${filter.after}::uuid)

@@ -4,10 +4,12 @@ import type { Clock, DeviceId } from "../../domain.ts";
 import type { Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import type { Database } from "../../persistence/database.ts";
+import type { SettingsLane } from "../../persistence/device-groups.ts";
 import type { App, RouteSet } from "../http.ts";
 import type { Outputs } from "../output/outputs.ts";
 import { openAttempts, requireKey } from "./authentication.ts";
 import { clusterRoutes } from "./cluster.ts";
+import { deviceGroupRoutes } from "./device-groups.ts";
 import { deviceRoutes } from "./devices.ts";
 import { escalationRuleRoutes } from "./escalation-rules.ts";
 import { hostSystemRoutes } from "./host-systems.ts";
@@ -28,10 +30,12 @@ export type AdminPorts = {
   readonly outputs: Pick<Outputs, "test">;
   /** A phone's registration was ended: its open connection must go. */
   readonly deviceRemoved: (device: DeviceId) => void;
+  /** Phones in this lane are set otherwise than before: the nodes they listen to must hear. */
+  readonly settingsChanged: (lane: SettingsLane) => void;
 };
 
 export function adminRoutes(ports: AdminPorts): RouteSet {
-  const { premise, meta, log, outputs, deviceRemoved } = ports;
+  const { premise, meta, log, outputs } = ports;
   const attempts = openAttempts(ports);
   return async (app) => {
     sessionRoutes(app, meta, attempts);
@@ -42,12 +46,13 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         api.addHook("onRoute", (route) => {
           route.schema = { ...route.schema, security: [{ apiKey: [] }] };
         });
-        siteRoutes(api, meta);
+        siteRoutes(api, premise, meta);
         hostSystemRoutes(api, premise, meta);
         subscriberRoutes(api, premise, meta);
         subscriberGroupRoutes(api, premise, meta);
         escalationRuleRoutes(api, premise, meta);
-        deviceRoutes(api, premise, meta, deviceRemoved);
+        deviceRoutes(api, ports);
+        deviceGroupRoutes(api, ports);
         messageRoutes(api, ports);
         outputGatewayRoutes(api, premise, meta, outputs);
         clusterRoutes(api, premise, log);

@@ -1,6 +1,7 @@
 /** `/api/v1/sites`. */
 import { type Static, Type } from "@fastify/type-provider-typebox";
 import type { Database } from "../../persistence/database.ts";
+import { makeDefaultGroups } from "../../persistence/device-groups.ts";
 import { createSite, DEFAULT_TENANT, findSite, listSites, type Site } from "../../persistence/sites.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
@@ -8,7 +9,7 @@ import { answers, cut, DEFAULT_LIMIT, Id, IdParams, Name, PageQuery, pageOf, str
 
 const SiteAnswer = Type.Object({ id: Id, tenantId: Type.String(), name: Name, createdAt: Time });
 
-export function siteRoutes(app: App, meta: Database): void {
+export function siteRoutes(app: App, premise: Database, meta: Database): void {
   app.get(
     "/sites",
     {
@@ -37,6 +38,8 @@ export function siteRoutes(app: App, meta: Database): void {
     async (request, reply) => {
       const site = await createSite(meta, { tenantId: DEFAULT_TENANT, name: request.body.name });
       if (site === null) throw new Problem("name-taken", "Another site has this name.");
+      // Where this fails the group is made at its first need: the site is there.
+      await makeDefaultGroups(premise, [{ siteId: site.id, tenantId: site.tenantId }]).catch(() => {});
       return reply.code(201).send(present(site));
     },
   );
@@ -52,11 +55,11 @@ export function siteRoutes(app: App, meta: Database): void {
 }
 
 /** The site a request names. @throws Problem */
-export async function siteNamed(meta: Database, id: string): Promise<Site> {
+export async function siteNamed(meta: Database, id: string, field = "body.siteId"): Promise<Site> {
   const site = await findSite(meta, id);
   if (site === null)
     throw new Problem("unknown-site", "siteId names no site.", {
-      errors: [{ field: "body.siteId", fault: "is unknown" }],
+      errors: [{ field, fault: "is unknown" }],
     });
   return site;
 }

@@ -9,6 +9,7 @@ const Line = (max: number) => Type.String({ minLength: 1, maxLength: max });
 const Address = Type.String({ minLength: 1, maxLength: 4_096, pattern: "^[\\x21-\\x7e]+$" });
 const Network = Type.Union([Type.Literal("GCM"), Type.Literal("APNS"), Type.Literal("WEBPUSH")]);
 const Vendor = { vendorId: Uuid };
+const Version = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 export const RegisterBody = Type.Object({
   siteId: Uuid,
@@ -31,6 +32,8 @@ export const GetMessagesBody = Type.Object({
   confirm: Type.Optional(Type.Array(Uuid, { maxItems: RECEIPTS_MAX })),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: PAGES_MAX })),
   v: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+  /** The version of its settings that the phone has. */
+  settingsVersion: Type.Optional(Version),
 });
 export const SetStatusBody = Type.Object({
   ...Vendor,
@@ -58,6 +61,15 @@ export const ReplyBody = Type.Object({
   text: Type.Optional(Type.String({ maxLength: 4_000 })),
   choice: Type.Optional(Type.String({ maxLength: 4_000 })),
   at: Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()])),
+});
+export const SettingsBody = Type.Object({
+  ...Vendor,
+  /** The version the phone has. */
+  have: Type.Optional(Version),
+  /** All of its user's own values, in the form of a group's settings; what is not known or out of bounds is left out. */
+  userSettings: Type.Optional(Type.Object({})),
+  /** After an update of the phone's program. */
+  clientVersion: Type.Optional(Line(100)),
 });
 export const UpdateBody = Type.Object({ ...Vendor, notificationAddress: Address, gatewayType: Network });
 export const VendorBody = Type.Object(Vendor);

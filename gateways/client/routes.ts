@@ -27,6 +27,7 @@ import {
   ReplyBody,
   readSaidAt,
   SetStatusBody,
+  SettingsBody,
   UpdateBody,
   VendorBody,
 } from "./bodies.ts";
@@ -35,6 +36,7 @@ import { answerTaken } from "./delivery.ts";
 import { openNotices } from "./notices.ts";
 import { openReceiptShare } from "./receipts.ts";
 import { replyOperation } from "./replies.ts";
+import { openPhoneSettings } from "./settings.ts";
 
 export type ClientSlice = {
   /** Push networks this server has credentials for. */
@@ -71,6 +73,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const callers = openCallers(ports);
   const sharing = openReceiptShare();
   const notices = openNotices(premise);
+  const settings = openPhoneSettings(slice, ports);
   // By device: a phone in a loop waits for its own answer.
   const fetching = makeBatch<InboxCall, Inbox>({
     entriesMax: 50,
@@ -81,10 +84,6 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
 
   function reachable(gatewayType: GatewayType): void {
     if (!slice.gatewayTypes.includes(gatewayType)) throw new Refused("no-such-push-network");
-  }
-
-  function settings(): { ClientMessagingUrls: readonly string[]; CoreVersion: string } {
-    return { ClientMessagingUrls: slice.urls(), CoreVersion: slice.coreVersion };
   }
 
   async function record(
@@ -130,12 +129,13 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
         token,
       });
       log.info({ device: id, gatewayType: body.gatewayType }, "device registered");
-      return success("Register", { VendorId: id, DeviceToken: token, Settings: settings() });
+      return success("Register", { VendorId: id, DeviceToken: token, Settings: await settings.of({ deviceId: id }) });
     });
 
     app.post(`${PREFIX}GetMessages`, { schema: { body: GetMessagesBody } }, async (request, reply) => {
-      const { vendorId, confirm, limit = PAGES_MAX, v = 2 } = request.body;
+      const { vendorId, confirm, limit = PAGES_MAX, v = 2, settingsVersion } = request.body;
       const device = await callers.device(request, vendorId);
+      settings.has(device, settingsVersion);
       const confirmed = [...new Set(confirm?.map((id) => id.toLowerCase()))];
       const results = await sharing(device.id, confirmed.length, () =>
         Promise.all(confirmed.map((id) => record(device, id, "DELIVERED"))),
@@ -155,7 +155,8 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
           answerTaken(reply.raw, ports.peers),
         );
       const Messages = pages.map((page) => amcMessage(page, v));
-      return success("GetMessages", { Messages, More: more, ...(told === null ? {} : { Notices: told }) });
+      const newer = told === null ? {} : { Notices: told, SettingsVersion: device.settingsVersion };
+      return success("GetMessages", { Messages, More: more, ...newer });
     });
 
     const noting = new Set<string>();
@@ -205,9 +206,10 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
 
     app.post(`${PREFIX}Reply`, { schema: { body: ReplyBody } }, replyOperation({ callers, paging, sharing }));
 
-    app.post(`${PREFIX}GetSettings`, { schema: { body: VendorBody } }, async (request) => {
-      await callers.device(request, request.body.vendorId);
-      return success("GetSettings", { Settings: settings() });
+    app.post(`${PREFIX}GetSettings`, { schema: { body: SettingsBody } }, async (request) => {
+      const { vendorId, ...said } = request.body;
+      const { id } = await callers.device(request, vendorId);
+      return success("GetSettings", { Settings: await settings.of({ deviceId: id, ...said }) });
     });
 
     app.post(`${PREFIX}UpdateNotificationAddress`, { schema: { body: UpdateBody } }, async (request) => {

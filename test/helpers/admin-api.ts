@@ -7,6 +7,7 @@ import { silentLog } from "../../log.ts";
 import { silentMeter } from "../../meter.ts";
 import { setBootstrapKey } from "../../persistence/api-keys.ts";
 import { type Database, openDatabase } from "../../persistence/database.ts";
+import type { SettingsLane } from "../../persistence/device-groups.ts";
 import { recallPage } from "../../persistence/recalls.ts";
 import { MESSAGE_KEY, openWard, type Ward } from "./ward.ts";
 
@@ -20,6 +21,8 @@ export type AdminApi = {
   readonly gateway: HttpGateway;
   readonly key: string;
   readonly removedDevices: readonly DeviceId[];
+  /** Lanes that nodes were told of, once for each time. */
+  readonly settingsChanged: readonly SettingsLane[];
   /** Names of counters, once for each count. */
   readonly counted: readonly string[];
   /** What the routes logged for the record. */
@@ -44,6 +47,7 @@ export async function openAdminApi(): Promise<AdminApi> {
   const key = "test-bootstrap-key";
   await setBootstrapKey(meta, key);
   const removedDevices: DeviceId[] = [];
+  const settingsChanged: SettingsLane[] = [];
   const counted: string[] = [];
   const audited: string[] = [];
   const tested: string[] = [];
@@ -61,6 +65,7 @@ export async function openAdminApi(): Promise<AdminApi> {
       },
     },
     deviceRemoved: (device) => void removedDevices.push(device),
+    settingsChanged: (lane) => void settingsChanged.push(lane),
   });
   const slice = { bind: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"], proxyProtocol: false };
   const ports = {
@@ -77,6 +82,7 @@ export async function openAdminApi(): Promise<AdminApi> {
     gateway,
     key,
     removedDevices,
+    settingsChanged,
     counted,
     audited,
     tested,
