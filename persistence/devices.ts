@@ -5,6 +5,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { DeviceId, GatewayType, GroupId, SiteId, SubscriberId, TenantId } from "../domain.ts";
 import { BadData, Conflict, type Database } from "./database.ts";
+import type { SettingsLane } from "./device-groups.ts";
 import { settingsVersion } from "./device-settings.ts";
 import { hashSecret } from "./secrets.ts";
 
@@ -18,9 +19,8 @@ export type Device = {
   readonly siteId: SiteId;
   readonly confirms: boolean;
   readonly gatewayType: GatewayType;
-  /** Of its settings, the version it is to have, and the one it says it has; see device-settings.ts. */
-  readonly settingsVersion: number;
-  readonly settingsHad: number | null;
+  /** Where it hears that they change, the version it is to have, and the one it says it has; see device-settings.ts. */
+  readonly settings: { readonly lane: SettingsLane; readonly version: number; readonly had: number | null };
 };
 
 export type Registrant = {
@@ -133,6 +133,7 @@ type DeviceRow = {
   site_id: SiteId;
   confirms: boolean;
   gateway_type: GatewayType;
+  lane: SettingsLane;
   due: number;
   had: number | null;
 };
@@ -156,8 +157,8 @@ export async function authenticate(premise: Database, tokens: readonly string[])
     ), seen as (
       update premise_core.devices set last_seen_at = now() where id = any (array(select id from unseen))
     )
-    select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type, ${settingsVersion(sql, "caller")} as due,
-      settings_version::double precision as had
+    select id, token_hash, subscriber_id, tenant_id, site_id, confirms, gateway_type,
+      coalesce(group_id, site_id) as lane, ${settingsVersion(sql, "caller")} as due, settings_version::double precision as had
     from caller`,
   );
   const found = new Map(rows.map((row) => [row.token_hash.toString("hex"), row]));
@@ -172,8 +173,7 @@ export async function authenticate(premise: Database, tokens: readonly string[])
       siteId: row.site_id,
       confirms: row.confirms,
       gatewayType: row.gateway_type,
-      settingsVersion: row.due,
-      settingsHad: row.had,
+      settings: { lane: row.lane, version: row.due, had: row.had },
     };
   });
 }

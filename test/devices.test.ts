@@ -75,6 +75,7 @@ test("a phone that registers is bound to its subscriber, and its token says who 
     siteId: ward.siteId,
     confirms: false,
     gatewayType: "APNS",
+    settings: { lane: ward.siteId, version: 0, had: null },
   });
   assert.is(await authenticate(database, `${one.token}x`), null);
   assert.is(await authenticate(database, ""), null);
@@ -304,8 +305,9 @@ test("a token is looked up by its digest: the token itself, or a part of it, rea
   ] as const) {
     const given: unknown[] = [];
     assert.is((await authenticate(watched(given), token))?.id, found);
-    assert.ok(given.length > 0);
-    for (const value of given) assert.equal(value, [hashSecret(token).toString("hex")]);
+    // Names of columns and parts of the statement are objects.
+    const values = given.filter((value) => Array.isArray(value) || typeof value !== "object");
+    assert.equal(values, [[hashSecret(token).toString("hex")]]);
   }
 });
 

@@ -5,6 +5,7 @@
  */
 import Type, { type Static } from "typebox";
 import { Uuid } from "./bodies.ts";
+import { Settings } from "./settings-answer.ts";
 
 /** Closes of our own, RFC 6455 section 7.4.2; 1012 (service restart) comes behind `reconnect`. */
 export const CLOSE = {
@@ -67,6 +68,8 @@ export const ServerFrames = {
     Result: Type.Union(["recorded", "repeated", "unknown", "refused", "unavailable"].map((word) => Type.Literal(word))),
     Answer: Type.Optional(Type.Object({ Status: Answer, ByThisDevice: Type.Boolean() })),
   }),
+  /** What the phone is set to, where it has another version. Confirmed by `version`. */
+  settings: Settings,
   /** This node is about to go: come again after so long, by any of these. */
   reconnect: Type.Object({ afterMs: Type.Integer(), urls: Type.Array(Type.String()) }),
   ping: Type.Object({}),

@@ -155,7 +155,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
           answerTaken(reply.raw, ports.peers),
         );
       const Messages = pages.map((page) => amcMessage(page, v));
-      const newer = told === null ? {} : { Notices: told, SettingsVersion: device.settingsVersion };
+      const newer = told === null ? {} : { Notices: told, SettingsVersion: device.settings.version };
       return success("GetMessages", { Messages, More: more, ...newer });
     });
 

@@ -1,7 +1,7 @@
 /**
- * What a phone is set to (CONTRACT, GetSettings): its group's settings and its user's own, with the one number by which a phone sees
- * that it has another state of them. It pulls them when a GetMessages answer or its stream names a version it does not have, and
- * says with its next call which one it has, so that an operator sees how far a change has come.
+ * What phones are set to (CONTRACT, GetSettings): their group's settings and their user's own, with the one number by which a phone
+ * sees that they are others. It pulls them when the answer to GetMessages names a version it does not have, and says with its next
+ * call which one it has, so that an operator sees how far a change has come. A phone that listens is told (settings-reach.ts).
  */
 import type { DeviceId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
@@ -14,39 +14,15 @@ import {
   settingsOf,
 } from "../../persistence/device-settings.ts";
 import type { Device } from "../../persistence/devices.ts";
-import { effectiveSettings, isOlder, knownSettings, type WholeSettings } from "../device-settings.ts";
+import { knownSettings } from "../device-settings.ts";
 import { Refused } from "./answers.ts";
-
-export type SettingsSlice = { readonly urls: () => readonly string[]; readonly coreVersion: string };
+import { type Settings, type SettingsSlice, settingsAnswer } from "./settings-answer.ts";
 
 export type PhoneSettings = {
   /** @throws Refused unauthorized, where the device is no more */
   of(call: SettingsCall): Promise<Settings>;
   /** The phone says which version it has. Never in the way of its pages: what is lost it says again with its next call. */
-  has(device: Pick<Device, "id" | "settingsHad">, version: number | undefined): void;
-};
-
-type Alert = WholeSettings["priorities"]["high"];
-type Tone = {
-  readonly Tone: string;
-  /** Percent; null: as the phone itself is set. */
-  readonly Volume: number | null;
-  readonly IntervalSeconds: number;
-  readonly Repeats: number;
-};
-export type Settings = {
-  readonly ClientMessagingUrls: readonly string[];
-  readonly CoreVersion: string;
-  readonly Version: number;
-  readonly Group: { readonly Name: string };
-  /** What holds, be it the group's or the user's. */
-  readonly Tones: { readonly High: Tone; readonly Medium: Tone; readonly Low: Tone };
-  /** What the user cannot change, as in `high.tone`. */
-  readonly Locked: readonly string[];
-  readonly RetentionDays: number;
-  readonly MinimumVersion: string | null;
-  /** The phone's program is older than that. It gets its pages all the same. */
-  readonly UpdateRequired: boolean;
+  has(device: Pick<Device, "id" | "settings">, version: number | undefined): void;
 };
 
 export function openPhoneSettings(
@@ -60,7 +36,6 @@ export function openPhoneSettings(
     waitingMax: 10_000,
     key: ({ deviceId }) => deviceId,
     write: (calls) => settingsOf(premise, calls),
-    length: { of: ({ userSettings: own }) => (own === undefined ? 0 : JSON.stringify(own).length), max: 1_000_000 },
   });
   const recording = makeBatch<{ readonly deviceId: DeviceId; readonly version: number }, void>({
     entriesMax: 250,
@@ -79,36 +54,12 @@ export function openPhoneSettings(
       if (read === null) throw new Refused("unauthorized");
       return settingsAnswer(slice, read);
     },
-    has({ id, settingsHad }, version) {
-      if (version === undefined || version === settingsHad) return;
+    has({ id, settings }, version) {
+      if (version === undefined || version === settings.had) return;
       recording.submit({ deviceId: id, version }).catch((error: unknown) => {
         if (!isPassing(error))
           log.error({ device: id, ...faultFields(error) }, "which settings a phone has is not recorded");
       });
     },
   };
-}
-
-export function settingsAnswer(slice: SettingsSlice, read: DeviceSettings): Settings {
-  const { group, version, clientVersion } = read;
-  const holds = effectiveSettings(group.settings, group.locked, read.userSettings);
-  return {
-    ClientMessagingUrls: slice.urls(),
-    CoreVersion: slice.coreVersion,
-    Version: version,
-    Group: { Name: group.name },
-    Tones: {
-      High: toneOf(holds.priorities.high),
-      Medium: toneOf(holds.priorities.medium),
-      Low: toneOf(holds.priorities.low),
-    },
-    Locked: group.locked,
-    RetentionDays: holds.retentionDays,
-    MinimumVersion: holds.minimumVersion,
-    UpdateRequired: isOlder(clientVersion, holds.minimumVersion),
-  };
-}
-
-function toneOf({ tone, volume, intervalSeconds, repeats }: Alert): Tone {
-  return { Tone: tone, Volume: volume, IntervalSeconds: intervalSeconds, Repeats: repeats };
 }
