@@ -24,7 +24,7 @@ const DIGESTS: Readonly<Record<string, string>> = {
   "premise_core/0005-steering.sql": "84f6116070527dbe",
   "premise_core/0006-synthetic.sql": "8ecbce89689b82a9",
   "premise_core/0007-weights.sql": "0b4b5814a733ec75",
-  "premise_core/0008-life.sql": "09a3f20bb48fc62b",
+  "premise_core/0008-life.sql": "f3d802a7cc58386d",
 };
 
 const folders: string[] = [];

@@ -118,12 +118,7 @@ test("values of a user's that cannot be are left out, and the phone gets its set
   const phone = await hospital.phone();
   const { Tones, RetentionDays } = await pulls(phone);
   for (const userSettings of [
-    {
-      priorities: {
-        high: { tone: "\u0000", volume: -1, intervalSeconds: 0, repeats: 1e308 },
-        __proto__: { tone: "a" },
-      },
-    },
+    { priorities: { high: { tone: "\u0000", volume: -1, intervalSeconds: 0, repeats: 1e308 } } },
     { priorities: [{ high: 3 }], retentionDays: "3" },
     { priorities: { high: { tone: "\ud800" } }, retentionDays: 0.5 },
     { toString: { retentionDays: 1 }, zzz: "z".repeat(100_000) },

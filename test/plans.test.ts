@@ -19,6 +19,7 @@ import { acceptPages } from "../persistence/acceptance.ts";
 import { releaseClaims } from "../persistence/claims.ts";
 import { openDatabase } from "../persistence/database.ts";
 import { confirmNotices, noticesOf } from "../persistence/device-notices.ts";
+import { recordVersions, settingsOf, versionsOf } from "../persistence/device-settings.ts";
 import { authenticate, clearDeadAddresses } from "../persistence/devices.ts";
 import { claimDispatches, dispatchesOf, recordDispatches } from "../persistence/dispatches.ts";
 import { inboxes } from "../persistence/inbox.ts";
@@ -143,6 +144,19 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
       whose.map(({ token }) => token),
     ),
   );
+  await ran("settings", () =>
+    settingsOf(
+      database,
+      devices.map((deviceId) => ({ deviceId, have: 1, userSettings: { retentionDays: 3 } })),
+    ),
+  );
+  await ran("versions of settings", () => versionsOf(database, devices));
+  await ran("record versions", () =>
+    recordVersions(
+      database,
+      devices.map((deviceId) => ({ deviceId, version: 2 })),
+    ),
+  );
   await ran("inbox", () =>
     inboxes(
       database,
@@ -253,6 +267,13 @@ test("planned on empty tables, each statement of a page's way reads no more than
       notes.map(({ id, deviceId }) => ({ id, deviceId, gatewayType: "APNS", priority: "low" })),
     );
   }
+  // Groups of one site, every second person in one of them.
+  await sql`
+    insert into premise_core.device_groups (tenant_id, site_id, name, is_default, settings)
+    select 'default', ${ward.siteId}, n::text, n = 1, '{}' from generate_series(1, ${PEOPLE}) as n`;
+  await sql`
+    update premise_core.devices set group_id = (select id from premise_core.device_groups where name = right(destination, 3))
+    from premise_core.subscribers where subscribers.id = subscriber_id and destination ~ '[1-9][0-9][02468]$'`;
   // What the test's own connections have read they tell now, and not in the middle.
   for (let n = 0; n < 2; n += 1)
     await Promise.all([1, 2].map(() => sql`select pg_stat_force_next_flush(), pg_sleep(0.1)`));

@@ -117,7 +117,8 @@ alter table premise_core.devices add column user_settings jsonb;
 alter table premise_core.devices add column settings_changes integer not null default 0;
 alter table premise_core.devices add column settings_version bigint;             -- the one it says it has
 create index devices_by_group on premise_core.devices (group_id) where group_id is not null;
-create index devices_by_settings on premise_core.devices (coalesce(group_id, site_id), id) where state = 'ACTIVE';
+-- Not of registered devices alone: a plan made on empty tables could take that for a way to all of them.
+create index devices_by_settings on premise_core.devices (coalesce(group_id, site_id), id);
 
 -- The stream by which a device listens: the node that has it, and which of its streams it is. A second one displaces the first.
 alter table premise_core.devices add column stream_boot uuid;
