@@ -50,7 +50,6 @@ export const LOCKABLE = [
   ...PRIORITIES.flatMap((priority) => ALERT_FIELDS.map((field) => `${priority}.${field}` as const)),
   "retentionDays",
 ] as const;
-export type Lockable = (typeof LOCKABLE)[number];
 
 /** Pages stay on the phone for a month; its server keeps them for longer. */
 const DEFAULT_RETENTION_DAYS = 30;
