@@ -9,7 +9,7 @@ const Line = (max: number) => Type.String({ minLength: 1, maxLength: max });
 const Address = Type.String({ minLength: 1, maxLength: 4_096, pattern: "^[\\x21-\\x7e]+$" });
 const Network = Type.Union([Type.Literal("GCM"), Type.Literal("APNS"), Type.Literal("WEBPUSH")]);
 const Vendor = { vendorId: Uuid };
-const Version = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+export const Version = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 export const RegisterBody = Type.Object({
   siteId: Uuid,

@@ -4,7 +4,7 @@
  * other frame carries the last one's. Unknown types and fields are for newer versions, and are passed over.
  */
 import Type, { type Static } from "typebox";
-import { Uuid } from "./bodies.ts";
+import { Uuid, Version } from "./bodies.ts";
 import { Settings } from "./settings-answer.ts";
 
 /** Closes of our own, RFC 6455 section 7.4.2; 1012 (service restart) comes behind `reconnect`. */
@@ -32,7 +32,7 @@ export const ClientFrames = {
   confirm: Type.Object({
     uniqueId: Type.Optional(Uuid),
     noticeId: Type.Optional(Uuid),
-    version: Type.Optional(Type.Integer()),
+    version: Type.Optional(Version),
   }),
   status: Type.Object({ uniqueId: Uuid, status: Receipt, clientId: Type.Optional(ClientId), at: SaidAt }),
   reply: Type.Object({

@@ -21,7 +21,9 @@ import { type Settings, type SettingsSlice, settingsAnswer } from "./settings-an
 export type PhoneSettings = {
   /** @throws Refused unauthorized, where the device is no more */
   of(call: SettingsCall): Promise<Settings>;
-  /** The phone says which version it has. Never in the way of its pages: what is lost it says again with its next call. */
+  /** The phone has this version. */
+  confirm(device: DeviceId, version: number): Promise<void>;
+  /** The same beside a call for pages, which it neither holds up nor fails: what is lost the phone says with its next call. */
   has(device: Pick<Device, "id" | "settings">, version: number | undefined): void;
 };
 
@@ -47,7 +49,10 @@ export function openPhoneSettings(
     },
   });
 
+  const confirm = (deviceId: DeviceId, version: number) => recording.submit({ deviceId, version });
+
   return {
+    confirm,
     async of(call) {
       const own = call.userSettings;
       const read = await reading.submit(own === undefined ? call : { ...call, userSettings: knownSettings(own) });
@@ -56,7 +61,7 @@ export function openPhoneSettings(
     },
     has({ id, settings }, version) {
       if (version === undefined || version === settings.had) return;
-      recording.submit({ deviceId: id, version }).catch((error: unknown) => {
+      confirm(id, version).catch((error: unknown) => {
         if (!isPassing(error))
           log.error({ device: id, ...faultFields(error) }, "which settings a phone has is not recorded");
       });
