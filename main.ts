@@ -104,7 +104,15 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },
           { ...tools, premise, meta, paging, peers },
         ),
-        adminRoutes({ ...tools, premise, meta, paging, outputs, deviceRemoved: () => {}, settingsChanged: bus.publish }),
+        adminRoutes({
+          ...tools,
+          premise,
+          meta,
+          paging,
+          outputs,
+          deviceRemoved: () => {},
+          settingsChanged: bus.publish,
+        }),
       ]),
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };

@@ -318,6 +318,10 @@ test("the API describes every one of its routes", async () => {
   assert.equal(paths.sort(), [
     "/api/v1/cluster",
     "/api/v1/cluster/nodes/{name}/drain",
+    "/api/v1/device-groups",
+    "/api/v1/device-groups/{id}",
+    "/api/v1/device-groups/{id}/devices",
+    "/api/v1/device-groups/{id}/progress",
     "/api/v1/devices",
     "/api/v1/devices/{id}",
     "/api/v1/host-systems",
