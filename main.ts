@@ -96,6 +96,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
     const checks = nodeChecks({ databases, membership, push, supervisors: () => supervisors });
+    const told = { deviceRemoved: () => {}, settingsChanged: bus.publish };
     const http = opened(
       "http",
       await openHttp({ ...config.http, ...config.balancers }, { ...tools, certificates, pressure }, [
@@ -104,15 +105,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },
           { ...tools, premise, meta, paging, peers },
         ),
-        adminRoutes({
-          ...tools,
-          premise,
-          meta,
-          paging,
-          outputs,
-          deviceRemoved: () => {},
-          settingsChanged: bus.publish,
-        }),
+        adminRoutes({ ...tools, premise, meta, paging, outputs, ...told }),
       ]),
     );
     const links = { database: premise, system, parent: system.root, bus, peers, boot };
