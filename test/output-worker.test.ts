@@ -104,7 +104,7 @@ test("a hint makes a node look, at once and each time", async () => {
     own.bus.publish(DISPATCHES_LANE);
     return looks >= 10;
   };
-  await eventually("it has looked ten times", hinted, 5_000);
+  await eventually("it has looked ten times", hinted, 8_000);
 });
 
 test("many nodes at once send each mail once", async () => {
@@ -117,25 +117,29 @@ test("many nodes at once send each mail once", async () => {
   assert.equal(ids.sort(), all.map(({ id }) => id).sort());
 });
 
+/** As after so many tries in vain: the next would be half a minute later and more. */
+async function tried(of: { id: string }): Promise<void> {
+  await sql`update premise_core.dispatches set attempts = 8 where id = ${of.id}`;
+}
+
 test("greylisted it is tried again later, and the trace says when", async () => {
   const server = await mailServer();
-  server.answers({ "RCPT TO": [451, 451] });
+  server.answers({ "RCPT TO": [451] });
   const sent = await passOn(await gateway("Desk", server.port));
+  await tried(sent);
   const { counted } = openNode();
-  await becomes(sent, "STORED 1 451 4.7.1");
+  await becomes(sent, "STORED 9 451 4.7.1");
   const { due_at, claimed_until } = (await rowOf(sent))!;
   assert.ok(due_at.getTime() > Date.now() && claimed_until === null);
   const { events } = (await trace(database, sent.uniqueId))!;
   assert.match(
     events.find(({ event }) => event === "GATEWAY RETRIED")!.detail!,
-    /^Desk \(SMTP\), attempt 1, 451 4\.7\.1, again at /,
+    /^Desk \(SMTP\), attempt 9, 451 4\.7\.1, again at /,
   );
   assert.ok((await dispatchBacklog(database)).oldestSeconds > 0);
-  await becomes(sent, `SENT 3 ${TAKEN}`);
-  assert.equal(counted, [
-    ...["dispatches SMTP retried 451", "dispatches SMTP retried 451"],
-    "dispatches SMTP sent 250",
-  ]);
+  await sql`update premise_core.dispatches set due_at = now()`;
+  await becomes(sent, `SENT 10 ${TAKEN}`);
+  assert.equal(counted, ["dispatches SMTP retried 451", "dispatches SMTP sent 250"]);
   assert.is(server.mails.length, 1);
 });
 
@@ -154,12 +158,11 @@ test("a mail that will never be taken is refused at once, and an operator told, 
 
 test("what no try could make in time ends as EXPIRED, with what was said last", async () => {
   const gone = await gateway("Gone");
-  const soon = await passOn(gone, { seconds: 1.5 });
-  const past = await passOn(gone, { seconds: -1 });
+  const [soon, past] = [await passOn(gone, { seconds: 25 }), await passOn(gone, { seconds: -1 })];
+  await tried(soon);
   openNode();
   await becomes(past, "EXPIRED 0 null");
-  await eventually("it has ended", async () => (await rowOf(soon))?.state === "EXPIRED");
-  assert.match(await stands(soon), /^EXPIRED [12] connection-refused$/);
+  await becomes(soon, "EXPIRED 9 connection-refused");
 });
 
 test("an address that no mail can go to is refused, and one by the destination is made of the page's", async () => {
@@ -224,8 +227,9 @@ test("a server that hangs holds up nothing of another gateway, however much wait
   await sql`update premise_core.dispatches set unique_id = ${waiting.uniqueId}`;
   openNode();
   await eventually("it is at the one that hangs", () => hanging.sessions() === 4);
-  for (let n = 0; n < 10; n += 1) await becomes(await passOn(desk), `SENT 1 ${TAKEN}`);
-  assert.is(hanging.open(), 4);
+  const good = await Promise.all(Array.from({ length: 10 }, () => passOn(desk)));
+  for (const each of good) await becomes(each, `SENT 1 ${TAKEN}`);
+  assert.ok(hanging.open() <= 4);
 });
 
 test("a node that drives no pages sends none, and one that closes gives back what it has not sent", async () => {
