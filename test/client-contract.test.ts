@@ -12,11 +12,7 @@ const { url } = hospital.node.run();
 const host = await hospital.host("lab");
 const CLIENT = `${url}/ClientMessaging/V2/`;
 
-type Body = Record<string, unknown> & {
-  Messages: { UniqueId: string; Text: string; Status: number }[];
-  More: boolean;
-  Notices: { NoticeId: string; UniqueId: string; Kind: string; Answer?: string; At: string }[];
-};
+type Body = Record<string, unknown> & { Messages: { UniqueId: string; Text: string; Status: number }[]; More: boolean };
 type Phone = Awaited<ReturnType<typeof hospital.phone>>;
 
 async function ask(operation: string, phone: Phone | null, body: object, method = "POST") {
@@ -175,46 +171,6 @@ test("what was confirmed is not given again, and pages of others in the list cha
   const { body } = await ask("GetMessages", phone, { confirm: [mine!.toUpperCase(), mine, theirs, randomUUID()] });
   assert.equal([body.Messages, body.More], [[], false]);
   assert.equal(ids((await ask("GetMessages", other, {})).body), [theirs]);
-});
-
-test("a phone hears what it may show was recalled, with each fetch until it confirms that, whatever its list of pages says", async () => {
-  const [phone, other] = [await hospital.phone(), await hospital.phone()];
-  await pagesFor(phone, 1);
-  const [uniqueId] = ids((await ask("GetMessages", phone, { v: 3 })).body);
-  assert.is((await hospital.operator("POST", `/messages/${uniqueId}/recall`)).status, 200);
-  const before = (await ask("GetMessages", phone, {})).body;
-  assert.equal(Object.keys(before).slice(3), ["Messages", "More"], "clients of old hear nothing");
-  for (const times of [1, 2]) {
-    const { body } = await ask("GetMessages", phone, { v: 3, confirm: times === 2 ? [uniqueId] : [] });
-    assert.equal([body.Messages, body.More], [[], false]);
-    const [notice, ...more] = body.Notices;
-    assert.equal(Object.keys(notice!), ["NoticeId", "UniqueId", "Kind", "At"]);
-    assert.equal([notice!.UniqueId, notice!.Kind, more], [uniqueId, "RECALLED", []]);
-    assert.ok(Math.abs(Date.parse(notice!.At) - Date.now()) < 60_000);
-  }
-  const { NoticeId } = (await ask("GetMessages", phone, { v: 3 })).body.Notices[0]!;
-  assert.equal((await ask("GetMessages", other, { v: 3, confirm: [NoticeId] })).body.Notices, []);
-  assert.is((await ask("GetMessages", phone, { v: 3 })).body.Notices.length, 1, "another's confirmation takes nothing");
-  const { body } = await ask("GetMessages", phone, { v: 3, confirm: [randomUUID(), NoticeId.toUpperCase()] });
-  assert.equal(body.Notices, []);
-});
-
-test("of a thousand notices a hundred come at once, and the next when they are confirmed", async () => {
-  const phone = await hospital.phone();
-  const sql = postgres(hospital.databaseUrl, { max: 1 });
-  await sql`insert into premise_core.device_notices (device_id, unique_id, kind, answer, expires_at)
-    select ${phone.registration.vendorId}, gen_random_uuid(), 'ANSWERED', 'IGNORED', now() + interval '1 hour' from generate_series(1, 250)`;
-  await sql.end();
-  const seen = new Set<string>();
-  let confirm: string[] = [];
-  for (const count of [100, 100, 50, 0]) {
-    const { Notices } = (await ask("GetMessages", phone, { v: 3, confirm })).body;
-    assert.is(Notices.length, count);
-    assert.ok(Notices.every((notice) => notice.Answer === "IGNORED"));
-    confirm = Notices.map((notice) => notice.NoticeId);
-    for (const id of confirm) seen.add(id);
-  }
-  assert.is(seen.size, 250);
 });
 
 test("GetSettings tells what Register told: where to fetch from", async () => {
