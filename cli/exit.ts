@@ -19,7 +19,7 @@ export const EXIT_MEANINGS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.ok, "done"],
   [
     EXIT.failed,
-    "the page FAILED, or was not answered as --until asks; a check of doctor failed; shards have no owner; a page of the demo was lost or doubled",
+    "the page FAILED, or was not answered as --until asks; a check of doctor failed; shards have no owner; pages are stuck; a page of the demo was lost or doubled",
   ],
   [EXIT.timeout, "the time given by --timeout is over"],
   [EXIT.usage, "the command line is wrong"],

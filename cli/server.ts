@@ -215,6 +215,9 @@ export function isCertificateFault(code: string): boolean {
   return /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code);
 }
 
+/** Of the server, and of a balancer before it that has none at the moment. */
+const UNAVAILABLE = [429, 502, 503, 504];
+
 function refusal({ status, body }: JsonAnswer): CommandFault {
   const { title, detail } = (body ?? {}) as { title?: unknown; detail?: unknown };
   const words = [title, detail].filter((word) => typeof word === "string").join(": ");
@@ -226,6 +229,6 @@ function refusal({ status, body }: JsonAnswer): CommandFault {
       "Set TOCSIN_ADMIN_KEY to a key of this server, or use --key KEY",
     );
   }
-  if (status === 429 || status === 503) return new CommandFault(EXIT.unavailable, sentence, "Try again in a moment");
+  if (UNAVAILABLE.includes(status)) return new CommandFault(EXIT.unavailable, sentence, "Try again in a moment");
   return new CommandFault(EXIT.protocol, sentence);
 }

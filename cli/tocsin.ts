@@ -13,6 +13,7 @@ import { addPage } from "./page.ts";
 import { addPhone } from "./phone.ts";
 import { addRecall } from "./recall.ts";
 import { addStart } from "./start.ts";
+import { addTail } from "./tail.ts";
 import { addTrace } from "./trace.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
@@ -39,6 +40,7 @@ function makeProgram(finish: (code: ExitCode) => void): Command {
   addPhone(program, finish);
   addTrace(program, finish);
   addRecall(program, finish);
+  addTail(program, finish);
   addCluster(program, finish);
   addEmulator(program, finish);
   addDemo(program, finish);

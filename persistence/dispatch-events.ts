@@ -20,7 +20,10 @@ export function eventsOfDispatch(dispatch: DispatchFacts): TraceEvent[] {
   const name = dispatch.gateway ?? "a gateway that was removed";
   const gateway = kind === null ? name : `${name} (${kind})`;
   const words = [gateway, ...(attempts === 0 ? [] : [`attempt ${attempts}`]), ...(code === null ? [] : [code])];
-  const event = (at: Date, what: string, detail: string): TraceEvent => ({ at, event: what, node: "gateway", detail });
+  const event = (at: Date, what: string, detail: string): TraceEvent => {
+    const id = what === "GATEWAY RETRIED" ? `${dispatch.id} attempt ${attempts}` : `${dispatch.id} ${what}`;
+    return { id, at, event: what, node: "gateway", detail };
+  };
   const asked = event(createdAt, "GATEWAY ASKED", gateway);
   if (doneAt !== null) return [asked, event(doneAt, `GATEWAY ${state}`, words.join(", "))];
   // When it was tried last is not kept: it lies before the next time.

@@ -148,6 +148,7 @@ export async function recordDispatches(
 
 /** One dispatch as a page's trace tells it; `gateway` null: it has been removed. */
 export type DispatchFacts = {
+  readonly id: string;
   readonly gateway: string | null;
   readonly kind: string | null;
   readonly state: DispatchState;
@@ -162,7 +163,7 @@ export type DispatchFacts = {
 export async function dispatchesOf(premise: Database, uniqueId: UniqueId, limit: number): Promise<DispatchFacts[]> {
   return premise.run<DispatchFacts>(
     (sql) => sql`
-    select gateway.name as gateway, gateway.kind, dispatch.state, dispatch.attempts, dispatch.code,
+    select dispatch.id, gateway.name as gateway, gateway.kind, dispatch.state, dispatch.attempts, dispatch.code,
       dispatch.created_at as "createdAt", dispatch.due_at as "dueAt", dispatch.done_at as "doneAt"
     from premise_core.dispatches as dispatch
     left join lateral (

@@ -14,12 +14,15 @@ export type ListedMessage = {
   readonly trackingId: string;
   readonly origin: string;
   readonly destination: string;
+  /** The page it was passed on from. */
+  readonly parentId: UniqueId | null;
   readonly priority: Priority;
   /** The last word the host was told. */
   readonly status: StatusText;
   readonly outcome: Outcome | null;
   readonly reason: string | null;
   readonly acceptedAt: Date;
+  readonly dueAt: Date | null;
   readonly deviceDeadline: Date | null;
   readonly expiresAt: Date;
 };
@@ -30,6 +33,26 @@ export type MessageFilter = {
   readonly destination: string | null;
   /** Whether test pages of our own are looked for, or everybody else's; null: both. */
   readonly synthetic: boolean | null;
+  /** The name of a host system. */
+  readonly host: string | null;
+  readonly priority: Priority | null;
+  readonly outcome: Outcome | null;
+  /** As its host sent it: none that was passed on from another. */
+  readonly sent: boolean;
+  /** Accepted then or later, and then or before. */
+  readonly since: Date | null;
+  readonly until: Date | null;
+};
+export const ANY_MESSAGE: MessageFilter = {
+  status: null,
+  destination: null,
+  synthetic: null,
+  host: null,
+  priority: null,
+  outcome: null,
+  sent: false,
+  since: null,
+  until: null,
 };
 
 /** `next` continues the list; null: it ends here. A page may hold fewer than `limit` although there is more. */
@@ -51,7 +74,8 @@ export async function listMessages(
   cursor: string | null,
   limit: number,
 ): Promise<MessagePage> {
-  const from = positionOf(cursor);
+  const from =
+    cursor === null && filter.until !== null ? { us: `${filter.until.getTime()}000`, id: null } : positionOf(cursor);
   let rows: Row[] = [];
   for (const window of WINDOWS) {
     rows = await premise.run<Row>(
@@ -65,23 +89,30 @@ export async function listMessages(
     );
     if (rows.length > limit) return pageOf(rows, limit);
   }
-  return { items: rows.map(listed), next: await furtherBack(premise, from, WINDOWS.at(-1)!) };
+  return { items: rows.map(listed), next: await furtherBack(premise, filter.since, from, WINDOWS.at(-1)!) };
 }
 
-/** Where the list goes on after windows that were read to their end; null when nothing is older. */
-async function furtherBack(premise: Database, from: Position, window: string): Promise<string | null> {
+/** Where the list goes on after windows that were read to their end; null when nothing asked for is older. */
+async function furtherBack(
+  premise: Database,
+  since: Date | null,
+  from: Position,
+  window: string,
+): Promise<string | null> {
   const [row] = await premise.run<{ position: string | null }>(
     (sql) => sql`
     with finish as (select coalesce(${timeOf(sql, from)}, now()) - ${window}::text::interval as at)
-    select case when exists (select from premise_core.messages where accepted_at <= (select at from finish))
+    select case when exists (
+        select from premise_core.messages
+        where accepted_at <= (select at from finish) and (${iso(since)}::timestamptz is null or accepted_at >= ${iso(since)}::timestamptz))
       then (extract(epoch from at) * 1000000)::bigint || '.' end as position from finish`,
   );
   return row?.position ?? null;
 }
 
 /**
- * Pages something should have happened to, oldest first: due for more than 10 s, or past timeoutDevice without DELIVERED or
- * an outcome.
+ * Pages something should have happened to, oldest first: due for more than 10 s, or not DELIVERED and without an outcome past
+ * timeoutDevice or, once passed on, past that step's time.
  */
 export async function stuckMessages(
   premise: Database,
@@ -97,7 +128,8 @@ export async function stuckMessages(
         select unique_id from premise_core.messages where due_at is not null and due_at < now() - interval '10 seconds'
         union
         select unique_id from premise_core.messages
-        where open and status < 4 and outcome is null and device_deadline < now()))
+        where open and status < 4 and outcome is null
+          and case when step > 0 and step_deadline is not null then step_deadline else device_deadline end < now()))
       and (${from.us}::text is null or (accepted_at, unique_id) > (${timeOf(sql, from)}, ${from.id}::uuid))
       and ${matches(sql, filter)}
     order by accepted_at, unique_id limit ${limit + 1}`,
@@ -140,18 +172,29 @@ export async function messagesUnder(
 }
 
 function columns(sql: Sql) {
-  return sql`unique_id as "uniqueId", tracking_id as "trackingId", origin, destination, priority, told as status, outcome,
-    outcome_reason as reason, accepted_at as "acceptedAt", device_deadline as "deviceDeadline", expires_at as "expiresAt",
+  return sql`unique_id as "uniqueId", tracking_id as "trackingId", origin, destination, parent_id as "parentId", priority, told as status, outcome,
+    outcome_reason as reason, accepted_at as "acceptedAt", due_at as "dueAt", device_deadline as "deviceDeadline", expires_at as "expiresAt",
     (extract(epoch from accepted_at) * 1000000)::bigint || '.' || unique_id as position`;
 }
 
 function matches(sql: Sql, filter: MessageFilter) {
   const address = filter.destination === null ? null : canonicalDestination(filter.destination);
   const synthetic = filter.synthetic === null ? null : Number(filter.synthetic);
+  const priority = filter.priority === null ? null : PRIORITIES.indexOf(filter.priority);
   return sql`(${filter.status}::text is null or told = ${filter.status}::text)
+    and (${priority}::smallint is null or priority = ${priority}::smallint)
+    and (${filter.outcome}::text is null or outcome = ${filter.outcome}::text)
+    and (${iso(filter.since)}::timestamptz is null or accepted_at >= ${iso(filter.since)}::timestamptz)
+    and (${iso(filter.until)}::timestamptz is null or accepted_at <= ${iso(filter.until)}::timestamptz)
+    and (${Number(filter.sent)}::integer = 0 or parent_id is null)
+    and (${filter.host}::text is null or host_system_id = (select id from premise_core.host_systems where name = ${filter.host}::text))
     and (${synthetic}::integer is null or synthetic = (${synthetic}::integer = 1))
     and (${address}::text is null or subscriber_id = any (array(
       select subscriber_id from premise_core.subscriber_addresses where address = ${address}::text)))`;
+}
+
+function iso(at: Date | null): string | null {
+  return at === null ? null : at.toISOString();
 }
 
 function timeOf(sql: Sql, from: Position) {

@@ -1,37 +1,60 @@
 /**
- * One plain sentence on where a page is and why it is there, from what the database knows of it. Pure. Holds no text and
- * no name: only statuses, codes, reasons of ours and times.
+ * Where a page is, why it is there, and what happens next, in a sentence or two, from what the database knows of it. Pure. Holds
+ * no text and no person's name: only statuses, codes, reasons of ours, addresses, names of groups and gateways, and times.
  */
-import type { Answer, GatewayType, Outcome, Transport } from "../domain.ts";
+import type { GatewayType, Transport } from "../domain.ts";
 import type { NotificationState } from "./notifications.ts";
 import type { News } from "./outbox.ts";
 import { RECALL_REASON } from "./recalls.ts";
+import { isPassedOn, isSettled, type NextFacts, nextOf, nextSentence, wayOf } from "./trace-next.ts";
+import { ago, count, span } from "./trace-words.ts";
 
 /** Times in ms since 1970, on the database's clock, as is `now`. */
-export type TraceFacts = {
-  readonly now: number;
+export type TraceFacts = Omit<NextFacts, "family"> & {
   readonly status: Transport;
-  readonly answer: Answer | null;
-  readonly outcome: Outcome | null;
   readonly outcomeReason: string | null;
-  readonly dueAt: number | null;
-  readonly userDeadline: number | null;
-  readonly expiresAt: number;
-  /** When the last event that says so happened: an answer, a rung, an outcome. */
-  readonly since: { readonly status: number; readonly answer: number | null; readonly outcome: number | null };
-  /** The last attempt to wake a phone; null: none was made. `WAIT`: it could not be asked for. */
+  readonly reminders: number;
+  /** How often its devices' group has it reminded; null: the recipient has no device. */
+  readonly repeats: number | null;
+  /** The last step of its rule found nobody. */
+  readonly skipped: boolean;
+  /** When the last event that says so happened: a rung, an answer, a reply, an outcome, a step of the rule. */
+  readonly since: {
+    readonly status: number;
+    readonly answer: number | null;
+    readonly reply: number | null;
+    readonly outcome: number | null;
+    readonly step: number | null;
+  };
+  /** The last attempt to reach a phone; null: none was made. `WAIT`: it could not be asked for; `STREAM`: sent over its stream. */
   readonly attempt: {
-    readonly event: "WAKE" | "ENROUTE" | "PUSH" | "WAIT";
+    readonly event: "WAKE" | "ENROUTE" | "PUSH" | "WAIT" | "STREAM";
     readonly at: number;
     readonly detail: string | null;
   } | null;
   readonly push: PushFacts | null;
-  readonly devices: { readonly active: number; readonly reachable: number; readonly lastSeenAt: number | null };
+  readonly devices: {
+    readonly active: number;
+    readonly reachable: number;
+    /** How many listen by a stream. */
+    readonly streaming: number;
+    readonly lastSeenAt: number | null;
+  };
   readonly host: {
     readonly connected: boolean;
     /** `taken`: a connection has had it to write; whether the host got it is not known yet. */
     readonly waiting: readonly { readonly status: News["status"]; readonly at: number; readonly taken: boolean }[];
   };
+  /** The page it was passed on from, and by which step of the rule. */
+  readonly parent: { readonly uniqueId: string; readonly step: number | null } | null;
+  readonly family: NextFacts["family"] & {
+    /** Pages it was passed on as; those that were fetched; who answered one. */
+    readonly children: number;
+    readonly fetched: number;
+    readonly answeredBy: readonly string[];
+  };
+  /** Phones that have yet to hear that it is withdrawn. */
+  readonly noticesOut: number;
 };
 
 /** The wake-up that got furthest. */
@@ -51,22 +74,40 @@ export const OVERDUE_MS = 10_000;
 const HOST_SLOW_MS = 35_000;
 
 export function whyOf(facts: TraceFacts): string {
-  return `${[pageClause(facts), overdueClause(facts), hostClause(facts)].filter((clause) => clause !== null).join("; ")}.`;
+  const clauses = [
+    pageClause(facts),
+    repeatClause(facts),
+    noticeClause(facts),
+    overdueClause(facts),
+    parentClause(facts),
+    hostClause(facts),
+  ];
+  const where = `${clauses.filter((clause) => clause !== null).join("; ")}.`;
+  const next = nextOf(facts);
+  // How long a page that failed, or was fetched, is still kept stands in the first sentence where it matters.
+  if (next === null || isSettled(facts) || facts.outcome !== null) return where;
+  return `${where} ${nextSentence(facts.now, next)}.`;
 }
 
 function pageClause(facts: TraceFacts): string {
-  const { now, status, answer, outcome, outcomeReason, since } = facts;
-  const reason = outcomeReason ?? "no reason given";
+  const { now, status, answer, outcome, outcomeReason, since, family } = facts;
   if (outcome === "RECALLED") return recalledClause(facts);
-  if (answer !== null) {
-    const late = outcome === null ? "" : `, after the host had been told FAILED (${reason})`;
+  const reason = outcomeReason ?? "no reason given";
+  const late = outcome === null ? "" : `, after the host had been told FAILED (${reason})`;
+  if (answer !== null && (answer === "ACKNOWLEDGED" || isSettled(facts) || outcome !== null))
     return `Answered ${answer} ${ago(now, since.answer ?? since.status)}${late}`;
-  }
+  if (facts.replied) return `Answered by a reply ${ago(now, since.reply ?? since.status)}${late}`;
+  if (family.answered) return `Answered by ${listed(family.answeredBy)}, to whom it was passed on${late}`;
+  if (isPassedOn(facts)) return passedOnClause(facts);
   if (status === "READ" || status === "DELIVERED") {
     const where = status === "READ" ? "Read" : "On the phone and not opened yet, fetched";
     if (outcome !== null) return `${where} ${ago(now, since.status)}; the host was told FAILED (${reason})`;
+    if (answer !== null) return `Declined ${ago(now, since.answer ?? since.status)}, and to be passed on`;
     if (facts.userDeadline === null) return `${where} ${ago(now, since.status)}`;
-    return `${where} ${ago(now, since.status)}, no answer yet (${until(now, facts.userDeadline, "asked for within", "was due")})`;
+    const of = facts.repeats === null ? "" : ` of ${facts.repeats}`;
+    const reminded = facts.reminders === 0 ? "" : `, reminded ${facts.reminders}${of} times`;
+    const overdue = facts.userDeadline > now ? "" : ` (was due ${ago(now, facts.userDeadline)})`;
+    return `${where} ${ago(now, since.status)}${reminded}, no answer yet${overdue}`;
   }
   if (outcome === "EXPIRED" || facts.expiresAt <= now)
     return `Expired ${ago(now, since.outcome ?? facts.expiresAt)} before any phone fetched it`;
@@ -76,9 +117,20 @@ function pageClause(facts: TraceFacts): string {
   return waitingClause(facts);
 }
 
+function passedOnClause(facts: TraceFacts): string {
+  const { now, since, step, rule, family, asksAnswer } = facts;
+  const taken = rule?.steps[step - 1];
+  const way = taken === undefined ? "" : ` ${wayOf(taken)}`;
+  const of = rule === null ? "" : ` of ${rule.steps.length}`;
+  if (facts.skipped) return `Step ${step}${of} of the rule found nobody`;
+  const where = `Passed on${way} ${ago(now, since.step ?? since.status)} (step ${step}${of} of the rule)`;
+  if (family.children === 0) return where;
+  const fetched = `${family.fetched} of ${count(family.children, "page")} fetched`;
+  return `${where}, ${fetched}${asksAnswer ? ", none answered yet" : ""}`;
+}
+
 /** What phones did before and what they said after stand beside it alike. */
-function recalledClause({ now, status, answer, outcomeReason, since }: TraceFacts): string {
-  const delivered = status === "READ" || status === "DELIVERED";
+function recalledClause({ now, status, delivered, answer, outcomeReason, since }: TraceFacts): string {
   const became =
     answer !== null
       ? `it was answered ${answer} ${ago(now, since.answer ?? since.status)}`
@@ -89,18 +141,30 @@ function recalledClause({ now, status, answer, outcomeReason, since }: TraceFact
   return `Recalled by an operator ${ago(now, since.outcome ?? since.status)}; ${became}${before}`;
 }
 
+/** A handful; a group may be large. */
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 3).join(", ");
+  return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
+}
+
 function waitingClause({ now, attempt, push, devices, dueAt }: TraceFacts): string {
   if (devices.active === 0) return "Waiting: the recipient has no registered phone any more";
-  if (attempt?.event === "WAIT" || (attempt === null && devices.reachable === 0)) {
+  if (attempt?.event === "WAIT" || (attempt === null && devices.reachable + devices.streaming === 0)) {
     if (devices.reachable === 0)
       return `Waiting: no phone of the recipient has a live notification address (${count(devices.active, "phone")} registered)`;
     const next = dueAt === null ? "" : `, tried again ${dueAt > now ? `in ${span(dueAt - now)}` : "now"}`;
     return `Waiting: ${attempt?.detail ?? "nothing could be sent"}${next}`;
   }
-  if (attempt === null)
-    return `Waiting for the first wake-up${dueAt === null ? "" : ` (${until(now, dueAt, "at the latest in", "due")})`}`;
+  if (attempt === null) {
+    if (dueAt === null) return "Waiting for the first wake-up";
+    return `Waiting for the first wake-up (${dueAt > now ? `at the latest in ${span(dueAt - now)}` : `due ${ago(now, dueAt)}`})`;
+  }
   const seen =
     devices.lastSeenAt === null ? "never seen since it was registered" : `last seen ${ago(now, devices.lastSeenAt)}`;
+  if (isByStream(attempt)) {
+    const stream = devices.streaming === 0 ? "which has ended since" : `which is open`;
+    return `Sent ${ago(now, attempt.at)} over the phone's stream, ${stream}, and not confirmed yet`;
+  }
   if (push === null) {
     if (attempt.event === "WAKE")
       return `A wake-up was begun ${ago(now, attempt.at)} and is not yet with the hosted side`;
@@ -129,12 +193,38 @@ function waitingClause({ now, attempt, push, devices, dueAt }: TraceFacts): stri
   }
 }
 
-function overdueClause({ now, dueAt, status, outcome }: TraceFacts): string | null {
-  if (dueAt === null)
-    return outcome === null && (status === "ACCEPTED" || status === "QUEUED" || status === "ENROUTE")
-      ? "nothing more is due for it"
-      : null;
-  return now - dueAt > OVERDUE_MS ? `its next step is overdue by ${span(now - dueAt)}: no node drives it` : null;
+/** ENROUTE by a stream is told by its detail, `<device> stream <epoch>:<seq>`. */
+function isByStream({ event, detail }: NonNullable<TraceFacts["attempt"]>): boolean {
+  return event === "STREAM" || (event === "ENROUTE" && detail?.includes(" stream ") === true);
+}
+
+/** When its own phones are tried again, where that comes before anything else does. */
+function repeatClause(facts: TraceFacts): string | null {
+  const { now, attempt, dueAt, delivered } = facts;
+  if (attempt === null || attempt.event === "WAKE" || attempt.event === "WAIT" || dueAt === null || dueAt <= now)
+    return null;
+  if (facts.outcome !== null || isSettled(facts) || isPassedOn(facts)) return null;
+  const next = nextOf(facts);
+  if (next !== null && next.at <= dueAt) return null;
+  const again = delivered ? "reminded" : isByStream(attempt) ? "pushed as well" : "woken again";
+  return `${again} in ${span(dueAt - now)}`;
+}
+
+function noticeClause({ noticesOut }: TraceFacts): string | null {
+  return noticesOut === 0 ? null : `${count(noticesOut, "phone")} yet to hear that it is withdrawn`;
+}
+
+function overdueClause(facts: TraceFacts): string | null {
+  const { now, dueAt, delivered, outcome } = facts;
+  if (dueAt !== null) {
+    return now - dueAt > OVERDUE_MS ? `its next step is overdue by ${span(now - dueAt)}: no node drives it` : null;
+  }
+  return outcome === null && !delivered && !isSettled(facts) ? "nothing more is due for it" : null;
+}
+
+function parentClause({ parent }: TraceFacts): string | null {
+  if (parent === null) return null;
+  return `passed on from ${parent.uniqueId}${parent.step === null ? "" : ` by step ${parent.step} of its rule`}`;
 }
 
 function hostClause({ now, host }: TraceFacts): string | null {
@@ -146,25 +236,4 @@ function hostClause({ now, host }: TraceFacts): string | null {
   return now - host.waiting[0]!.at > HOST_SLOW_MS
     ? `the host system is connected but has not taken ${last.status} yet`
     : null;
-}
-
-function ago(now: number, at: number): string {
-  return `${span(now - at)} ago`;
-}
-
-function until(now: number, at: number, ahead: string, behind: string): string {
-  return at > now ? `${ahead} ${span(at - now)}` : `${behind} ${ago(now, at)}`;
-}
-
-function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? "" : "s"}`;
-}
-
-/** The largest unit that gives at least two of it, so that "90 s" is not told as "1 min". */
-function span(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 120) return `${seconds} s`;
-  if (seconds < 7_200) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 172_800) return `${Math.floor(seconds / 3_600)} h`;
-  return `${Math.floor(seconds / 86_400)} days`;
 }

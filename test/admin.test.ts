@@ -1,10 +1,8 @@
 /** The admin API as operators and programs meet it, over real HTTP and a real database. */
-import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { acceptPages } from "../persistence/acceptance.ts";
 import { noticesOf } from "../persistence/device-notices.ts";
-import { recordReceipts } from "../persistence/receipts.ts";
 import { type AdminApi, openAdminApi } from "./helpers/admin-api.ts";
 import { pageFor } from "./helpers/ward.ts";
 
@@ -241,77 +239,6 @@ test("a subscriber's phones are listed without address or token, and one can be 
   assert.equal([again.status, again.body.code], [404, "not-found"]);
 });
 
-test("pages are listed by status, destination and trackingId, newest first, without their text", async () => {
-  const host = await api.ward.host("lister");
-  const subscriber = await api.ward.subscriber("5550130");
-  const device = await api.ward.device(subscriber);
-  const ids: string[] = [];
-  for (let n = 0; n < 5; n += 1) {
-    const page = pageFor(api.ward, host, "5550130", {
-      trackingId: `list-${n}`,
-      text: `SECRET ${n}`,
-      fromName: "SECRET",
-    });
-    await acceptPages(api.ward.database, "node-a", [page]);
-    ids.unshift(page.uniqueId);
-  }
-  await recordReceipts(api.ward.database, "node-a", [{ uniqueId: ids[0] as never, deviceId: device, receipt: "READ" }]);
-  const all = await api.call("GET", "/api/v1/messages?destination=555-0130&status=&trackingId=");
-  assert.equal(
-    all.body.items!.map((item) => item.uniqueId),
-    ids,
-  );
-  assert.equal(
-    all.body.items!.map((item) => item.status),
-    ["READ", "QUEUED", "QUEUED", "QUEUED", "QUEUED"],
-  );
-  assert.not.match(all.text, "SECRET");
-  const read = await api.call("GET", "/api/v1/messages?destination=5550130&status=READ");
-  assert.equal(
-    read.body.items!.map((item) => item.uniqueId),
-    [ids[0]],
-  );
-  const one = await api.call("GET", "/api/v1/messages?trackingId=list-3");
-  assert.equal(
-    one.body.items!.map((item) => item.uniqueId),
-    [ids[1]],
-  );
-  const first = await api.call("GET", "/api/v1/messages?destination=5550130&limit=3");
-  const second = await api.call("GET", `/api/v1/messages?destination=5550130&limit=3&cursor=${first.body.next}`);
-  assert.equal(
-    [...first.body.items!, ...second.body.items!].map((item) => item.uniqueId),
-    ids,
-  );
-  assert.is((await api.call("GET", "/api/v1/messages?cursor=nonsense")).body.code, "invalid-cursor");
-});
-
-test("a page's trace is found by uniqueId, trackingId and as the last one, and says why without its text", async () => {
-  const host = await api.ward.host("tracer");
-  await api.ward.device(await api.ward.subscriber("5550131"));
-  const page = pageFor(api.ward, host, "5550131", { trackingId: "a/b c?&#", text: "SECRET", fromName: "SECRET" });
-  await acceptPages(api.ward.database, "node-a", [page]);
-  for (const which of [page.uniqueId, page.uniqueId.toUpperCase(), encodeURIComponent("a/b c?&#"), "last"]) {
-    const answer = await api.call("GET", `/api/v1/messages/${which}/trace`);
-    assert.is(answer.status, 200, answer.text);
-    assert.equal(
-      [answer.body.uniqueId, answer.body.status, answer.body.destination],
-      [page.uniqueId, "QUEUED", "5550131"],
-    );
-    assert.equal(
-      answer.body.events!.map((event) => [event.event, event.node]),
-      [
-        ["ACCEPTED", "node-a"],
-        ["QUEUED", "node-a"],
-      ],
-    );
-    assert.match(answer.body.why!, "Waiting for the first wake-up");
-    assert.not.match(answer.text, "SECRET");
-  }
-  for (const which of ["nobody-knows", randomUUID()]) {
-    assert.is((await api.call("GET", `/api/v1/messages/${which}/trace`)).status, 404);
-  }
-});
-
 test("the API describes every one of its routes", async () => {
   const { body } = await api.call("GET", "/docs/json");
   const paths = Object.keys(body.paths as object).filter((path) => path.startsWith("/api/v1"));
@@ -327,6 +254,7 @@ test("the API describes every one of its routes", async () => {
     "/api/v1/host-systems",
     "/api/v1/host-systems/{id}",
     "/api/v1/messages",
+    "/api/v1/messages/changes",
     "/api/v1/messages/{uniqueId}/recall",
     "/api/v1/messages/{which}/trace",
     "/api/v1/output-gateways",

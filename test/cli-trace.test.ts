@@ -16,10 +16,14 @@ const trace = {
   destination: "1001",
   status: "ENROUTE",
   why: "FCM accepted the wake-up 3 s ago, the phone has not fetched the page yet.",
+  next: { what: "if nobody fetches it, the host is told FAILED", at: "2026-01-02T03:06:05.000Z" },
+  finished: false,
   events: [
-    { at: "2026-01-02T03:04:05.000Z", event: "ACCEPTED", node: "n1", detail: null },
-    { at: "2026-01-02T03:04:05.250Z", event: "ENROUTE", node: "n1", detail: "push-1" },
+    { id: "1", at: "2026-01-02T03:04:05.000Z", event: "ACCEPTED", node: "n1", detail: null },
+    { id: "2", at: "2026-01-02T03:04:05.250Z", event: "ENROUTE", node: "n1", detail: "push-1" },
   ],
+  earlier: 0,
+  family: [] as object[],
   others: [],
 };
 
@@ -43,26 +47,66 @@ test("trace says why first, then what happened; with --json, the same as one obj
   await peer.close();
 });
 
-test("trace --follow goes on until the page failed, tells each event once, and ends with 1", async () => {
-  const failed = { at: "2026-01-02T03:04:06.000Z", event: "FAILED", node: "n1", detail: "no answer" };
+const kin = {
+  uniqueId: "00000000-0000-4000-8000-000000000002",
+  relation: "child",
+  destination: "1002",
+  status: "QUEUED",
+  why: "this page was passed on to it by step 1 of the rule",
+};
+
+test("a page's family and what is left out of its history are shown", async () => {
+  const body = { ...trace, earlier: 4_500, family: [kin] };
+  const peer = await openMessagingPeer({ routes: { "GET /api/v1/messages/t/trace": { status: 200, body } } });
+  serverRuns({ url: peer.url });
+  const { out } = await runs(["trace", "t"]);
+  assert.match(out, "4500 earlier events are not shown");
+  assert.match(out, /QUEUED +1002 +00000000-0000-4000-8000-000000000002 +this page was passed on to it by step 1/);
+  await peer.close();
+});
+
+test("trace --follow goes on until the page and those it was passed on to are over, tells each step once, and ends with 1", async () => {
+  const failed = { id: "3", at: "2026-01-02T03:04:06.000Z", event: "FAILED", node: "n1", detail: "no answer" };
+  // A provider's answer may be dated before what was told already.
+  const push = { id: "p SENT", at: "2026-01-02T03:04:05.300Z", event: "PUSH SENT", node: "hosted", detail: "FCM" };
+  const family = [{ ...kin }];
   let asked = 0;
   const answer = (): Answer => {
     asked++;
-    if (asked < 2) return { status: 200, body: trace };
-    if (asked === 2) return { status: 503, body: {} };
-    return { status: 200, body: { ...trace, status: "FAILED", why: "Failed.", events: [...trace.events, failed] } };
+    if (asked === 1) return { status: 200, body: { ...trace, family } };
+    if (asked < 4) return { status: 502, body: {} };
+    const events = [...trace.events, push, failed];
+    const over = { ...trace, status: "FAILED", why: "Failed.", next: null, events };
+    if (asked === 4) return { status: 200, body: { ...over, family } };
+    return { status: 200, body: { ...over, finished: true, family: [{ ...kin, status: "FAILED" }] } };
   };
   const peer = await openMessagingPeer({
     routes: { "GET /api/v1/messages/last/trace": answer, [`GET /api/v1/messages/${trace.uniqueId}/trace`]: answer },
   });
   serverRuns({ url: peer.url });
-  const { code, out } = await runs(["trace", "last", "--follow", "--json"]);
+  const { code, out, err } = await runs(["trace", "last", "--follow", "--json"]);
   assert.is(code, 1);
-  const lines = recordsOf(out);
   assert.equal(
-    lines.map(({ event, status }) => event ?? status),
-    ["ACCEPTED", "ENROUTE", "FAILED", "FAILED"],
+    recordsOf(out).map(({ event, status }) => event ?? status),
+    ["ACCEPTED", "ENROUTE", "QUEUED", "PUSH SENT", "FAILED", "FAILED", "FAILED"],
   );
+  assert.match(err, /HTTP 502; trying again\n.*there again/);
+  await peer.close();
+});
+
+test("trace --follow of a page that nothing more is awaited of ends at once, and of one that goes on, with the time given", async () => {
+  const peer = await openMessagingPeer({
+    routes: {
+      "GET /api/v1/messages/a/trace": { status: 200, body: { ...trace, status: "ACKNOWLEDGED", finished: true } },
+      "GET /api/v1/messages/b/trace": { status: 200, body: trace },
+      [`GET /api/v1/messages/${trace.uniqueId}/trace`]: { status: 200, body: trace },
+    },
+  });
+  serverRuns({ url: peer.url });
+  assert.is((await runs(["trace", "a", "--follow"])).code, 0);
+  const { code, out } = await runs(["trace", "b", "--follow", "--timeout", "1.5"]);
+  assert.is(code, 2);
+  assert.is(out.split("ENROUTE").length, 3, "once as a step, once at the end");
   await peer.close();
 });
 

@@ -4,7 +4,13 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { DeviceId, NotificationId } from "../domain.ts";
 import { dueBacklog, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
-import { listMessages, stuckMessages } from "../persistence/message-list.ts";
+import {
+  ANY_MESSAGE,
+  listMessages,
+  type MessageFilter,
+  messagesUnder,
+  stuckMessages,
+} from "../persistence/message-list.ts";
 import { enqueue } from "../persistence/message-queue.ts";
 import { trace } from "../persistence/trace.ts";
 import { openPagedWard, type PagedWard } from "./helpers/paged-ward.ts";
@@ -15,7 +21,7 @@ test.before(async () => {
 });
 test.after(() => ward.close());
 
-const ANY = { status: null, destination: null, synthetic: null };
+const ANY = ANY_MESSAGE;
 
 test("the list reaches back over every window to the oldest page, each once and newest first", async () => {
   await ward.sql`truncate premise_core.messages`;
@@ -118,6 +124,88 @@ test("stuck are pages long due or past timeoutDevice without an outcome; and no 
     [overdue, late],
   );
   assert.is(rest.next, null);
+});
+
+test("a page that was passed on is stuck only when its step's time is over", async () => {
+  await ward.sql`truncate premise_core.messages`;
+  const ids: string[] = [];
+  for (const [step, left] of [
+    [0, "-1 s"],
+    [1, "1 minute"],
+    [1, "-1 s"],
+  ] as const) {
+    const { page } = await ward.accepted();
+    await ward.sql`
+      update premise_core.messages set device_deadline = now() - interval '1 s', step = ${step},
+        step_deadline = case when ${step} = 1 then now() + ${left}::text::interval end
+      where unique_id = ${page.uniqueId}`;
+    ids.push(page.uniqueId);
+  }
+  const stuck = await stuckMessages(ward.database, ANY, null, 10);
+  assert.equal(
+    stuck.items.map((item) => item.uniqueId),
+    [ids[0], ids[2]],
+  );
+});
+
+test("host system, priority, outcome and time narrow each list, and a time ends it", async () => {
+  await ward.sql`truncate premise_core.messages`;
+  const host = await ward.host("the lab");
+  const at = new Date();
+  const ids: Record<string, string> = {};
+  const ages = { now: "0 s", minute: "1 minute", hour: "1 hour", days: "3 days", weeks: "20 days" };
+  for (const [name, age] of Object.entries(ages)) {
+    const { page } = await ward.accepted({
+      trackingId: "narrowed",
+      hostSystemId: host,
+      priority: name === "hour" ? "low" : "high",
+      text: name,
+    });
+    await ward.sql`
+      update premise_core.messages set accepted_at = ${at}::timestamptz - ${age}::text::interval,
+        outcome = case when ${name} = 'minute' then 'FAILED' end where unique_id = ${page.uniqueId}`;
+    ids[name] = page.uniqueId;
+  }
+  const { page: other } = await ward.accepted();
+  const before = (ms: number) => new Date(at.getTime() - ms);
+  const [minute, hour, day] = [60_000, 3_600_000, 86_400_000];
+  const cases: [Partial<MessageFilter>, string[]][] = [
+    [{ host: "the lab" }, ["now", "minute", "hour", "days", "weeks"]],
+    [{ host: "nobody" }, []],
+    [{ priority: "low" }, ["hour"]],
+    [{ outcome: "FAILED" }, ["minute"]],
+    [{ since: before(hour) }, ["other", "now", "minute", "hour"]],
+    [{ until: before(minute) }, ["minute", "hour", "days", "weeks"]],
+    [{ since: before(4 * day), until: before(2 * minute) }, ["hour", "days"]],
+    [{ until: before(10 * day) }, ["weeks"]],
+    [{ since: before(5 * day), until: before(4 * day) }, []],
+    [{ host: "the lab", priority: "high", until: before(minute) }, ["minute", "days", "weeks"]],
+  ];
+  ids.other = other.uniqueId;
+  for (const [filter, expected] of cases) {
+    for (const limit of [1, 100]) {
+      const seen: string[] = [];
+      let cursor: string | null = null;
+      let calls = 0;
+      do {
+        const page = await listMessages(ward.database, { ...ANY, ...filter }, cursor, limit);
+        seen.push(...page.items.map((item) => item.uniqueId));
+        cursor = page.next;
+        calls += 1;
+      } while (cursor !== null && calls < 20);
+      assert.is(cursor, null);
+      assert.equal(
+        seen,
+        expected.map((name) => ids[name]!),
+        JSON.stringify(filter),
+      );
+    }
+  }
+  const under = await messagesUnder(ward.database, "narrowed", { ...ANY, priority: "low" }, 10);
+  assert.equal(
+    under.map((item) => item.uniqueId),
+    [ids.hour],
+  );
 });
 
 test("a cursor nobody gave out is refused", async () => {

@@ -33,11 +33,13 @@ import {
   storeNotifications,
 } from "../persistence/notifications.ts";
 import { claimNews, forgetNews, newsOfLinks, readNews } from "../persistence/outbox.ts";
+import { changesSince } from "../persistence/page-changes.ts";
 import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
 import { recordReplies } from "../persistence/replies.ts";
 import { deleteExpiredNotices } from "../persistence/retention.ts";
+import { trace } from "../persistence/trace.ts";
 import { openDispatches } from "./helpers/dispatches.ts";
 
 import { change, openPages } from "./helpers/pages.ts";
@@ -48,7 +50,7 @@ const BATCH = 50;
 /** Of rows and index entries, for each entry of a statement; to read one of the tables whole takes 40. */
 const READ_MAX = 25;
 /** These read their lane of the outbox, which has two rows for each page. */
-const LANE_READERS = ["look", "repeat"];
+const LANE_READERS = ["look", "repeat", "trace"];
 const LANE_READ_MAX = (5 * PEOPLE) / BATCH;
 
 const ward = await openWard();
@@ -99,6 +101,10 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
   const lane = { gatewayType: "GCM", urgent: true } as const;
   const shards = Array.from({ length: SHARD_COUNT }, (_, shard) => shard as Shard);
 
+  let place: string | null = null;
+  await ran("place", async () => {
+    ({ next: place } = await changesSince(database, ANY_CHANGE, null, 1));
+  });
   await ran("accept", () => acceptPages(database, "node", pages));
   await ran("repeat", () =>
     answerRepeats(
@@ -190,6 +196,14 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
       devices.map((deviceId) => ({ deviceId, notificationAddress: "?", since: 0 })),
     ),
   );
+  await ran("changes", async () => {
+    const { items } = await changesSince(database, ANY_CHANGE, place, 8 * BATCH);
+    assert.ok(items.length >= 4 * whose.length);
+  });
+  await ran("trace", () => trace(database, ids[0] ?? randomUUID()));
+  await database.run(
+    (here) => here`update premise_core.messages set due_at = now() where unique_id = any (${ids}::uuid[])`,
+  );
   await ran("due", () => dueMessages(database, shards, whose.length));
   await ran("news of links", () => newsOfLinks(database, [{ link, hostSystemId: lab, cursor: "0" }]));
   await ran("claim news", () => claimNews(database, link, lab, whose.length));
@@ -221,6 +235,7 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
   );
 }
 
+const ANY_CHANGE = { host: null, destination: null, status: null, priority: null };
 const byId = (a: { uniqueId: UniqueId }, b: { uniqueId: UniqueId }) => (a.uniqueId < b.uniqueId ? -1 : 1);
 
 function notification({ deviceId }: Person): Notification {

@@ -4,10 +4,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { BootId, DeviceId, LinkId, NotificationId, SubscriberId } from "../domain.ts";
 import type { PageToAccept } from "../persistence/acceptance.ts";
-import { messagesUnder } from "../persistence/message-list.ts";
+import { ANY_MESSAGE, messagesUnder } from "../persistence/message-list.ts";
 import { type Change, changeMessages } from "../persistence/messages.ts";
 import { storeNotifications } from "../persistence/notifications.ts";
 import { openLink } from "../persistence/outbox.ts";
+import { RECALL_REASON } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { trace } from "../persistence/trace.ts";
 import { openPagedWard, type PagedWard } from "./helpers/paged-ward.ts";
@@ -77,7 +78,7 @@ test("a page is followed from acceptance to its answer, and no text, name or pus
   await recordReceipts(ward.database, "node-c", [{ uniqueId: page.uniqueId, deviceId: device, receipt: "DELIVERED" }]);
   assert.match(
     await why(),
-    /^On the phone and not opened yet, fetched \d s ago, no answer yet \(asked for within [45] min\)/,
+    /^On the phone and not opened yet, fetched \d s ago, no answer yet.* If nobody answers by [\d -:]+ UTC \(in [45] min\), the host is told FAILED\.$/,
   );
   await recordReceipts(ward.database, "node-c", [
     { uniqueId: page.uniqueId, deviceId: device, receipt: "ACKNOWLEDGED" },
@@ -107,11 +108,11 @@ test("what a host with an open connection has just been written is not told as u
   await openLink(ward.database, link, host, randomUUID() as BootId);
   const { page, device } = await ward.accepted({ hostSystemId: host, linkId: link });
   await recordReceipts(ward.database, "node-a", [{ uniqueId: page.uniqueId, deviceId: device, receipt: "READ" }]);
-  assert.match((await trace(ward.database, page.uniqueId))!.why, /^Read \d s ago, no answer yet \([^;]*\)\.$/);
+  assert.match((await trace(ward.database, page.uniqueId))!.why, /^Read \d s ago, no answer yet\. If [^;]*\.$/);
   await ward.sql`update premise_core.host_outbox set at = at - interval '1 minute' where unique_id = ${page.uniqueId}`;
   assert.match(
     (await trace(ward.database, page.uniqueId))!.why,
-    /; the host system is connected but has not taken READ yet\.$/,
+    /; the host system is connected but has not taken READ yet\. If nobody answers/,
   );
 });
 
@@ -172,6 +173,139 @@ test("a failed page says why, and how long it can still be fetched", async () =>
   assert.match(found.why, /^Failed \d s ago: no phone reached in time; a phone can still fetch it for [23] days/);
 });
 
+/** A child as passing on makes it: a message of its own whose parent's history tells of the step in the same statement. */
+async function passOn(parent: PageToAccept, step: number): Promise<{ page: PageToAccept; device: DeviceId }> {
+  const child = await ward.accepted();
+  await ward.sql`
+    with child as (
+      update premise_core.messages set parent_id = ${parent.uniqueId}, accepted_at = now() where unique_id = ${child.page.uniqueId}
+    ), parent as (
+      update premise_core.messages set step = ${step}, step_deadline = now() + interval '60 s', version = version + 1, due_at = now() + interval '60 s'
+      where unique_id = ${parent.uniqueId} returning version
+    )
+    insert into premise_core.message_history (unique_id, seq, event, at, node, detail)
+    select ${parent.uniqueId}, version, 'ESCALATED', clock_timestamp(), 'node-b', ${`step ${step}: GROUP 1 -> 1 recipients`} from parent`;
+  return child;
+}
+
+async function ruled(page: PageToAccept): Promise<void> {
+  const [group] = await ward.sql<{ id: string }[]>`
+    insert into premise_core.subscriber_groups (tenant_id, site_id, name) values ('default', ${page.siteId}, 'ICU on call') returning id`;
+  const steps = [
+    { kind: "GROUP", groupId: group!.id },
+    { kind: "SUBSCRIBER", subscriberId: randomUUID() },
+  ];
+  await ward.sql`
+    insert into premise_core.escalation_rules (site_id, message_type, tenant_id, on_ignored, steps)
+    values (${page.siteId}, 'alert', 'default', false, ${ward.sql.json(steps)})`;
+}
+
+test("a page that is passed on says what its rule has next, and shows its family from every side", async () => {
+  const { page } = await ward.accepted({ trackingId: "escalates" });
+  await ruled(page);
+  const before = (await trace(ward.database, page.uniqueId))!;
+  assert.match(
+    before.why,
+    /If nobody fetches it by [\d:]+ UTC \(in \d+ (s|min)\), it goes to the group ICU on call, then to a person who is no more; then FAILED\.$/,
+  );
+  assert.equal(
+    [before.next?.what, before.next?.at, before.finished],
+    [
+      "if nobody fetches it, it goes to the group ICU on call, then to a person who is no more; then FAILED",
+      before.deadlines?.device,
+      false,
+    ],
+  );
+  const first = await passOn(page, 1);
+  const second = await passOn(page, 2);
+  const parent = (await trace(ward.database, page.uniqueId))!;
+  assert.match(
+    parent.why,
+    /^Passed on to a person who is no more 0 s ago \(step 2 of 2 of the rule\), 0 of 2 pages fetched, none answered yet/,
+  );
+  assert.equal(
+    parent.family.map(({ uniqueId, relation, status, why }) => [uniqueId, relation, status, why]),
+    [
+      [first.page.uniqueId, "child", "QUEUED", "this page was passed on to it by step 1 of the rule"],
+      [second.page.uniqueId, "child", "QUEUED", "this page was passed on to it by step 2 of the rule"],
+    ],
+  );
+  const child = (await trace(ward.database, second.page.uniqueId))!;
+  assert.match(
+    child.why,
+    new RegExp(`passed on from ${page.uniqueId} by step 2 of its rule.*the host is told FAILED\\.$`),
+  );
+  assert.equal(
+    child.family.map(({ uniqueId, relation, why }) => [uniqueId, relation, why]),
+    [
+      [page.uniqueId, "parent", "this page was passed on from it"],
+      [first.page.uniqueId, "sibling", "passed on from the same page by step 1 of the rule"],
+    ],
+  );
+  await recordReceipts(ward.database, "node-c", [
+    { uniqueId: first.page.uniqueId, deviceId: first.device, receipt: "ACKNOWLEDGED" },
+  ]);
+  const answered = (await trace(ward.database, page.uniqueId))!;
+  assert.match(answered.why, new RegExp(`^Answered by ${first.page.destination}, to whom it was passed on`));
+  assert.equal([answered.next, answered.finished], [null, true]);
+});
+
+test("a page that failed is not finished while those it was passed on to may still answer", async () => {
+  const { page } = await ward.accepted();
+  const child = await passOn(page, 1);
+  const fail = (of: PageToAccept) =>
+    ward.sql`update premise_core.messages set outcome = 'FAILED', outcome_reason = 'nobody', told = 'FAILED', due_at = expires_at where unique_id = ${of.uniqueId}`;
+  await fail(page);
+  assert.is((await trace(ward.database, page.uniqueId))!.finished, false);
+  await fail(child.page);
+  const { finished, next } = (await trace(ward.database, page.uniqueId))!;
+  assert.equal([finished, next?.what], [true, "it can no longer be fetched"]);
+});
+
+test("a page is found by its trackingId, and as the last one, whatever was passed on from it since", async () => {
+  const { page } = await ward.accepted({ trackingId: "first sent" });
+  const child = await passOn(page, 1);
+  await ward.sql`update premise_core.messages set tracking_id = 'first sent' where unique_id = ${child.page.uniqueId}`;
+  for (const which of ["first sent", "last"]) {
+    const found = (await trace(ward.database, which))!;
+    assert.equal([found.uniqueId, found.others], [page.uniqueId, []]);
+  }
+  assert.is((await trace(ward.database, child.page.uniqueId))?.uniqueId, child.page.uniqueId);
+});
+
+test("of a long history the newest lines are shown and the others counted", async () => {
+  const { page } = await ward.accepted();
+  await ward.sql`
+    insert into premise_core.message_history (unique_id, seq, event, at, node, detail)
+    select ${page.uniqueId}, seq, 'PUSH', now() + seq * interval '1 ms', 'node-b', gen_random_uuid()::text from generate_series(3, 5000) as seq`;
+  await ward.sql`update premise_core.messages set version = 5000 where unique_id = ${page.uniqueId}`;
+  const { events, earlier } = (await trace(ward.database, page.uniqueId))!;
+  assert.equal([events.length, earlier, events[0]!.id, events.at(-1)!.id], [500, 4_500, "4501", "5000"]);
+});
+
+test("what phones have yet to hear of a page is shown, and no push is looked for by a stream's ids", async () => {
+  const { page, device } = await ward.accepted();
+  await change(page, 2, "ENROUTE", { detail: `${device} stream ${randomUUID()}:1`, transport: "ENROUTE" });
+  await ward.sql`update premise_core.devices set stream_boot = gen_random_uuid() where id = ${device}`;
+  assert.match(
+    (await trace(ward.database, page.uniqueId))!.why,
+    /^Sent \d s ago over the phone's stream, which is open, and not confirmed yet; pushed as well in [45] s;/,
+  );
+  await ward.sql`
+    insert into premise_core.device_notices (device_id, unique_id, kind, expires_at) values (${device}, ${page.uniqueId}, 'RECALLED', now() + interval '1 day')`;
+  await ward.sql`update premise_core.messages set outcome = 'RECALLED', outcome_reason = ${RECALL_REASON}, due_at = null, open = false where unique_id = ${page.uniqueId}`;
+  const { notices, why, finished } = (await trace(ward.database, page.uniqueId))!;
+  assert.equal(
+    notices.map(({ deviceId, kind }) => [deviceId, kind]),
+    [[device, "RECALLED"]],
+  );
+  assert.match(
+    why,
+    /^Recalled by an operator \d s ago; no phone has said that it fetched it; 1 phone yet to hear that it is withdrawn/,
+  );
+  assert.ok(finished);
+});
+
 test("a refused page is traced by its trackingId, and a later refusal hides no earlier page", async () => {
   const refuse = (trackingId: string) => ward.sql`
     insert into premise_core.refusals (origin, tracking_id, destination, reason, node) values ('lab', ${trackingId}, '5559999', 'unknown destination', 'node-a')`;
@@ -200,7 +334,7 @@ test("of several pages under one trackingId the newest is traced and the others 
   const found = (await trace(ward.database, "thread"))!;
   assert.equal([found.uniqueId, found.others], [second.page.uniqueId, [first.page.uniqueId]]);
   assert.is((await trace(ward.database, "last"))?.uniqueId, second.page.uniqueId);
-  const listed = await messagesUnder(ward.database, "thread", { status: null, destination: null, synthetic: null }, 10);
+  const listed = await messagesUnder(ward.database, "thread", ANY_MESSAGE, 10);
   assert.equal(
     listed.map((item) => item.uniqueId),
     [second.page.uniqueId, first.page.uniqueId],

@@ -19,6 +19,7 @@ import { sessionRoutes } from "./session.ts";
 import { siteRoutes } from "./sites.ts";
 import { subscriberGroupRoutes } from "./subscriber-groups.ts";
 import { subscriberRoutes } from "./subscribers.ts";
+import { traceRoutes } from "./trace.ts";
 
 export type AdminPorts = {
   readonly premise: Database;
@@ -55,6 +56,7 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         deviceGroupRoutes(api, ports);
         messageRoutes(api, ports);
         outputGatewayRoutes(api, premise, meta, outputs);
+        traceRoutes(api, premise);
         clusterRoutes(api, premise, log);
       },
       { prefix: "/api/v1" },
