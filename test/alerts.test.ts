@@ -38,6 +38,7 @@ const WELL: Readonly<Record<string, string>> = {
   ...everywhere("tocsin_pages_total", 'host="lab",verdict="accepted"', "0+20x90"),
   ...everywhere("tocsin_pages_total", 'host="lab",verdict="refused"', "0x90"),
   ...everywhere("tocsin_statuses_total", 'status="FAILED"', "0x90"),
+  ...everywhere("tocsin_statuses_total", 'status="FAILED",reason="recalled by an operator"', "0+9x90"),
   ...everywhere("tocsin_page_status_seconds_bucket", 'status="DELIVERED",priority="high",le="5"', "0+20x90"),
   ...everywhere("tocsin_page_status_seconds_bucket", 'status="DELIVERED",priority="high",le="120"', "0+20x90"),
   ...everywhere("tocsin_page_status_seconds_bucket", 'status="DELIVERED",priority="high",le="+Inf"', "0+20x90"),

@@ -277,6 +277,17 @@ test("with a page goes what it was passed on as, each told to its host; a child 
   for (const someone of [first, second, third]) assert.equal(await inboxOf(someone), []);
 });
 
+test("the phones of a page that one it was passed on to has settled are woken for its recall all the same", async () => {
+  const [first, second] = [await person(), await person()];
+  const parent = await pageTo(first);
+  await reaches(parent, "ENROUTE");
+  const child = await passesOn(parent, second);
+  assert.is(await pages.receipt(child, second.phone, "ACKNOWLEDGED"), "recorded");
+  await recall(parent);
+  const { version } = await row(parent);
+  assert.ok((await changeMessages(database, "node-a", [change(parent, version, { wakes: true })]))[0] !== null);
+});
+
 test("a page that is passed on while its recall waits for the row is recalled with the child that the recall could not see", async () => {
   const [first, second] = [await person(), await person()];
   const parent = await pageTo(first);
