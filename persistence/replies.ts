@@ -145,7 +145,8 @@ export async function recordReplies(
         open = fresh.stays_open,
         replied_at = coalesce(message.replied_at, clock_timestamp()),
         user_deadline = null,
-        due_at = case when fresh.stays_open then message.expires_at end
+        -- Of one that was recalled nothing is due but that its phones hear so.
+        due_at = case when message.outcome = 'RECALLED' then message.due_at when fresh.stays_open then message.expires_at end
       from fresh
       where message.unique_id = any (array[fresh.unique_id])
       returning message.unique_id, message.version, message.host_system_id, message.link_id, fresh.id, fresh.by_device, fresh.said_at, fresh.reads

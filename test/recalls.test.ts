@@ -7,6 +7,7 @@ import { noticesOf } from "../persistence/device-notices.ts";
 import { inboxes } from "../persistence/inbox.ts";
 import { changeMessages, dueMessages } from "../persistence/messages.ts";
 import { recallPage } from "../persistence/recalls.ts";
+import { recordReplies } from "../persistence/replies.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
@@ -201,8 +202,11 @@ test("what comes from a phone behind a recall is recorded and told, and wakes an
   const page = await pageTo(someone);
   await reaches(page, "ENROUTE");
   await recall(page);
-  for (const receipt of ["DELIVERED", "READ", "ACKNOWLEDGED"] as const) {
-    assert.is(await pages.receipt(page, one, receipt), "recorded");
+  const replied = () =>
+    recordReplies(database, "node-a", [{ uniqueId: page, deviceId: one, clientId: "1", text: "late" }]);
+  for (const receipt of ["DELIVERED", "READ", "ACKNOWLEDGED", "a reply"] as const) {
+    const said = receipt === "a reply" ? (await replied())[0]!.kind : await pages.receipt(page, one, receipt);
+    assert.is(said, "recorded");
     const { asks, open } = await row(page);
     assert.equal([asks, open], [false, false], receipt);
     assert.equal(
@@ -214,7 +218,7 @@ test("what comes from a phone behind a recall is recorded and told, and wakes an
   assert.is(await pages.receipt(page, other, "DELIVERED"), "repeated");
   assert.equal(await pages.statusesTold(page), [
     ...["ACCEPTED", "QUEUED", "ENROUTE", "FAILED"],
-    ...["DELIVERED", "READ", "ACKNOWLEDGED"],
+    ...["DELIVERED", "READ", "ACKNOWLEDGED", "REPLY"],
   ]);
   assert.equal((await row(page)).outcome, "RECALLED");
 });
