@@ -1,6 +1,6 @@
 /**
  * Hints between rooms and between nodes: "look at your rows". A hint points at what is durable already, so a lost one costs a
- * second until the next look (gateways/mxpp/links.ts) and a repeated one a look. One whose only listener is not on this node
+ * second until the next look (gateways/mxpp/links.ts, gateways/client/streams.ts) and a repeated one a look. One whose only listener is not on this node
  * travels over Redis to all others, gathered for a moment. Nothing here waits for Redis.
  *
  *   publish ─► its listeners here ─ the only one there is was among them ─► done
@@ -26,6 +26,8 @@ export type Bus = {
   publish(lane: Lane): void;
   /** `only`: no other listens to this lane, here or on another node. Returns the end of the subscription. */
   subscribe(lane: Lane, only: boolean, listener: () => void): () => void;
+  /** Whether hints of other nodes come, as far as is known. */
+  hears(): boolean;
   close(): Promise<void>;
 };
 
@@ -83,6 +85,7 @@ export function openBus(slice: BusSlice | null, ports: { readonly log: Log }): B
         if (heard.size === 0 && listeners.get(lane) === heard) listeners.delete(lane);
       };
     },
+    hears: () => nodes?.hears() ?? false,
     async close() {
       if (timer !== null) clearTimeout(timer);
       nodes?.close();
@@ -90,7 +93,7 @@ export function openBus(slice: BusSlice | null, ports: { readonly log: Log }): B
   };
 }
 
-type Nodes = { tell(lanes: readonly Lane[]): void; close(): void };
+type Nodes = { tell(lanes: readonly Lane[]): void; hears(): boolean; close(): void };
 
 function connect({ url, prefix, boot }: BusSlice, log: Log, hear: (lane: Lane) => void): Nodes {
   const options = { ...redisOptions(url), connectionName: `${prefix}:bus`, socketTimeout: SILENT_MS };
@@ -121,6 +124,7 @@ function connect({ url, prefix, boot }: BusSlice, log: Log, hear: (lane: Lane) =
 
   return {
     tell: (lanes) => void teller.publish(channel, [boot, ...lanes].join(" ")).catch(complain),
+    hears: () => listener.status === "ready",
     close() {
       closed = true;
       clearInterval(beat);

@@ -62,3 +62,39 @@ export async function confirmNotices(premise: Database, entries: readonly Notice
   const gone = new Set(rows.map((row) => row.id));
   return entries.map(({ noticeId }) => gone.has(noticeId.toLowerCase()));
 }
+
+/** By which stream, and as which of its frames, each went out last. */
+export async function recordNoticesSent(
+  database: Database,
+  entries: readonly { readonly noticeId: string; readonly epoch: string; readonly seq: number }[],
+): Promise<void> {
+  await database.run(
+    (sql) => sql`
+    update premise_core.device_notices as notice set sent_epoch = sent.epoch, sent_seq = sent.seq
+    from unnest(${entries.map((e) => e.noticeId)}::uuid[], ${entries.map((e) => e.epoch)}::uuid[], ${entries.map((e) => e.seq)}::integer[])
+      as sent (id, epoch, seq)
+    where notice.id = any (array[sent.id])`,
+  );
+}
+
+export type NoticesHeld = {
+  readonly deviceId: DeviceId;
+  /** The phone's last stream, and the last frame it has of it. */
+  readonly epoch: string;
+  readonly seq: number;
+  /** Its stream from now on, in which they count as sent. */
+  readonly next: string;
+};
+
+/** Which notices a phone that comes again has and has not confirmed yet. Answers in the order of `held`; one entry a device. */
+export async function carryNotices(database: Database, held: readonly NoticesHeld[]): Promise<string[][]> {
+  const rows = await database.run<{ id: string; device_id: DeviceId }>(
+    (sql) => sql`
+    update premise_core.device_notices as notice set sent_epoch = held.next, sent_seq = 0
+    from unnest(${held.map((h) => h.deviceId)}::uuid[], ${held.map((h) => h.epoch)}::uuid[], ${held.map((h) => h.seq)}::integer[],
+      ${held.map((h) => h.next)}::uuid[]) as held (device_id, epoch, seq, next)
+    where notice.device_id = any (array[held.device_id]) and notice.sent_epoch = held.epoch and notice.sent_seq <= held.seq
+    returning notice.id, notice.device_id`,
+  );
+  return held.map(({ deviceId }) => rows.flatMap((row) => (row.device_id === deviceId ? [row.id] : [])));
+}
