@@ -19,6 +19,7 @@ import { prepareAccess } from "./gateways/admin/access.ts";
 import { adminRoutes } from "./gateways/admin/routes.ts";
 import { openCertificates } from "./gateways/certificates.ts";
 import { clientRoutes } from "./gateways/client/routes.ts";
+import { openStreams } from "./gateways/client/streams.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
 import { openEmulator } from "./gateways/emulator/emulator.ts";
 import { countMoves, storedGauges } from "./gateways/gauges.ts";
@@ -96,18 +97,20 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
     const checks = nodeChecks({ databases, membership, push, supervisors: () => supervisors });
-    const told = { deviceRemoved: () => {}, settingsChanged: bus.publish };
+    const streams = openStreams({ urls }, { ...tools, premise, bus, membership, paging });
+    const told = { deviceRemoved: streams.changed, settingsChanged: bus.publish };
     const http = opened(
       "http",
       await openHttp({ ...config.http, ...config.balancers }, { ...tools, certificates, pressure }, [
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
         clientRoutes(
           { gatewayTypes: push.gatewayTypes, urls, coreVersion },
-          { ...tools, premise, meta, paging, peers },
+          { ...tools, premise, meta, paging, peers, streams },
         ),
         adminRoutes({ ...tools, premise, meta, paging, outputs, ...told }),
       ]),
     );
+    opened("streams", streams);
     const links = { database: premise, system, parent: system.root, bus, peers, boot };
     const mxpp = opened(
       "mxpp",
@@ -128,7 +131,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const loops = [sweep, ...push.loops];
     const every = { everySeconds: config.syntheticSeconds, messageKey, coreVersion };
     const testPages = opened("test pages", openTestPages(every, { ...tools, premise, meta, membership, mxpp, push }));
-    const serving = { http, mxpp, metrics, loops, outputs, push, paging, sweep, testPages, checks };
+    const serving = { http, mxpp, streams, metrics, loops, outputs, push, paging, sweep, testPages, checks };
     const parts = { ...serving, system, databases, load, pressure };
     supervisors = opened("supervisors", openSupervisors(parts, { ...tools, system, membership }));
 

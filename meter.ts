@@ -25,6 +25,10 @@ export type Counters = {
   /** Parts of valid documents that were ignored: unknown elements, an output gateway nobody configured. */
   ignored_parts: "gateway" | "part";
   client_requests: "operation" | "result";
+  /** Frames written to phones' streams, by their type. */
+  stream_frames: "type";
+  /** Streams that ended, by the code they were closed with (gateways/client/frames.ts); `other`: one of the phone's own. */
+  stream_closes: "code";
   auth_failures: "gateway";
   actor_failures: "actor";
   /** Times a full queue made its source wait or turned it away. */
@@ -37,7 +41,7 @@ export type Counters = {
   service_restarts: "service";
   /** Steps taken against overload: see actors/supervisors/overload. */
   overload_steps: "step";
-  /** Connections ended so that they come again to another node: kind `mxpp`. */
+  /** Connections ended so that they come again to another node: kind `mxpp | stream`. */
   parted_connections: "kind";
   /** Compare-and-sets that found the row moved on. */
   escalations: "kind" | "result";
@@ -56,6 +60,8 @@ export type Counters = {
 export type Histograms = {
   /** From a page's acceptance to each status it reaches. */
   page_status: "status" | "priority";
+  /** From a page's acceptance to its frame on the stream of a phone that listens. */
+  page_stream: "priority";
   /** From a push being due to the provider's answer. */
   push: "provider" | "outcome";
   /** From a request's arrival to its answer. */

@@ -25,6 +25,7 @@ import type { WakeTarget } from "../persistence/page-devices.ts";
 import { RECALL_REASON, type Recall, type Recalled, recallPage } from "../persistence/recalls.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { faultOf, type ReplyEntry, type ReplyResult, recordReplies } from "../persistence/replies.ts";
+import { recordSends, type StreamSend, type StreamSent } from "../persistence/stream-sends.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
 import { freshRow, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
 
@@ -35,12 +36,20 @@ export type Paging = {
   /** Withdraws a page and all it was passed on as; see persistence/recalls.ts. */
   recall(recall: Recall): Promise<Recalled | null>;
   reply(entry: ReplyEntry): Promise<ReplyResult>;
+  /** A page has gone out by a device's stream. */
+  sent(send: StreamSend): Promise<void>;
   /** Whether it was taken. */
   drive(due: DueMessage): boolean;
   /** How many more messages may be driven now. */
   room(): number;
   reap(): void;
-  depths(): { readonly accept: number; readonly change: number; readonly step: number; readonly receipt: number };
+  depths(): {
+    readonly accept: number;
+    readonly change: number;
+    readonly step: number;
+    readonly receipt: number;
+    readonly send: number;
+  };
   /** How long the oldest of those has waited, ms. */
   waitedMs(): number;
 };
@@ -130,6 +139,11 @@ export function openPaging(
     ...limits,
     key: (entry) => entry.uniqueId,
     write: (entries) => recordReceipts(database, node, entries),
+  });
+  const sending = makeBatch<StreamSend, StreamSent>({
+    ...limits,
+    key: (send) => send.uniqueId,
+    write: (sends) => recordSends(database, node, sends),
   });
 
   const replying = makeBatch<ReplyEntry, ReplyResult>({
@@ -272,6 +286,13 @@ export function openPaging(
       return result;
     },
 
+    async sent(send) {
+      const result = await sending.submit(send);
+      if (result === null) return;
+      bus.publish(result.lane);
+      reached("ENROUTE", result, result.ageSeconds, null);
+    },
+
     drive(due) {
       const shard = shardOf(due.subscriberId);
       return start(due, false, due.readAt, () => membership.drives(shard));
@@ -287,6 +308,7 @@ export function openPaging(
       change: changing.depth(),
       step: passing.depth(),
       receipt: receiving.depth() + replying.depth(),
+      send: sending.depth(),
     }),
     waitedMs: () => Math.max(...[accepting, changing, passing, receiving, replying].map((batch) => batch.waitedMs())),
   };

@@ -23,6 +23,7 @@ import { releaseClaims } from "../persistence/claims.ts";
 import type { Database } from "../persistence/database.ts";
 import { declareDead, leave, moveShards, type NodeRow, shardOwners } from "../persistence/leases.ts";
 import { closeLinksOf, closeStrayLinks } from "../persistence/outbox.ts";
+import { closeStrayStreams, closeStreamsOf } from "../persistence/streams.ts";
 import { RENEW_MS, type Report } from "./lease.ts";
 import { type MembershipEvent, newMember, stepMembership, whyDraining } from "./membership-state.ts";
 import type { Move } from "./placement.ts";
@@ -150,6 +151,7 @@ export function joinCluster(
     const { dead } = state;
     if (dead.length > 0) await writeOff(dead);
     await closeStrayLinks(database);
+    await closeStrayStreams(database);
   }
 
   async function writeOff(dead: readonly BootId[]): Promise<void> {
@@ -169,7 +171,7 @@ export function joinCluster(
     const gone = await declareDead(database, dead);
     if (gone.length === 0) return;
     log.warn({ nodes: gone.length, released }, "nodes declared dead");
-    await closeLinksOf(database, gone);
+    await Promise.all([closeLinksOf(database, gone), closeStreamsOf(database, gone)]);
   }
 
   const tools = { log, clock };

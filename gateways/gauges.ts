@@ -5,6 +5,7 @@ import type { Membership } from "../cluster/membership.ts";
 import type { GaugeReading, Meter } from "../meter.ts";
 import type { Database } from "../persistence/database.ts";
 import { dispatchBacklog, dueBacklog, hostsAway, outboxBacklog, pushBacklog } from "../persistence/gauges.ts";
+import type { Streams } from "./client/streams.ts";
 import type { GaugeSource } from "./metrics.ts";
 import type { Mxpp } from "./mxpp/server.ts";
 
@@ -13,6 +14,7 @@ export type GaugeParts = {
   readonly system: Pick<ActorSystem, "depth">;
   readonly membership: Pick<Membership, "shards" | "nodes" | "leaseLeftMs">;
   readonly mxpp: Pick<Mxpp, "connections">;
+  readonly streams: Pick<Streams, "count">;
   readonly databases: { gauges(): readonly GaugeReading[] };
   readonly push: { gauges(): readonly GaugeReading[] };
   readonly supervisors: readonly { gauges(): readonly GaugeReading[] }[];
@@ -27,6 +29,7 @@ export function ownGauges(ports: GaugeParts): GaugeReading[] {
   return [
     { name: "sockets", labels: { kind: "mxpp" }, value: plain },
     { name: "sockets", labels: { kind: "mxpp_tls" }, value: tls },
+    { name: "sockets", labels: { kind: "stream" }, value: ports.streams.count() },
     { name: "mailbox_depth", labels: { actor: "all" }, value: ports.system.depth() },
     { name: "shards", value: membership.shards().length },
     { name: "lease_seconds", value: membership.leaseLeftMs() / 1_000 },

@@ -28,10 +28,12 @@ import type { Certificates } from "./certificates.ts";
 import { connectionsMax } from "./connections.ts";
 import { boundCrowds } from "./crowds.ts";
 import { isOwnLook, type Listener, lookAt, stopListening, watched } from "./listener.ts";
+import { onTheWire } from "./origin.ts";
 import { withoutPipelining } from "./pipelining.ts";
 import type { Pressure } from "./pressure.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
 import { type Balancers, readProxyHeaders } from "./proxy-protocol.ts";
+import { asksForWebSocket, routeUpgrade } from "./upgrades.ts";
 
 /** Of the trusted proxies X-Forwarded-For is believed as well. */
 export type HttpSlice = Balancers & {
@@ -48,7 +50,7 @@ export type App = FastifyInstance<
   TypeBoxTypeProvider
 >;
 
-/** One room's routes, put into a scope of their own. Upgrades: `app.server.on("upgrade", …)`. */
+/** One room's routes, put into a scope of their own. Upgrades are routed too: see upgrades.ts. */
 export type RouteSet = (app: App) => void | Promise<void>;
 
 export type HttpGateway = {
@@ -139,7 +141,8 @@ type OpenApp = { readonly server: Server; close(deadlineMs: number): Promise<voi
 async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly RouteSet[]): Promise<OpenApp> {
   const log = ports.log.child({ part: "http" });
   const { certificates } = ports;
-  const sockets = new Set<Socket>();
+  /** By where they come from: over TLS a connection is two. Those that were upgraded are their takers'. */
+  const sockets = new Map<string, Socket>();
   /** Those that were let in: while new ones are refused these go on. */
   const letIn = new WeakSet<Socket>();
   const isProxy = (address: string) => addressAllowed(slice.trustedProxies, address);
@@ -156,6 +159,7 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: TIMEOUT_LOOK_MS,
       noDelay: true,
+      shouldUpgradeCallback: asksForWebSocket,
     };
     const server: Server = watched(
       certificates === null
@@ -173,8 +177,16 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
     server.on("request", ({ socket }) => crowds.spoke(socket));
     readProxyHeaders(server, slice, { ...ports, log, gateway: "http", own: isOwnLook });
     server.on("connection", (socket: Socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
+      const wire = wireOf(socket);
+      sockets.set(wire, socket);
+      socket.once("close", () => {
+        if (sockets.get(wire) === socket) sockets.delete(wire);
+      });
+    });
+    server.on("upgrade", (request, socket: Socket, head) => {
+      crowds.spoke(socket);
+      sockets.delete(wireOf(socket));
+      routeUpgrade({ request, socket, head }, app.routing);
     });
     // A handshake that fails (a probe, plain HTTP, an old TLS) or never ends is the caller's affair. No answer could be sent.
     server.on("tlsClientError", (_error: Error, socket: Socket) => void socket.destroy());
@@ -275,16 +287,21 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
     async close(deadlineMs) {
       closing = true;
       const deadline = setTimeout(() => {
-        for (const socket of sockets) socket.destroy();
+        for (const socket of sockets.values()) socket.destroy();
       }, deadlineMs);
       await app.close();
       clearTimeout(deadline);
-      for (const socket of sockets) socket.destroy();
+      for (const socket of sockets.values()) socket.destroy();
     },
   };
 }
 
 function nothing(): void {}
+
+function wireOf(socket: Socket): string {
+  const { remoteAddress, remotePort } = onTheWire(socket);
+  return `${remoteAddress} ${remotePort}`;
+}
 
 /** Phones and operators prove themselves by tokens: the client CA is for host systems' listeners alone. */
 function pairOf(certificates: Certificates): { cert: string; key: string; minVersion: "TLSv1.2" } {

@@ -37,6 +37,8 @@ const COUNTERS: { readonly [Name in CounterName]: Entry<Counters[Name]> } = {
   xml_faults: { help: "XML documents refused.", labels: ["gateway", "class"] },
   proxy_faults: { help: "Connections of balancers ended for their PROXY header.", labels: ["gateway", "class"] },
   ignored_parts: { help: "Parts of valid documents that were ignored.", labels: ["gateway", "part"] },
+  stream_frames: { help: "Frames written to phones' streams.", labels: ["type"] },
+  stream_closes: { help: "Streams of phones that ended, by code.", labels: ["code"] },
   client_requests: { help: "Requests of phones.", labels: ["operation", "result"] },
   auth_failures: { help: "Failed attempts to prove an identity.", labels: ["gateway"] },
   actor_failures: { help: "Turns of actors that failed.", labels: ["actor"] },
@@ -63,6 +65,11 @@ const HISTOGRAMS: { readonly [Name in HistogramName]: Entry<Histograms[Name]> } 
     help: "From acceptance of a page to each status.",
     labels: ["status", "priority"],
     buckets: STAGE_SECONDS,
+  },
+  page_stream: {
+    help: "From acceptance of a page to its frame on a listening phone's stream.",
+    labels: ["priority"],
+    buckets: CALL_SECONDS,
   },
   push: {
     help: "From a push being due to the push service's answer.",

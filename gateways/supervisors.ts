@@ -6,6 +6,7 @@ import type { Load } from "../cluster/load.ts";
 import type { Membership } from "../cluster/membership.ts";
 import type { Sweep } from "../cluster/shards.ts";
 import type { GaugeReading } from "../meter.ts";
+import type { Streams } from "./client/streams.ts";
 import { type GaugeParts, ownGauges } from "./gauges.ts";
 import { type HealthPorts, readyGauges } from "./health.ts";
 import type { Mxpp } from "./mxpp/server.ts";
@@ -22,9 +23,10 @@ export type Supervisors = {
 
 export function openSupervisors(
   parts: Omit<Parameters<typeof openServices>[0], "mxpp"> &
-    Omit<GaugeParts, "mxpp" | "paging" | "membership" | "supervisors"> & {
+    Omit<GaugeParts, "mxpp" | "streams" | "paging" | "membership" | "supervisors"> & {
       readonly paging: Pick<Paging, "depths" | "waitedMs">;
       readonly mxpp: Mxpp;
+      readonly streams: Streams;
       readonly sweep: Pick<Sweep, "lateMs">;
       readonly load: Load;
       readonly pressure: Pressure;
@@ -32,7 +34,7 @@ export function openSupervisors(
     },
   ports: Omit<Parameters<typeof openServices>[1], "membership"> & { readonly membership: Membership },
 ): Supervisors {
-  const { load, pressure, mxpp, paging, system, sweep } = parts;
+  const { load, pressure, mxpp, streams, paging, system, sweep } = parts;
   const { membership } = ports;
   const services = openServices(parts, ports);
   load.watch(() => ({
@@ -46,6 +48,7 @@ export function openSupervisors(
     onLevel: pressure.onLevel,
     part(part) {
       mxpp.part(part);
+      streams.part(part);
       pressure.part(part);
     },
   });

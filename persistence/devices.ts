@@ -120,7 +120,9 @@ async function bind(premise: Database, meta: Database, registration: Registratio
       subscriber_id = excluded.subscriber_id, device_type = excluded.device_type, device_os = excluded.device_os,
       client_version = excluded.client_version, gateway_type = excluded.gateway_type,
       notification_address = excluded.notification_address, address_set_at = now(),
-      confirms = excluded.confirms, token_hash = excluded.token_hash, state = 'ACTIVE'`,
+      confirms = excluded.confirms, token_hash = excluded.token_hash, state = 'ACTIVE',
+      -- One opened with the token before finds that it has none any more.
+      stream_boot = null, stream_opened_at = null`,
   );
   return id;
 }

@@ -43,6 +43,7 @@ async function failing(fault: Error, where: "lookup" | "receipt") {
           meter: silentMeter,
         },
         clock: systemClock,
+        streams: { open() {}, changed() {} },
       },
     ),
   ]);

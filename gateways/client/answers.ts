@@ -18,6 +18,7 @@ const REFUSALS = {
   unavailable: { status: 503, code: 8, description: "The server cannot answer now; try again" },
   "not-found": { status: 404, code: 9, description: "There is no such operation" },
   "not-available": { status: 404, code: 11, description: "This server does not offer this operation" },
+  "no-upgrade": { status: 426, code: 13, description: "This operation is a WebSocket" },
   "too-many-calls": { status: 429, code: 12, description: "Too many calls from this device; wait" },
   "no-such-page": { status: 404, code: 13, description: "There is no such page of this device" },
   "no-such-choice": { status: 400, code: 14, description: "The choice is none of the page's" },

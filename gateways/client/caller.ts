@@ -17,9 +17,19 @@ import { hashSecret } from "../../persistence/secrets.ts";
 import { type Allowance, addressKey, openAllowance } from "../allowance.ts";
 import { type RefusalKind, Refused } from "./answers.ts";
 
+/** A phone that is to listen by a stream. */
+export type Listener = {
+  readonly device: Device /** Hex: what it has proved itself by. */;
+  readonly tokenHash: string;
+};
+
 export type Callers = {
   /** @throws Refused unauthorized, other-device, too-many-failures, too-many-calls */
   device(request: FastifyRequest, vendorId: string): Promise<Device>;
+  /** Its token may stand among the subprotocols, since a browser can send no other header. @throws Refused the same */
+  listener(request: FastifyRequest): Promise<Listener>;
+  /** What it says over its stream counts as calls do: how long it is to say no more, ms. */
+  charge(listener: Pick<Listener, "tokenHash">): number;
   /** @throws Refused wrong-registration, too-many-failures, too-many-calls */
   registrant(
     request: FastifyRequest,
@@ -33,7 +43,10 @@ const FAILURES = { burst: 30, perMinute: 30, callersMax: 50_000 };
 const CALLS = { burst: 600, perMinute: 1_200, callersMax: 50_000 };
 /** By subscriber: each may be one more device that every page goes to. */
 const REGISTRATIONS = { burst: 20, perMinute: 6, callersMax: 50_000 };
+/** Beside its call: a phone that comes again and again has all its unconfirmed pages sent anew each time. */
+const OPENING_CALLS = 20;
 const BEARER = /^Bearer +([A-Za-z0-9_-]{20,200})$/i;
+const SUBPROTOCOL = /(?:^|,) *bearer\.([A-Za-z0-9_-]{20,200}) *(?:,|$)/;
 
 export function openCallers(ports: { readonly premise: Database; readonly clock: Clock }): Callers {
   const { premise } = ports;
@@ -53,20 +66,36 @@ export function openCallers(ports: { readonly premise: Database; readonly clock:
     return new Refused(kind);
   }
 
+  async function prove(request: FastifyRequest, token: string | undefined): Promise<Listener> {
+    const tokenHash = token === undefined ? "" : hashSecret(token).toString("hex");
+    refuseOver(calls, tokenHash, "too-many-calls");
+    const device = token === undefined ? null : await authenticating.submit(token);
+    if (device === null) {
+      refuseOver(failures, addressKey(request.ip), "too-many-failures");
+      throw failure(request, "unauthorized");
+    }
+    calls.charge(tokenHash);
+    return { device, tokenHash };
+  }
+
   return {
     async device(request, vendorId) {
-      const token = BEARER.exec(request.headers.authorization ?? "")?.[1];
-      const mark = token === undefined ? "" : hashSecret(token).toString("base64");
-      refuseOver(calls, mark, "too-many-calls");
-      const device = token === undefined ? null : await authenticating.submit(token);
-      if (device === null) {
-        refuseOver(failures, addressKey(request.ip), "too-many-failures");
-        throw failure(request, "unauthorized");
-      }
-      calls.charge(mark);
+      const { device } = await prove(request, BEARER.exec(request.headers.authorization ?? "")?.[1]);
       if (device.id === vendorId.toLowerCase()) return device;
       refuseOver(failures, addressKey(request.ip), "too-many-failures");
       throw failure(request, "other-device");
+    },
+
+    async listener(request) {
+      const { authorization = "", "sec-websocket-protocol": offered = "" } = request.headers;
+      const listener = await prove(request, BEARER.exec(authorization)?.[1] ?? SUBPROTOCOL.exec(offered)?.[1]);
+      for (let n = 0; n < OPENING_CALLS; n += 1) calls.charge(listener.tokenHash);
+      return listener;
+    },
+
+    charge({ tokenHash }) {
+      calls.charge(tokenHash);
+      return calls.waitMs(tokenHash);
     },
 
     async registrant(request, { siteId, destination, registrationCode }) {

@@ -92,6 +92,7 @@ export const ServerFrames = {
   pong: Type.Object({}),
 } as const;
 
+export type ServerFrameType = "message" | keyof typeof ServerFrames;
 export type ClientFrameType = keyof typeof ClientFrames;
 export type ClientFrame = {
   [Name in ClientFrameType]: {

@@ -1,8 +1,11 @@
 /**
+ * What phones say of pages, by a call or over a stream, as it goes to the database.
+ *
  * How many receipts of one device may be on their way to the database at once: all devices' wait in one line, and one that
  * repeats itself must not fill it. A single call always passes, so that a phone that waits for its answers never notices.
  */
-import type { DeviceId } from "../../domain.ts";
+import type { DeviceId, Receipt, UniqueId } from "../../domain.ts";
+import type { ReceiptEntry } from "../../persistence/receipts.ts";
 import { Refused } from "./answers.ts";
 
 const UNDER_WAY_MAX = 1_000;
@@ -25,4 +28,15 @@ export function openReceiptShare(): ReceiptShare {
       else underWay.delete(device);
     }
   };
+}
+
+/** @param saidAt see `readSaidAt` */
+export function receiptOf(
+  deviceId: DeviceId,
+  uniqueId: string,
+  receipt: Receipt,
+  saidAt: number | null = null,
+): ReceiptEntry {
+  const entry = { uniqueId: uniqueId.toLowerCase() as UniqueId, deviceId, receipt };
+  return saidAt === null ? entry : { ...entry, saidAt };
 }

@@ -18,6 +18,7 @@ import { type Inbox, type InboxCall, inboxes } from "../../persistence/inbox.ts"
 import type { ReceiptResult } from "../../persistence/receipts.ts";
 import type { RouteSet } from "../http.ts";
 import type { Peers } from "../unacknowledged.ts";
+import { takeOver } from "../upgrades.ts";
 import { amcMessage } from "./amc-message.ts";
 import { Refused, refusalOf, sendRefusal, success } from "./answers.ts";
 import {
@@ -34,9 +35,10 @@ import {
 import { openCallers } from "./caller.ts";
 import { answerTaken } from "./delivery.ts";
 import { openNotices } from "./notices.ts";
-import { openReceiptShare } from "./receipts.ts";
+import { openReceiptShare, receiptOf } from "./receipts.ts";
 import { replyOperation } from "./replies.ts";
 import { openPhoneSettings } from "./settings.ts";
+import type { Streams } from "./streams.ts";
 
 export type ClientSlice = {
   /** Push networks this server has credentials for. */
@@ -50,6 +52,7 @@ export type ClientPorts = {
   readonly meta: Database;
   readonly paging: Pick<Paging, "record" | "reply">;
   readonly peers: Peers;
+  readonly streams: Pick<Streams, "open" | "changed">;
   readonly log: Log;
   readonly meter: Meter;
   readonly clock: Clock;
@@ -64,12 +67,13 @@ const OPERATIONS = [
   "GetSettings",
   "UpdateNotificationAddress",
   "Unregister",
+  "Stream",
 ];
 /** Operations phones know and this server does not have. */
-const NOT_AVAILABLE = ["SendMessage", "SearchContacts", "Stream"];
+const NOT_AVAILABLE = ["SendMessage", "SearchContacts"];
 
 export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
-  const { premise, meta, paging, log, meter } = ports;
+  const { premise, meta, paging, streams, log, meter } = ports;
   const callers = openCallers(ports);
   const sharing = openReceiptShare();
   const notices = openNotices(premise);
@@ -92,12 +96,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     receipt: Receipt,
     saidAt: number | null = null,
   ): Promise<ReceiptResult> {
-    return paging.record({
-      uniqueId: uniqueId.toLowerCase() as UniqueId,
-      deviceId: device.id,
-      receipt,
-      ...(saidAt === null ? {} : { saidAt }),
-    });
+    return paging.record(receiptOf(device.id, uniqueId, receipt, saidAt));
   }
 
   return (app) => {
@@ -128,6 +127,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
         confirms: body.confirms ?? false,
         token,
       });
+      streams.changed(id);
       log.info({ device: id, gatewayType: body.gatewayType }, "device registered");
       return success("Register", { VendorId: id, DeviceToken: token, Settings: await settings.of({ deviceId: id }) });
     });
@@ -223,8 +223,20 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     app.post(`${PREFIX}Unregister`, { schema: { body: VendorBody } }, async (request) => {
       const device = await callers.device(request, request.body.vendorId);
       await unregister(premise, meta, device.id);
+      streams.changed(device.id);
       log.info({ device: device.id }, "device unregistered");
       return success("Unregister", {});
+    });
+
+    app.get(`${PREFIX}Stream`, { schema: { hide: true } }, async (request, reply) => {
+      const listener = await callers.listener(request);
+      const upgrade = takeOver(request, reply);
+      if (upgrade === null) {
+        reply.header("upgrade", "websocket");
+        throw new Refused("no-upgrade");
+      }
+      streams.open(listener, upgrade, { charge: callers.charge, sharing });
+      return reply;
     });
 
     app.all(`${PREFIX}*`, { schema: { hide: true } }, async (request) => {
