@@ -73,10 +73,10 @@ export async function inboxes(premise: Database, calls: readonly InboxCall[]): P
       response_choices as "responseChoices"
     from caller
     left join lateral (
-      select case when stream_boot is not null then stream_epoch end as epoch, stream_boot as boot,
+      select stream_boot as boot, stream_epoch as epoch, state,
         (select count(*) from premise_core.device_notices where device_id = caller.device_id and expires_at > now())::integer as notices
-      from premise_core.devices where id = caller.device_id and state = 'ACTIVE' limit 1
-    ) as listens on true
+      from premise_core.devices where id = caller.device_id limit 1
+    ) as listens on listens.state = 'ACTIVE'
     left join lateral (
       select waiting.*, row_number() over way as place, sum(octet_length(body)) over way as upto
       from (

@@ -44,7 +44,8 @@ export async function claimStreams(database: Database, claims: readonly StreamCl
         input.displaces = 1 or device.stream_epoch is not distinct from input.epoch as held
       from input
       cross join lateral (
-        select id, token_hash, state, stream_boot, stream_epoch from premise_core.devices where id = input.device_id for no key update
+        select id, token_hash, state, stream_boot, stream_epoch from premise_core.devices
+        where id = input.device_id limit 1 for no key update
       ) as device
       where device.state = 'ACTIVE' and device.token_hash = decode(input.token_hash, 'hex')
     ), held as (

@@ -18,7 +18,7 @@ import { silentLog } from "../log.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import { releaseClaims } from "../persistence/claims.ts";
 import { openDatabase } from "../persistence/database.ts";
-import { confirmNotices, noticesOf } from "../persistence/device-notices.ts";
+import { carryNotices, confirmNotices, noticesOf, recordNoticesSent } from "../persistence/device-notices.ts";
 import { recordVersions, settingsOf, versionsOf } from "../persistence/device-settings.ts";
 import { authenticate, clearDeadAddresses } from "../persistence/devices.ts";
 import { claimDispatches, dispatchesOf, recordDispatches } from "../persistence/dispatches.ts";
@@ -39,6 +39,9 @@ import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
 import { recordReplies } from "../persistence/replies.ts";
 import { deleteExpiredNotices } from "../persistence/retention.ts";
+import { hashSecret } from "../persistence/secrets.ts";
+import { recordSends, sendsOfStreams } from "../persistence/stream-sends.ts";
+import { claimStreams, closeStrayStreams, newsOfStreams, releaseStreams } from "../persistence/streams.ts";
 import { trace } from "../persistence/trace.ts";
 import { openDispatches } from "./helpers/dispatches.ts";
 
@@ -61,6 +64,11 @@ const database = openDatabase(one, { log: silentLog });
 await database.untilUp(5_000);
 const lab = await ward.host("lab");
 const link = await openPages(ward).link(lab);
+const [{ boot: living }] = (await sql`
+  insert into premise_core.nodes (boot, name, address, state, lock_key, lease_until)
+  values (gen_random_uuid(), 'living', '', 'LIVE', 2, now() + interval '1 hour') returning boot`) as unknown as [
+  { boot: BootId },
+];
 test.after(async () => {
   await database.close();
   await ward.close();
@@ -169,6 +177,7 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
       whose.map(({ deviceId, subscriberId }) => ({ device: { id: deviceId, subscriberId }, limit: 10 })),
     ),
   );
+  await listens(whose, entries, ran);
   await ran("receipt", () => recordReceipts(database, "node", entries));
   await ran("recall", async () => {
     for (const uniqueId of ids.length === 0 ? [randomUUID() as UniqueId] : ids)
@@ -236,6 +245,67 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
 }
 
 const ANY_CHANGE = { host: null, destination: null, status: null, priority: null };
+
+/** The same phones by their streams, before they confirm. */
+async function listens(
+  whose: readonly Person[],
+  entries: readonly { uniqueId: UniqueId; deviceId: DeviceId }[],
+  ran: (what: string, work: () => Promise<unknown>) => Promise<void>,
+) {
+  const [epoch, next] = [randomUUID(), randomUUID()];
+  const claims = whose.map(({ deviceId, token }) => {
+    const tokenHash = hashSecret(token).toString("hex");
+    return { deviceId, tokenHash, boot: living, epoch, displaces: true };
+  });
+  const places = whose.map(({ deviceId, subscriberId }) => {
+    const underWay = entries.flatMap((entry) => (entry.deviceId === deviceId ? [entry.uniqueId] : []));
+    return { deviceId, subscriberId, boot: living, epoch, underWay, notices: 1 };
+  });
+  const devices = whose.map(({ deviceId }) => deviceId);
+  let notices: string[] = [];
+  await ran("claim streams", () => claimStreams(database, claims));
+  await ran("record sends", () =>
+    recordSends(
+      database,
+      "node",
+      entries.map((entry) => ({ ...entry, epoch, seq: 1 })),
+    ),
+  );
+  await ran("news of streams", () => newsOfStreams(database, places));
+  await ran("inbox of streams", () =>
+    inboxes(
+      database,
+      places.map(({ deviceId, subscriberId, underWay }) => ({
+        ...{ device: { id: deviceId, subscriberId }, limit: 10, except: underWay },
+      })),
+    ),
+  );
+  await ran("notices of streams", async () => {
+    notices = (await noticesOf(database, devices, 10)).map(({ noticeId }) => noticeId);
+  });
+  await ran("notices sent", () =>
+    recordNoticesSent(
+      database,
+      notices.map((noticeId) => ({ noticeId, epoch, seq: 2 })),
+    ),
+  );
+  await ran("resume", () => sendsOfStreams(database, places, 10));
+  await ran("carry notices", () =>
+    carryNotices(
+      database,
+      places.map((place) => ({ ...place, seq: 2, next })),
+    ),
+  );
+  await ran("confirm notices of streams", () =>
+    confirmNotices(
+      database,
+      notices.map((noticeId, n) => ({ noticeId, deviceId: devices[n]! })),
+    ),
+  );
+  await ran("stray streams", () => closeStrayStreams(database));
+  await ran("release streams", () => releaseStreams(database, places));
+}
+
 const byId = (a: { uniqueId: UniqueId }, b: { uniqueId: UniqueId }) => (a.uniqueId < b.uniqueId ? -1 : 1);
 
 function notification({ deviceId }: Person): Notification {
@@ -292,6 +362,15 @@ test("planned on empty tables, each statement of a page's way reads no more than
   // What the test's own connections have read they tell now, and not in the middle.
   for (let n = 0; n < 2; n += 1)
     await Promise.all([1, 2].map(() => sql`select pg_stat_force_next_flush(), pg_sleep(0.1)`));
+  // On the connection whose reading is counted, so that it is counted by now.
+  await database.run(
+    (fill) =>
+      fill`update premise_core.devices set stream_boot = ${living}, stream_epoch = gen_random_uuid(), stream_opened_at = now() - interval '1 hour'`,
+  );
+  await database.run(
+    (fill) => fill`insert into premise_core.device_notices (device_id, unique_id, kind, expires_at)
+    select id, gen_random_uuid(), 'RECALLED', now() + interval '1 hour' from premise_core.devices`,
+  );
   await sql`update premise_core.notifications set queue_check_at = now()`;
   const costs: string[] = [];
   await journey(all.slice(0, BATCH), async (what, work) => {
