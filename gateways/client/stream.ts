@@ -71,8 +71,6 @@ export class Stream {
   resume: Resume | null = null;
   /** The device's last stream before. */
   before: string | null = null;
-  /** By which it was closed from here. */
-  code: number | null = null;
   /** The device is another stream's, or nobody's: its row is not ours to clear. */
   lost = false;
   unsubscribe: (() => void) | null = null;
@@ -164,7 +162,6 @@ export class Stream {
   close(code: number | null): void {
     if (this.phase === "closed") return;
     this.phase = "closed";
-    this.code = code;
     this.lost = code === CLOSE.displaced || code === CLOSE.unauthorized;
     this.pages = null;
     this.told = null;

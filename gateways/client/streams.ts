@@ -147,11 +147,10 @@ export function openStreams(
       webSocket.on("message", (data: Buffer, binary) => hear(stream, data, binary, desk));
       webSocket.on("ping", () => charge(stream, desk));
       webSocket.on("pong", () => charge(stream, desk));
-      webSocket.on("error", nothing);
+      // Its good-bye is on its way already.
+      webSocket.on("error", () => end(stream, null, 1006));
       webSocket.on("close", (code) => {
-        meter.count("stream_closes", { code: String(stream.code ?? (COUNTED.has(code) ? code : "other")) });
-        stream.close(null);
-        leave(stream);
+        end(stream, null, code);
         wheel.remove(stream);
         all.delete(stream);
       });
@@ -237,8 +236,11 @@ export function openStreams(
     return true;
   }
 
-  function end(stream: Stream, code: number): void {
+  /** @param code null: it has been closed from there, by `theirs` */
+  function end(stream: Stream, code: number | null, theirs = 1006): void {
     if (stream.phase === "closed") return;
+    const counted = code ?? (COUNTED.has(theirs) ? theirs : "other");
+    meter.count("stream_closes", { code: String(counted) });
     stream.close(code);
     leave(stream);
     wheel.set(stream, GOOD_BYE_SECONDS);
