@@ -62,8 +62,9 @@ test("two thousand idle streams cost the database a few statements a second, and
   assert.ok(more < PER_SECOND_MAX, `${more} statements a second more`);
   assert.match(await hospital.metrics(), new RegExp(`tocsin_sockets\\{kind="stream"\\} ${STREAMS}`));
   assert.is(await hospital.node.stops(), 0);
-  const told = streams.filter((stream) => stream.frames("reconnect").length === 1).length;
-  assert.is(told, STREAMS);
+  const codes = await Promise.all(streams.map((stream) => stream.ends(30_000)));
+  assert.is(codes.filter((code) => code === 1012).length, STREAMS);
+  assert.ok(streams.every((stream) => stream.frames("reconnect").length === 1));
 });
 
 test.run();

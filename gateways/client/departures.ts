@@ -8,9 +8,8 @@ import type { Stream } from "./stream.ts";
 
 export type Departures = {
   leave(streams: Iterable<Stream>): void;
-  /** How many wait for their turn. */
-  waiting(): number;
-  close(): void;
+  /** All that are left, at once: there is no time for more turns. */
+  finish(): void;
 };
 
 const EVERY_MS = 50;
@@ -28,10 +27,10 @@ export function openDepartures(ports: {
   let portion = PORTION;
   let timer: NodeJS.Timeout | null = null;
 
-  function turn(): void {
+  function turn(most = portion): void {
     let told = 0;
     for (const stream of line) {
-      if (told === portion) return;
+      if (told === most) return;
       line.delete(stream);
       told += 1;
       stream.write("reconnect", { afterMs: Math.floor(Math.random() * AWAY_MS), urls: ports.urls() });
@@ -45,12 +44,8 @@ export function openDepartures(ports: {
     leave(streams) {
       for (const stream of streams) line.add(stream);
       portion = Math.max(PORTION, Math.ceil(line.size / TURNS));
-      timer ??= setInterval(turn, EVERY_MS);
+      timer ??= setInterval(() => turn(), EVERY_MS);
     },
-    waiting: () => line.size,
-    close() {
-      if (timer !== null) clearInterval(timer);
-      line.clear();
-    },
+    finish: () => turn(Number.POSITIVE_INFINITY),
   };
 }

@@ -296,9 +296,13 @@ export function openStreams(
       closing = true;
       departures.leave(all);
       const until = clock.monotonic() + deadlineMs;
-      while (all.size > 0 && clock.monotonic() < until) await new Promise((wake) => setTimeout(wake, 50));
+      const gone = async (by: number) => {
+        while (all.size > 0 && clock.monotonic() < by) await new Promise((wake) => setTimeout(wake, 50));
+      };
+      await gone(until - deadlineMs / 3);
+      departures.finish();
+      await gone(until);
       for (const stream of all) stream.socket.terminate();
-      departures.close();
       slow.close();
       wheel.close();
       await loop.close();
