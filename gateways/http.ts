@@ -184,9 +184,10 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
       });
     });
     server.on("upgrade", (request, socket: Socket, head) => {
-      crowds.spoke(socket);
+      const spoke = () => crowds.spoke(socket);
+      spoke();
       sockets.delete(wireOf(socket));
-      routeUpgrade({ request, socket, head }, app.routing);
+      routeUpgrade({ request, socket, head, spoke }, app.routing);
     });
     // A handshake that fails (a probe, plain HTTP, an old TLS) or never ends is the caller's affair. No answer could be sent.
     server.on("tlsClientError", (_error: Error, socket: Socket) => void socket.destroy());

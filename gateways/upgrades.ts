@@ -14,6 +14,8 @@ export type Upgrade = {
   readonly socket: Socket;
   /** What came behind the request already. */
   readonly head: Buffer;
+  /** It said something: of its address it is not the one to be ended for others. */
+  readonly spoke: () => void;
 };
 
 /** For an answer that nobody reads. */
@@ -27,9 +29,10 @@ export function asksForWebSocket({ method, headers }: IncomingMessage): boolean 
 
 /** Hands the server's upgrades to `route`, as requests. */
 export function routeUpgrade(
-  { request, socket, head }: Upgrade,
+  upgrade: Upgrade,
   route: (request: IncomingMessage, response: ServerResponse) => void,
 ): void {
+  const { request, socket } = upgrade;
   // Nobody else listens to this socket any more.
   socket.on("error", nothing);
   socket.setTimeout(STALLED_MS, () => socket.destroy());
@@ -39,7 +42,7 @@ export function routeUpgrade(
   try {
     // Throws where an answer to an earlier request is under way.
     response.assignSocket(socket);
-    upgrades.set(request, { request, socket, head });
+    upgrades.set(request, upgrade);
     route(request, response);
   } catch {
     socket.destroy();

@@ -18,7 +18,7 @@ import { silentLog } from "../log.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import { releaseClaims } from "../persistence/claims.ts";
 import { openDatabase } from "../persistence/database.ts";
-import { carryNotices, confirmNotices, noticesOf, recordNoticesSent } from "../persistence/device-notices.ts";
+import { confirmNotices, noticesOf } from "../persistence/device-notices.ts";
 import { recordVersions, settingsOf, versionsOf } from "../persistence/device-settings.ts";
 import { authenticate, clearDeadAddresses } from "../persistence/devices.ts";
 import { claimDispatches, dispatchesOf, recordDispatches } from "../persistence/dispatches.ts";
@@ -39,13 +39,11 @@ import { recordReceipts } from "../persistence/receipts.ts";
 import { answerRepeats } from "../persistence/repeats.ts";
 import { recordReplies } from "../persistence/replies.ts";
 import { deleteExpiredNotices } from "../persistence/retention.ts";
-import { hashSecret } from "../persistence/secrets.ts";
-import { recordSends, sendsOfStreams } from "../persistence/stream-sends.ts";
-import { claimStreams, closeStrayStreams, newsOfStreams, releaseStreams } from "../persistence/streams.ts";
 import { trace } from "../persistence/trace.ts";
 import { openDispatches } from "./helpers/dispatches.ts";
 
 import { change, openPages } from "./helpers/pages.ts";
+import { listens } from "./helpers/stream-journey.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
 const PEOPLE = 2_000;
@@ -177,7 +175,7 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
       whose.map(({ deviceId, subscriberId }) => ({ device: { id: deviceId, subscriberId }, limit: 10 })),
     ),
   );
-  await listens(whose, entries, ran);
+  await listens({ database, living }, whose, entries, ran);
   await ran("receipt", () => recordReceipts(database, "node", entries));
   await ran("recall", async () => {
     for (const uniqueId of ids.length === 0 ? [randomUUID() as UniqueId] : ids)
@@ -245,67 +243,6 @@ async function journey(whose: readonly Person[], ran: (what: string, work: () =>
 }
 
 const ANY_CHANGE = { host: null, destination: null, status: null, priority: null };
-
-/** The same phones by their streams, before they confirm. */
-async function listens(
-  whose: readonly Person[],
-  entries: readonly { uniqueId: UniqueId; deviceId: DeviceId }[],
-  ran: (what: string, work: () => Promise<unknown>) => Promise<void>,
-) {
-  const [epoch, next] = [randomUUID(), randomUUID()];
-  const claims = whose.map(({ deviceId, token }) => {
-    const tokenHash = hashSecret(token).toString("hex");
-    return { deviceId, tokenHash, boot: living, epoch, displaces: true };
-  });
-  const places = whose.map(({ deviceId, subscriberId }) => {
-    const underWay = entries.flatMap((entry) => (entry.deviceId === deviceId ? [entry.uniqueId] : []));
-    return { deviceId, subscriberId, boot: living, epoch, underWay, notices: 1 };
-  });
-  const devices = whose.map(({ deviceId }) => deviceId);
-  let notices: string[] = [];
-  await ran("claim streams", () => claimStreams(database, claims));
-  await ran("record sends", () =>
-    recordSends(
-      database,
-      "node",
-      entries.map((entry) => ({ ...entry, epoch, seq: 1 })),
-    ),
-  );
-  await ran("news of streams", () => newsOfStreams(database, places));
-  await ran("inbox of streams", () =>
-    inboxes(
-      database,
-      places.map(({ deviceId, subscriberId, underWay }) => ({
-        ...{ device: { id: deviceId, subscriberId }, limit: 10, except: underWay },
-      })),
-    ),
-  );
-  await ran("notices of streams", async () => {
-    notices = (await noticesOf(database, devices, 10)).map(({ noticeId }) => noticeId);
-  });
-  await ran("notices sent", () =>
-    recordNoticesSent(
-      database,
-      notices.map((noticeId) => ({ noticeId, epoch, seq: 2 })),
-    ),
-  );
-  await ran("resume", () => sendsOfStreams(database, places, 10));
-  await ran("carry notices", () =>
-    carryNotices(
-      database,
-      places.map((place) => ({ ...place, seq: 2, next })),
-    ),
-  );
-  await ran("confirm notices of streams", () =>
-    confirmNotices(
-      database,
-      notices.map((noticeId, n) => ({ noticeId, deviceId: devices[n]! })),
-    ),
-  );
-  await ran("stray streams", () => closeStrayStreams(database));
-  await ran("release streams", () => releaseStreams(database, places));
-}
-
 const byId = (a: { uniqueId: UniqueId }, b: { uniqueId: UniqueId }) => (a.uniqueId < b.uniqueId ? -1 : 1);
 
 function notification({ deviceId }: Person): Notification {

@@ -31,6 +31,11 @@ test("a phone that listens gets its page at once and unasked, confirms it, and i
   await host.awaits(trackingId, "DELIVERED");
   const result = await stream.says("status", { uniqueId: page.UniqueId, status: "READ", clientId: "r-1" });
   assert.equal(result.data, { to: result.data.to, UniqueId: page.UniqueId, ClientId: "r-1", Result: "recorded" });
+  const reply = { uniqueId: page.UniqueId, clientId: "a-1", text: "On my way" };
+  for (const outcome of ["recorded", "repeated"]) assert.is((await stream.says("reply", reply)).data.Result, outcome);
+  await eventually("the host has the reply, once", () => host.receives().length === 1);
+  const answered = await stream.says("status", { uniqueId: page.UniqueId, status: "ACKNOWLEDGED", clientId: "r-2" });
+  assert.equal(answered.data.Answer, { Status: "ACKNOWLEDGED", ByThisDevice: true });
   await host.awaits(trackingId, "READ");
   const again = await stream.says("status", { uniqueId: page.UniqueId, status: "READ", clientId: "r-1" });
   assert.is(again.data.Result, "repeated");
@@ -39,7 +44,7 @@ test("a phone that listens gets its page at once and unasked, confirms it, and i
   assert.equal(await hospital.pushes(phone.registration.notificationAddress), []);
   assert.equal(
     host.statuses(trackingId),
-    ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED", "READ"].filter((status) =>
+    ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED", "READ", "ACKNOWLEDGED"].filter((status) =>
       host.statuses(trackingId).includes(status as never),
     ),
   );
@@ -125,6 +130,29 @@ test("a phone that comes again is told what it has not, and what it has is not s
   const fourth = await listening(phone, { from: { epoch: randomUUID(), seq: 9 }, confirms: false });
   assert.is((await fourth.expects("resumed")).data.recovered, false);
   await eventually("all came anew", () => fourth.pages().length === 4);
+});
+
+test("a phone that shows a page hears by its stream that it was recalled, again when it comes again, until it confirms", async () => {
+  const phone = await hospital.phone();
+  const first = await listening(phone);
+  await first.expects("resumed");
+  const trackingId = await host.sends({ destination: phone.person.destination });
+  const page = await first.expectsPage(textOf(trackingId));
+  await host.awaits(trackingId, "DELIVERED");
+  await hospital.operator("POST", `/messages/${page.UniqueId}/recall`, {});
+  const { data, seq } = await first.expects("recalled");
+  assert.equal([data.UniqueId, data.Kind, seq], [page.UniqueId, "RECALLED", 2]);
+  const place = { ...first.place(), seq: 1 };
+  first.vanishes();
+  const second = await listening(phone, { from: place });
+  const again = await second.expects("recalled");
+  assert.equal([again.data.NoticeId, again.seq], [data.NoticeId, 1]);
+  assert.is((await second.says("confirm", { noticeId: data.NoticeId })).data.Result, "recorded");
+  assert.is((await second.says("confirm", { noticeId: data.NoticeId })).data.Result, "unknown");
+  const third = await listening(phone);
+  await third.expects("resumed");
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  assert.equal(third.frames("recalled"), []);
 });
 
 test("a second stream of a device displaces the first", async () => {

@@ -2,11 +2,12 @@
  * What a phone says over its stream. Each frame that is to come to something is answered by a `result`, when it is written; a phone that
  * hears none says it again, on its next stream, and it is known for what it is.
  */
-import type { DeviceId, UniqueId } from "../../domain.ts";
+import type { Answer, DeviceId, UniqueId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import { isPassing } from "../../persistence/batch.ts";
 import { BadData } from "../../persistence/database.ts";
 import type { ReceiptEntry, ReceiptResult } from "../../persistence/receipts.ts";
+import type { ReplyEntry, ReplyResult } from "../../persistence/replies.ts";
 import { Refused } from "./answers.ts";
 import { readSaidAt } from "./bodies.ts";
 import type { ClientFrame } from "./frames.ts";
@@ -15,6 +16,7 @@ import type { Stream } from "./stream.ts";
 
 export type SaidPorts = {
   readonly record: (entry: ReceiptEntry) => Promise<ReceiptResult>;
+  readonly reply: (entry: ReplyEntry) => Promise<ReplyResult>;
   readonly confirmNotice: (deviceId: DeviceId, noticeId: string) => Promise<boolean>;
   readonly log: Log;
 };
@@ -23,6 +25,8 @@ type Result = {
   readonly Result: "recorded" | "repeated" | "unknown" | "refused" | "unavailable";
   readonly UniqueId?: string;
   readonly ClientId?: string;
+  /** The answer that stands. */
+  readonly Answer?: { readonly Status: Answer; readonly ByThisDevice: boolean };
 };
 
 /** Never rejects. `resume`, `ping` and `pong` are the connection's own, and not for here. */
@@ -46,18 +50,18 @@ export async function hearSaid(
 
 async function resultOf(stream: Stream, frame: ClientFrame, sharing: ReceiptShare, ports: SaidPorts): Promise<Result> {
   const { device } = stream;
-  const record = async (entry: ReceiptEntry) => {
-    const { kind } = await sharing(device.id, 1, () => ports.record(entry));
+  const record = async (entry: ReceiptEntry): Promise<Result> => {
+    const { kind, answer } = await sharing(device.id, 1, () => ports.record(entry));
     // Whatever it says of the page, it has it.
     stream.confirmed([entry.uniqueId]);
-    return kind;
+    const told = { UniqueId: entry.uniqueId, Result: kind };
+    return answer === null ? told : { ...told, Answer: { Status: answer.status, ByThisDevice: answer.byThisDevice } };
   };
   switch (frame.type) {
     case "confirm": {
       const { uniqueId, noticeId, version } = frame.data;
       if (uniqueId !== undefined) {
-        const entry = receiptOf(device.id, uniqueId, "DELIVERED");
-        return { UniqueId: entry.uniqueId, Result: await record(entry) };
+        return record(receiptOf(device.id, uniqueId, "DELIVERED"));
       }
       if (noticeId !== undefined) {
         const known = await ports.confirmNotice(device.id, noticeId.toLowerCase());
@@ -68,13 +72,16 @@ async function resultOf(stream: Stream, frame: ClientFrame, sharing: ReceiptShar
     }
     case "status": {
       const { uniqueId, status, clientId, at } = frame.data;
-      const entry = receiptOf(device.id, uniqueId, status, readSaidAt(at));
-      const answer = { UniqueId: entry.uniqueId, Result: await record(entry) };
-      return clientId === undefined ? answer : { ...answer, ClientId: clientId };
+      const told = await record(receiptOf(device.id, uniqueId, status, readSaidAt(at)));
+      return clientId === undefined ? told : { ...told, ClientId: clientId };
     }
     case "reply": {
-      const { uniqueId, clientId } = frame.data;
-      return { UniqueId: uniqueId.toLowerCase() as UniqueId, ClientId: clientId, Result: "unavailable" };
+      const { clientId, text, choice, at } = frame.data;
+      const uniqueId = frame.data.uniqueId.toLowerCase() as UniqueId;
+      const entry = { uniqueId, deviceId: device.id, clientId, text, choice, saidAt: readSaidAt(at) ?? undefined };
+      const { kind } = await sharing(device.id, 1, () => ports.reply(entry));
+      if (kind === "recorded" || kind === "repeated") stream.confirmed([uniqueId]);
+      return { UniqueId: uniqueId, ClientId: clientId, Result: kind };
     }
     default:
       return { Result: "refused" };

@@ -82,7 +82,10 @@ export function openStreamRows({
   const noticing = makeBatch<DeviceId, DeviceNotice[]>({
     ...LIMITS,
     key: (device) => device,
-    write: (devices) => noticesOf(premise, devices, NOTICES_MAX),
+    async write(devices) {
+      const byDevice = Map.groupBy(await noticesOf(premise, devices, NOTICES_MAX), ({ deviceId }) => deviceId);
+      return devices.map((device) => byDevice.get(device) ?? []);
+    },
   });
   const telling = makeBatch<{ noticeId: string; epoch: string; seq: number }, undefined>({
     ...LIMITS,

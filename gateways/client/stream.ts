@@ -119,7 +119,7 @@ export class Stream {
   }
 
   /** @param had what the phone says it has: pages and notices that are under way from the beginning */
-  begin(had: { readonly pages: readonly UniqueId[]; readonly notices: readonly string[] }, recovered: boolean): void {
+  start(had: { readonly pages: readonly UniqueId[]; readonly notices: readonly string[] }, recovered: boolean): void {
     if (this.phase === "closed") return;
     for (const uniqueId of had.pages.slice(0, URGENT_MAX)) {
       this.pages = (this.pages ?? new Set()).add(uniqueId);
@@ -233,15 +233,15 @@ export class Stream {
     const all = await this.ports.notices(this);
     if (this.phase !== "live") return;
     const before = this.notices;
-    this.told = all.length === 0 ? null : new Set(all.map(({ id }) => id).filter((id) => before.has(id)));
-    for (const { id, uniqueId, kind, answer, at } of all) {
-      if (before.has(id)) continue;
+    this.told = all.length === 0 ? null : new Set(all.map(({ noticeId }) => noticeId).filter((id) => before.has(id)));
+    for (const { noticeId, uniqueId, kind, answer, at } of all) {
+      if (before.has(noticeId)) continue;
       this.seq += 1;
-      this.told!.add(id);
-      const about = { NoticeId: id, UniqueId: uniqueId, At: at.toISOString() };
+      this.told!.add(noticeId);
+      const about = { NoticeId: noticeId, UniqueId: uniqueId, At: at.toISOString() };
       if (kind === "ANSWERED") this.write("answered", { ...about, Answer: answer });
       else this.write("recalled", { ...about, Kind: kind });
-      this.ports.noticeSent({ noticeId: id, epoch: this.epoch, seq: this.seq });
+      this.ports.noticeSent({ noticeId, epoch: this.epoch, seq: this.seq });
     }
   }
 }

@@ -68,7 +68,7 @@ export function openStreams(
     readonly premise: Database;
     readonly bus: Bus;
     readonly membership: Pick<Membership, "boot" | "staying" | "nodes">;
-    readonly paging: Pick<Paging, "record" | "sent">;
+    readonly paging: Pick<Paging, "record" | "reply" | "sent">;
     readonly log: Log;
     readonly meter: Meter;
     readonly clock: Clock;
@@ -108,7 +108,7 @@ export function openStreams(
     return HEARTBEAT_SECONDS - Math.random() * JITTER_SECONDS;
   });
 
-  const saidPorts = { record: paging.record, confirmNotice: rows.confirmNotice, log };
+  const saidPorts = { record: paging.record, reply: paging.reply, confirmNotice: rows.confirmNotice, log };
   const streamPorts: StreamPorts = {
     boot,
     look: rows.look,
@@ -138,13 +138,16 @@ export function openStreams(
     wall: clock.wall,
   };
 
-  function open({ device, tokenHash }: Listener, { request, socket, head }: Upgrade, desk: Desk): void {
+  function open({ device, tokenHash }: Listener, { request, socket, head, spoke }: Upgrade, desk: Desk): void {
     server.handleUpgrade(request, socket, head, (webSocket) => {
       const { id, subscriberId } = device;
       const who = { device: { id, subscriberId }, tokenHash, epoch: randomUUID(), openedAt: clock.monotonic() };
       const stream = new Stream(webSocket, who, streamPorts);
       all.add(stream);
-      webSocket.on("message", (data: Buffer, binary) => hear(stream, data, binary, desk));
+      webSocket.on("message", (data: Buffer, binary) => {
+        spoke();
+        hear(stream, data, binary, desk);
+      });
       webSocket.on("ping", () => charge(stream, desk));
       webSocket.on("pong", () => charge(stream, desk));
       // Its good-bye is on its way already.
@@ -191,7 +194,7 @@ export function openStreams(
     // What cannot be asked now is taken for what the phone does not have.
     const had = resume === null ? null : await rows.had(stream, resume).catch(() => null);
     const recovered = had !== null && before !== null && resume?.epoch?.toLowerCase() === before;
-    stream.begin(had ?? { pages: [], notices: [] }, recovered);
+    stream.start(had ?? { pages: [], notices: [] }, recovered);
   }
 
   function hear(stream: Stream, data: Buffer, binary: boolean, desk: Desk): void {
