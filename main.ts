@@ -66,10 +66,9 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
         { database: premise, log, clock, load: load.score, heard: clock.heard },
       ),
     );
-    const { boot } = membership;
     await membership.joined;
     const system = opened("system", startActorSystem(node));
-    const bus = opened("bus", openBus(config.redis && { ...config.redis, boot }, { log }));
+    const bus = opened("bus", openBus(config.redis && { ...config.redis, boot: membership.boot }, { log }));
 
     let supervisors: Supervisors | null = null;
     const gauges = [async () => supervisors?.gauges() ?? [], ...storedGauges(premise, core)];
@@ -86,10 +85,9 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
 
     const coreVersion = version();
     const urls = () => config.enterpriseUrls ?? [http.address.url];
-    const branch = openBranches(system, node);
     const paging = openPaging(
       { node, urls, coreVersion },
-      { ...tools, database: premise, system, branch, membership, bus, hosted },
+      { ...tools, database: premise, system, branch: openBranches(system, node), membership, bus, hosted },
     );
     closers.push({ part: "turns", close: () => system.idle(LISTENERS_DEADLINE_MS) });
     const peers = openPeers();
@@ -111,7 +109,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       ]),
     );
     opened("streams", streams);
-    const links = { database: premise, system, parent: system.root, bus, peers, boot };
+    const links = { database: premise, system, parent: system.root, bus, peers, boot: membership.boot };
     const mxpp = opened(
       "mxpp",
       await openMxpp(
