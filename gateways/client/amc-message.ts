@@ -1,28 +1,7 @@
-/** A page as a phone gets it: AmcMessage of seed 3.4, and what newer clients ask for besides (`v: 3`). Pure. */
+/** A page as a phone gets it, from its row. Pure. */
 import { PRIORITIES, rankOf } from "../../domain.ts";
 import type { WaitingPage } from "../../persistence/inbox.ts";
-
-export type AmcMessage = {
-  readonly UniqueId: string;
-  /** When the host sent it, ISO 8601 UTC. */
-  readonly Date: string;
-  readonly Text: string;
-  /** 0 unread, 1 read, 2 answered. */
-  readonly Status: 0 | 1 | 2;
-  readonly SiteId: string;
-  readonly ConversationId: string;
-  readonly CallbackNumber: string;
-  /** 1 high, 2 medium, 3 low. */
-  readonly Priority: number;
-  readonly MessageType: string;
-  readonly Assets: readonly [];
-  readonly From: { readonly Id: string; readonly Name: string; readonly ContactId: string };
-  readonly ResponseChoices?: readonly string[];
-  readonly ReceivedAt?: string;
-  /** The host was told that it failed before it was fetched. */
-  readonly Late?: boolean;
-  readonly ExpiresAt?: string;
-};
+import type { AmcMessage } from "./answer-bodies.ts";
 
 export function amcMessage(page: WaitingPage, version: number): AmcMessage {
   const seed: AmcMessage = {
@@ -42,7 +21,7 @@ export function amcMessage(page: WaitingPage, version: number): AmcMessage {
   if (version < 3) return seed;
   return {
     ...seed,
-    ResponseChoices: page.responseChoices,
+    ResponseChoices: [...page.responseChoices],
     ReceivedAt: page.acceptedAt.toISOString(),
     Late: page.outcome !== null,
     ExpiresAt: page.expiresAt.toISOString(),

@@ -10,6 +10,7 @@ const Address = Type.String({ minLength: 1, maxLength: 4_096, pattern: "^[\\x21-
 const Network = Type.Union([Type.Literal("GCM"), Type.Literal("APNS"), Type.Literal("WEBPUSH")]);
 const Vendor = { vendorId: Uuid };
 export const Version = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+export const SaidAt = Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()]));
 
 export const RegisterBody = Type.Object({
   siteId: Uuid,
@@ -46,13 +47,14 @@ export const SetStatusBody = Type.Object({
         Type.Literal("ACKNOWLEDGED"),
         Type.Literal("IGNORED"),
       ]),
-      at: Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()])),
+      at: SaidAt,
       /** The same receipt again is known by its page, device and status; this is for the phone's own use. */
       clientId: Type.Optional(Type.String({ maxLength: 200 })),
     }),
     { maxItems: RECEIPTS_MAX },
   ),
 });
+/** `text`, or `choice`: one of the page's own. */
 export const ReplyBody = Type.Object({
   ...Vendor,
   uniqueId: Uuid,
@@ -60,7 +62,7 @@ export const ReplyBody = Type.Object({
   // One of the two; what more is asked of them is asked of a stream's as well: see persistence/replies.ts.
   text: Type.Optional(Type.String({ maxLength: 4_000 })),
   choice: Type.Optional(Type.String({ maxLength: 4_000 })),
-  at: Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()])),
+  at: SaidAt,
 });
 export const SettingsBody = Type.Object({
   ...Vendor,

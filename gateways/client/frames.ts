@@ -12,7 +12,7 @@
  */
 import Type, { type Static, type TSchema } from "typebox";
 import { Compile } from "typebox/compile";
-import { Uuid, Version } from "./bodies.ts";
+import { SaidAt, Uuid, Version } from "./bodies.ts";
 import { Settings } from "./settings-answer.ts";
 
 /** Closes of our own, RFC 6455 section 7.4.2. */
@@ -34,7 +34,6 @@ export const FRAME_MAX = 64 * 1024;
 const Receipt = Type.Union(["DELIVERED", "READ", "ACKNOWLEDGED", "IGNORED"].map((word) => Type.Literal(word)));
 const Answer = Type.Union([Type.Literal("ACKNOWLEDGED"), Type.Literal("IGNORED")]);
 const ClientId = Type.String({ minLength: 1, maxLength: 200 });
-const SaidAt = Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()]));
 
 /** From the phone. */
 export const ClientFrames = {

@@ -20,18 +20,9 @@ import type { RouteSet } from "../http.ts";
 import type { Peers } from "../unacknowledged.ts";
 import { takeOver } from "../upgrades.ts";
 import { amcMessage } from "./amc-message.ts";
+import { SCHEMAS } from "./answer-bodies.ts";
 import { Refused, refusalOf, sendRefusal, success } from "./answers.ts";
-import {
-  GetMessagesBody,
-  PAGES_MAX,
-  RegisterBody,
-  ReplyBody,
-  readSaidAt,
-  SetStatusBody,
-  SettingsBody,
-  UpdateBody,
-  VendorBody,
-} from "./bodies.ts";
+import { PAGES_MAX, readSaidAt } from "./bodies.ts";
 import { openCallers } from "./caller.ts";
 import { answerTaken } from "./delivery.ts";
 import { openNotices } from "./notices.ts";
@@ -100,6 +91,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   }
 
   return (app) => {
+    app.setSerializerCompiler(() => JSON.stringify);
     app.setErrorHandler((error, request, reply) => sendRefusal(reply, operationOf(request.url), refusalOf(error, log)));
     app.addHook("onResponse", async (request, reply) => {
       const name = request.routeOptions.url?.slice(PREFIX.length) ?? "";
@@ -112,7 +104,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       if (reply.statusCode === 401 || reply.statusCode === 403) meter.count("auth_failures", { gateway: "client" });
     });
 
-    app.post(`${PREFIX}Register`, { schema: { body: RegisterBody } }, async (request) => {
+    app.post(`${PREFIX}Register`, { schema: SCHEMAS.Register }, async (request) => {
       const { body } = request;
       const registrant = await callers.registrant(request, body);
       reachable(body.gatewayType);
@@ -132,7 +124,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       return success("Register", { VendorId: id, DeviceToken: token, Settings: await settings.of({ deviceId: id }) });
     });
 
-    app.post(`${PREFIX}GetMessages`, { schema: { body: GetMessagesBody } }, async (request, reply) => {
+    app.post(`${PREFIX}GetMessages`, { schema: SCHEMAS.GetMessages }, async (request, reply) => {
       const { vendorId, confirm, limit = PAGES_MAX, v = 2, settingsVersion } = request.body;
       const device = await callers.device(request, vendorId);
       settings.has(device, settingsVersion);
@@ -180,7 +172,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
         );
     }
 
-    app.post(`${PREFIX}SetStatus`, { schema: { body: SetStatusBody } }, async (request) => {
+    app.post(`${PREFIX}SetStatus`, { schema: SCHEMAS.SetStatus }, async (request) => {
       const device = await callers.device(request, request.body.vendorId);
       const { statuses } = request.body;
       const results: ReceiptResult[] = [];
@@ -204,15 +196,15 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       return success("SetStatus", { Results });
     });
 
-    app.post(`${PREFIX}Reply`, { schema: { body: ReplyBody } }, replyOperation({ callers, paging, sharing }));
+    app.post(`${PREFIX}Reply`, { schema: SCHEMAS.Reply }, replyOperation({ callers, paging, sharing }));
 
-    app.post(`${PREFIX}GetSettings`, { schema: { body: SettingsBody } }, async (request) => {
+    app.post(`${PREFIX}GetSettings`, { schema: SCHEMAS.GetSettings }, async (request) => {
       const { vendorId, ...said } = request.body;
       const { id } = await callers.device(request, vendorId);
       return success("GetSettings", { Settings: await settings.of({ deviceId: id, ...said }) });
     });
 
-    app.post(`${PREFIX}UpdateNotificationAddress`, { schema: { body: UpdateBody } }, async (request) => {
+    app.post(`${PREFIX}UpdateNotificationAddress`, { schema: SCHEMAS.UpdateNotificationAddress }, async (request) => {
       const { vendorId, notificationAddress, gatewayType } = request.body;
       const device = await callers.device(request, vendorId);
       reachable(gatewayType);
@@ -220,7 +212,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       return success("UpdateNotificationAddress", {});
     });
 
-    app.post(`${PREFIX}Unregister`, { schema: { body: VendorBody } }, async (request) => {
+    app.post(`${PREFIX}Unregister`, { schema: SCHEMAS.Unregister }, async (request) => {
       const device = await callers.device(request, request.body.vendorId);
       await unregister(premise, meta, device.id);
       streams.changed(device.id);

@@ -1,0 +1,216 @@
+/**
+ * What phones and the server say to each other, from the server's own schemas by `npm run api`. Not to be changed by hand.
+ */
+
+export type GetMessagesBody = {
+  readonly vendorId: string;
+  readonly confirm?: readonly string[];
+  readonly limit?: number;
+  readonly v?: number;
+};
+
+export type RegisterBody = {
+  readonly siteId: string;
+  readonly destination: string;
+  readonly registrationCode: string;
+  readonly deviceType: "ANDROID" | "IOS" | "WEB" | "SIMULATOR";
+  readonly deviceOS: string;
+  readonly clientVersion: string;
+  readonly notificationAddress: string;
+  readonly gatewayType: "GCM" | "APNS" | "WEBPUSH";
+  readonly confirms?: boolean;
+};
+
+export type ReplyBody = {
+  readonly vendorId: string;
+  readonly uniqueId: string;
+  readonly clientId: string;
+  readonly text?: string;
+  readonly choice?: string;
+  readonly at?: string | number;
+};
+
+export type SetStatusBody = {
+  readonly vendorId: string;
+  readonly statuses: readonly {
+    readonly uniqueId: string;
+    readonly status: "DELIVERED" | "READ" | "ACKNOWLEDGED" | "IGNORED";
+    readonly at?: string | number;
+    readonly clientId?: string;
+  }[];
+};
+
+export type UpdateBody = {
+  readonly vendorId: string;
+  readonly notificationAddress: string;
+  readonly gatewayType: "GCM" | "APNS" | "WEBPUSH";
+};
+
+export type VendorBody = {
+  readonly vendorId: string;
+};
+
+export type AmcMessage = {
+  readonly UniqueId: string;
+  /** When the host sent it, ISO 8601, UTC */
+  readonly Date: string;
+  readonly Text: string;
+  /** 0 unread, 1 read, 2 answered */
+  readonly Status: 0 | 1 | 2;
+  readonly SiteId: string;
+  readonly ConversationId: string;
+  readonly CallbackNumber: string;
+  /** 1 high, 2 medium, 3 low */
+  readonly Priority: number;
+  readonly MessageType: string;
+  readonly Assets: readonly unknown[];
+  readonly From: {
+    readonly Id: string;
+    readonly Name: string;
+    readonly ContactId: string;
+  };
+  readonly ResponseChoices?: readonly string[];
+  /** ISO 8601, UTC */
+  readonly ReceivedAt?: string;
+  /** The host was told that it failed before it was fetched */
+  readonly Late?: boolean;
+  /** ISO 8601, UTC */
+  readonly ExpiresAt?: string;
+};
+
+export type DoneAnswer = {
+  /** The operation */
+  readonly ResponseType: string;
+  readonly ResponseCode: 0;
+  readonly ResponseDescription: "Success";
+};
+
+export type GetMessagesAnswer = {
+  /** The operation */
+  readonly ResponseType: string;
+  readonly ResponseCode: 0;
+  readonly ResponseDescription: "Success";
+  readonly Messages: readonly AmcMessage[];
+  readonly More: boolean;
+  readonly Notices?: readonly Notice[];
+  readonly SettingsVersion?: number;
+};
+
+export type GetSettingsAnswer = {
+  /** The operation */
+  readonly ResponseType: string;
+  readonly ResponseCode: 0;
+  readonly ResponseDescription: "Success";
+  readonly Settings: Settings;
+};
+
+export type Notice = {
+  readonly NoticeId: string;
+  readonly UniqueId: string;
+  readonly Kind: "RECALLED" | "EXPIRED" | "ANSWERED";
+  readonly Answer?: "ACKNOWLEDGED" | "IGNORED";
+  /** ISO 8601, UTC */
+  readonly At: string;
+};
+
+export type Refusal = {
+  /** The operation */
+  readonly ResponseType: string;
+  /** What it is refused for; the same for ever */
+  readonly ResponseCode: number;
+  readonly ResponseDescription: string;
+};
+
+export type RegisterAnswer = {
+  /** The operation */
+  readonly ResponseType: string;
+  readonly ResponseCode: 0;
+  readonly ResponseDescription: "Success";
+  readonly VendorId: string;
+  readonly DeviceToken: string;
+  readonly Settings: Settings;
+};
+
+export type SetStatusAnswer = {
+  /** The operation */
+  readonly ResponseType: string;
+  readonly ResponseCode: 0;
+  readonly ResponseDescription: "Success";
+  readonly Results: readonly {
+    readonly UniqueId: string;
+    readonly Result: "recorded" | "repeated" | "unknown";
+  }[];
+};
+
+export type Settings = {
+  readonly ClientMessagingUrls: readonly string[];
+  readonly CoreVersion: string;
+};
+
+export type ClientFrames = {
+  readonly resume: {
+    readonly epoch: string | null;
+    readonly seq: number;
+  };
+  readonly confirm: {
+    readonly uniqueId?: string;
+    readonly noticeId?: string;
+    readonly version?: number;
+  };
+  readonly status: {
+    readonly uniqueId: string;
+    readonly status: "DELIVERED" | "READ" | "ACKNOWLEDGED" | "IGNORED";
+    readonly clientId?: string;
+    readonly at?: string | number;
+  };
+  readonly reply: {
+    readonly uniqueId: string;
+    readonly clientId: string;
+    readonly text?: string;
+    readonly choice?: string;
+    readonly at?: string | number;
+  };
+  readonly ping: Record<never, never>;
+  readonly pong: Record<never, never>;
+};
+
+export type ServerFrames = {
+  readonly hello: {
+    readonly epoch: string;
+    readonly resumeToken: string;
+    readonly heartbeatSeconds: number;
+  };
+  readonly resumed: {
+    readonly epoch: string;
+    readonly recovered: boolean;
+  };
+  readonly recalled: {
+    readonly NoticeId: string;
+    readonly UniqueId: string;
+    readonly Kind: "RECALLED" | "EXPIRED";
+    readonly At: string;
+  };
+  readonly answered: {
+    readonly NoticeId: string;
+    readonly UniqueId: string;
+    readonly Answer: "ACKNOWLEDGED" | "IGNORED";
+    readonly At: string;
+  };
+  readonly result: {
+    readonly to: string;
+    readonly UniqueId?: string;
+    readonly ClientId?: string;
+    readonly Result: "recorded" | "repeated" | "unknown" | "refused" | "unavailable";
+    readonly Answer?: {
+      readonly Status: "ACKNOWLEDGED" | "IGNORED";
+      readonly ByThisDevice: boolean;
+    };
+  };
+  readonly reconnect: {
+    readonly afterMs: number;
+    readonly urls: readonly string[];
+  };
+  readonly ping: Record<never, never>;
+  readonly pong: Record<never, never>;
+  readonly message: AmcMessage;
+};
