@@ -60,6 +60,17 @@ const trials: Record<RuleName, { bad: Record<string, string>[]; good: Record<str
     bad: [{ "cli/a.ts": 'import { b } from "../actors/b.ts";' }],
     good: [{ "cli/a.ts": 'import { b } from "../gateways/mxpp/b.ts"; import "../main.ts";' }],
   },
+  clientStandsAlone: {
+    bad: [
+      { "sdk/a.ts": 'import type { Receipt } from "../domain.ts";' },
+      { "sdk/a.ts": 'import { WebSocket } from "ws";' },
+      { "sdk/a.ts": 'import { readFile } from "node:fs/promises";' },
+    ],
+    good: [
+      { "sdk/a.ts": 'import { b } from "./b.ts";', "sdk/file-storage.ts": 'import { open } from "node:fs/promises";' },
+      { "cli/a.ts": 'import { openClient } from "../sdk/index.ts";' },
+    ],
+  },
   onlyOneFileKnowsNact: {
     bad: [{ "actors/a.ts": 'import { spawn } from "nact";' }, { "actors/a.ts": 'import type { Ref } from "nact";' }],
     good: [{ "cluster/actor-system.ts": 'import { spawn } from "nact";' }],

@@ -32,7 +32,7 @@ const importsRunOneWay: Rule = (sources) =>
 
 const roomsImportNothingFromOutside: Rule = (sources) =>
   importsOf(sources)
-    .filter(({ from, target }) => ROOMS.includes(roomOf(from)) && ["cli", ...OUTSIDE].includes(roomOf(target)))
+    .filter(({ from, target }) => ROOMS.includes(roomOf(from)) && ["cli", "sdk", ...OUTSIDE].includes(roomOf(target)))
     .map(({ from, target }) => `${from} imports ${target}, which is no part of the server`);
 
 const settingsArriveAsSlices: Rule = (sources) =>
@@ -53,6 +53,13 @@ const commandLineStaysOutside: Rule = (sources) =>
   importsOf(sources)
     .filter(({ from, target }) => roomOf(from) === "cli" && ["cluster", "actors"].includes(roomOf(target)))
     .map(({ from, target }) => `${from} imports ${target}: commands speak to the server, not into it`);
+
+/** Phones have nothing of the server, and no package: what they know of it is generated. */
+const clientStandsAlone: Rule = (sources) =>
+  allImportsOf(sources)
+    .filter(({ from, target }) => roomOf(from) === "sdk" && roomOf(target) !== "sdk")
+    .filter(({ from, target }) => from !== "sdk/file-storage.ts" || !target.startsWith("npm:node:"))
+    .map(({ from, target }) => `${from} imports ${target}: the client for phones imports only its own`);
 
 const onlyOneFileKnowsNact: Rule = (sources) => onlyImporters(sources, ["nact"], ["cluster/actor-system.ts"]);
 
@@ -112,6 +119,7 @@ export const RULES = {
   settingsArriveAsSlices,
   gatewaysMeetByType,
   commandLineStaysOutside,
+  clientStandsAlone,
   onlyOneFileKnowsNact,
   onlyTwoFilesKnowRedis,
   sqlLivesInPersistence,
