@@ -1,7 +1,11 @@
 /** Which device `tocsin phone` is: the one it was before where that fits, else a new one. */
+
+import { rmSync } from "node:fs";
+import { ServerRefused } from "../sdk/index.ts";
 import { CommandFault, EXIT } from "./exit.ts";
-import { PhoneRefused, type PhoneServer, phoneClient, type Registration, register } from "./phone-client.ts";
-import { readStored, store } from "./phone-store.ts";
+import { phoneClient, type Registration, register } from "./phone-client.ts";
+import { pagesFolder, readStored, store } from "./phone-store.ts";
+import type { PhoneServer } from "./phone-transport.ts";
 import { dataDirOf, isAlive, unreachable } from "./server.ts";
 import { findSubscriber, type SubscriberOptions } from "./subscriber.ts";
 
@@ -41,16 +45,17 @@ export async function findPlace(
     const request = { siteId, destination, registrationCode: await code(), gatewayType, confirms } as const;
     registration = await register(place, request);
   } catch (error) {
-    if (error instanceof PhoneRefused) throw new CommandFault(EXIT.notAllowed, error.message);
+    if (error instanceof ServerRefused) throw new CommandFault(EXIT.notAllowed, error.message);
     throw error instanceof CommandFault ? error : unreachable(place.url, error);
   }
   if (!taken) store(dataDir, registration);
-  if (before !== null) await leave(server, before);
+  if (before !== null) await leave(server, dataDir, before);
   return { registration, owner, reused: false, kept: !taken };
 }
 
-/** A device nobody can be any more would be woken for nothing. Best effort: the server may have forgotten it. */
-export async function leave(server: () => PhoneServer, old: Registration): Promise<void> {
+/** A device nobody can be any more would be woken for nothing, and its pages are nobody's. Best effort: the server may have forgotten it. */
+export async function leave(server: () => PhoneServer, dataDir: string, old: Registration): Promise<void> {
+  rmSync(pagesFolder(dataDir, old), { recursive: true, force: true });
   await phoneClient(server, old)
     .unregister()
     .catch(() => {});

@@ -1,7 +1,7 @@
 /** A page as a phone shows it on a terminal. The frame has no right side, so no script's width can break it. */
 import { PRIORITIES, type Priority } from "../domain.ts";
+import type { AmcMessage } from "../sdk/index.ts";
 import { clockText, type Output, printable, type Style, wrap } from "./output.ts";
-import type { AmcMessage } from "./phone-client.ts";
 
 const STYLES: Readonly<Record<Priority, Style>> = { high: "red", medium: "yellow", low: "cyan" };
 const CARD_WIDTH = 76;
@@ -32,7 +32,7 @@ function keysOf({ ResponseChoices = [] }: AmcMessage): string {
 }
 
 /** The word, or the place in the list of words from 1; null where the server says something else. */
-export function priorityOf({ Priority }: AmcMessage): Priority | null {
+export function priorityOf({ Priority }: { readonly Priority: string | number }): Priority | null {
   if (typeof Priority === "number") return PRIORITIES[Priority - 1] ?? null;
   return PRIORITIES.find((word) => word === Priority.toLowerCase()) ?? null;
 }

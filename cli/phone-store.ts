@@ -22,6 +22,11 @@ export function store(dataDir: string, registration: Registration): void {
   renameSync(`${file}.new`, file);
 }
 
+/** Where the device keeps its pages and what it has yet to report, for as long as it is registered. */
+export function pagesFolder(dataDir: string, { vendorId }: Registration): string {
+  return join(dataDir, `phone-${encodeURIComponent(vendorId)}`);
+}
+
 /** What a destination may hold must not become a path. */
 function fileOf(dataDir: string, destination: string): string {
   return join(dataDir, `phone-${encodeURIComponent(destination)}.json`);

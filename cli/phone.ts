@@ -1,17 +1,18 @@
 /** `tocsin phone`: behaves as a clinician's phone, until Ctrl-C. */
 import type { Command } from "commander";
-import type { Receipt } from "../domain.ts";
+import { fileStorage } from "../sdk/file-storage.ts";
+import type { AmcMessage } from "../sdk/index.ts";
 import { makeBackoff, pause } from "./backoff.ts";
 import { CommandFault, EXIT, type ExitCode } from "./exit.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type CommonOptions, oneOf, outputOf, withApi } from "./options.ts";
 import { clockText, type Output, printable } from "./output.ts";
-import type { AmcMessage } from "./phone-client.ts";
 import { onKeys } from "./phone-keys.ts";
 import { findPlace, leave, type PhonePlace } from "./phone-registration.ts";
 import { cardLines } from "./phone-screen.ts";
-import { openPhone, type PhoneEvents, type PhoneSession } from "./phone-session.ts";
-import { findEmulatorUrl, findUrl, readFile, type ServerOptions } from "./server.ts";
+import { openPhone, type PhoneEnd, type PhoneEvents, type PhoneSession, type Reaction } from "./phone-session.ts";
+import { pagesFolder } from "./phone-store.ts";
+import { dataDirOf, findEmulatorUrl, findUrl, readFile, type ServerOptions } from "./server.ts";
 
 export type PhoneOptions = CommonOptions &
   ServerOptions & {
@@ -22,12 +23,13 @@ export type PhoneOptions = CommonOptions &
     readonly ios?: boolean;
     readonly auto: boolean;
     readonly confirms: boolean;
+    readonly stream: boolean;
     readonly answer?: "ACKNOWLEDGED" | "IGNORED";
     readonly reply?: string;
     readonly fresh?: boolean;
   };
 
-const KEYS: Readonly<Record<string, Receipt>> = { r: "READ", a: "ACKNOWLEDGED", d: "IGNORED" };
+const KEYS: Readonly<Record<string, Reaction>> = { r: "READ", a: "ACKNOWLEDGED", d: "IGNORED" };
 const READ_AFTER_MS = 1_000;
 const ANSWER_AFTER_MS = 2_000;
 const RETRY_MIN_MS = 500;
@@ -43,6 +45,7 @@ export function addPhone(program: Command, finish: (code: ExitCode) => void): vo
     .option("--ios", "woken through APNs")
     .option("--confirms", "confirm each page that was shown; DELIVERED then (this is the default)", true)
     .option("--no-confirms", "a page is DELIVERED when it was fetched, as with phones of old")
+    .option("--no-stream", "ask for pages at pushes and now and then, instead of listening for them")
     .option("--no-auto", "leave READ to the keys: r read, a accept, d decline, 1 to 9 a response choice")
     .option(
       "--answer <status>",
@@ -77,17 +80,26 @@ async function phone(options: PhoneOptions): Promise<ExitCode> {
 
   const backoff = makeBackoff(RETRY_MIN_MS, RETRY_MAX_MS);
   let place: PhonePlace | null = await settle(options.fresh === true);
-  while (place !== null && (await live(place)) === "unregistered") {
-    output.record({ event: "unregistered" });
+  for (let end: PhoneEnd = "unregistered"; place !== null; ) {
+    end = await live(place);
+    if (end === "off") break;
+    output.record({ event: end });
+    if (end === "displaced")
+      throw new CommandFault(EXIT.notAllowed, "Another program listens as this phone; it has its place now");
     output.line(output.paint("yellow", "The server does not know this phone any more; registering again"));
     place = await settleAgain();
   }
-  if (place?.kept === false) await leave(server, place.registration);
+  if (place?.kept === false) await leave(server, dataDirOf(options, process.env), place.registration);
   return EXIT.ok;
 
-  async function live({ registration }: PhonePlace): Promise<"off" | "unregistered"> {
+  async function live({ registration }: PhonePlace): Promise<PhoneEnd> {
     const screen = openScreen(output, options, () => session, emulatorUrl() !== null);
-    const session: PhoneSession = openPhone({ registration, server, emulatorUrl, signal }, screen.events);
+    const { stream } = options;
+    const storage = fileStorage(pagesFolder(dataDirOf(options, process.env), registration));
+    const session: PhoneSession = openPhone(
+      { registration, server, emulatorUrl, signal, stream, storage },
+      screen.events,
+    );
     const end = await session.ended;
     screen.close();
     return end;
@@ -167,7 +179,8 @@ function openScreen(output: Output, options: PhoneOptions, session: () => PhoneS
       if (places.has(UniqueId)) output.line(output.paint("yellow", `   ${label(UniqueId)} ${what} ${clockText(At)}`));
     },
     onReported(report) {
-      output.record({ event: "receipt", ...report });
+      const { kind: _, ...receipt } = report;
+      output.record({ event: "receipt", ...receipt });
       dim(`   ${label(report.uniqueId)} ${report.status} reported ${clockText(report.at)}`);
     },
     onReplied({ uniqueId, at }) {

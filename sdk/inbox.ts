@@ -98,7 +98,7 @@ export async function openInbox(
         return false;
       }
       remember(id);
-      if (confirms()) unconfirmed.set(id, kept);
+      if (confirms() || "noticeId" in kept) unconfirmed.set(id, kept);
       return true;
     });
     last = turn;

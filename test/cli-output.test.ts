@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { clockText, openOutput, printable, spanText, tableLines, widthOf, wrap } from "../cli/output.ts";
-import type { AmcMessage } from "../cli/phone-client.ts";
 import { cardLines, priorityOf } from "../cli/phone-screen.ts";
+import type { AmcMessage } from "../sdk/index.ts";
 
 function streams(isTTY: boolean, columns = 80) {
   const out: string[] = [];
@@ -127,6 +127,7 @@ const page: AmcMessage = {
   CallbackNumber: "",
   Priority: 1,
   MessageType: "",
+  Assets: [],
   From: { Id: "17", Name: "Lab", ContactId: "" },
 };
 

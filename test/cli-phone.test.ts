@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { makeInbox } from "../cli/inbox.ts";
-import { freshAddress, PhoneRefused, phoneClient, type Registration } from "../cli/phone-client.ts";
+import { freshAddress, phoneClient, type Registration } from "../cli/phone-client.ts";
 import { openPhone, type PhoneEvents } from "../cli/phone-session.ts";
 import { readStored, store } from "../cli/phone-store.ts";
+import { ServerRefused } from "../sdk/index.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { type MessagingPeer, openMessagingPeer } from "./helpers/messaging-peer.ts";
 import { registerPhone } from "./helpers/phone.ts";
@@ -41,7 +41,7 @@ async function switchOn(peer: MessagingPeer, registration: Registration, emulato
     onPage: (page) => void seen.pages.push(page.Text),
     onState: (state) => void seen.states.push(state),
     onRefused: (reason) => void seen.refused.push(reason),
-    onReported: ({ status }) => void seen.reported.push(status),
+    onReported: (report) => void seen.reported.push(report.kind === "status" ? report.status : "reply"),
   };
   const session = openPhone(
     { registration, server: () => ({ url }), emulatorUrl: () => (emulator ? url : null), signal: power.signal },
@@ -89,8 +89,8 @@ test("a refusal is an error that holds the server's code and how long to wait", 
     const body = { ResponseCode: 7, ResponseDescription: "Too many" };
     peer.answers("GetMessages", { status: 429, body, headers: { "retry-after": "2" } });
     const error = await client.getMessages().catch((fault: unknown) => fault);
-    assert.instance(error, PhoneRefused);
-    const { httpStatus, responseCode, retryAfterMs, message } = error as PhoneRefused;
+    assert.instance(error, ServerRefused);
+    const { httpStatus, responseCode, retryAfterMs, message } = error as ServerRefused;
     assert.equal({ httpStatus, responseCode, retryAfterMs }, { httpStatus: 429, responseCode: 7, retryAfterMs: 2_000 });
     assert.match(message, /GetMessages was refused \(HTTP 429: Too many\)/);
   }));
@@ -99,55 +99,7 @@ test("HTTP 200 with a ResponseCode other than 0 is a refusal too", () =>
   withPeer(async (peer) => {
     const client = phoneClient(() => peer, await registered(peer));
     peer.answers("GetMessages", { status: 200, body: { ResponseCode: 8 } });
-    assert.instance(await client.getMessages().catch((fault: unknown) => fault), PhoneRefused);
-  }));
-
-test("the inbox hands each page on once, before it is confirmed, until nothing more waits", () =>
-  withPeer(async (peer) => {
-    const client = phoneClient(() => peer, await registered(peer));
-    const shown: string[] = [];
-    const confirmedBefore: number[] = [];
-    const inbox = makeInbox(client, true, (page) => {
-      shown.push(page.Text);
-      confirmedBefore.push(
-        peer.calls.filter(({ fields }) => JSON.stringify(fields.confirm ?? "").includes(page.UniqueId)).length,
-      );
-    });
-    const texts = ["one", "two", "three", "four", "five"];
-    for (const text of texts) peer.waits(text);
-    await inbox.fetch();
-    assert.equal(shown, texts);
-    assert.equal(confirmedBefore, [0, 0, 0, 0, 0]);
-    await inbox.fetch();
-    assert.is(shown.length, 5);
-    assert.equal((await client.getMessages()).messages, []);
-  }));
-
-test("what was shown when the connection broke is confirmed later and not shown again", () =>
-  withPeer(async (peer) => {
-    const client = phoneClient(() => peer, await registered(peer));
-    const shown: string[] = [];
-    const inbox = makeInbox(client, true, (page) => {
-      shown.push(page.Text);
-      peer.answers("GetMessages", { status: 503, body: {} });
-    });
-    peer.waits("one");
-    assert.instance(await inbox.fetch().catch((fault: unknown) => fault), PhoneRefused);
-    await inbox.fetch();
-    assert.equal(shown, ["one"]);
-    assert.equal((await client.getMessages()).messages, []);
-  }));
-
-test("a phone that does not confirm names no page, and shows one that comes twice once", () =>
-  withPeer(async (peer) => {
-    const client = phoneClient(() => peer, await registered(peer, { confirms: false }));
-    const shown: string[] = [];
-    const inbox = makeInbox(client, false, (page) => void shown.push(page.Text));
-    peer.waits("one");
-    await inbox.fetch();
-    await inbox.fetch();
-    assert.equal(shown, ["one"]);
-    assert.ok(peer.calls.every(({ fields }) => fields.confirm === undefined));
+    assert.instance(await client.getMessages().catch((fault: unknown) => fault), ServerRefused);
   }));
 
 test("a phone that is on wakes at a push, fetches and confirms", () =>

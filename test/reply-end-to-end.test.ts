@@ -5,7 +5,7 @@ import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { HostEncoding } from "../cli/host-client.ts";
-import { PhoneRefused } from "../cli/phone-client.ts";
+import { ServerRefused } from "../sdk/index.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { connectHost, type Host, textOf } from "./helpers/host.ts";
@@ -43,7 +43,7 @@ async function refusal(work: Promise<unknown>): Promise<[status: number, code: n
   try {
     await work;
   } catch (error) {
-    if (!(error instanceof PhoneRefused)) throw error;
+    if (!(error instanceof ServerRefused)) throw error;
     return [error.httpStatus, error.responseCode, error.retryAfterMs !== null];
   }
   throw new Error("it was not refused");

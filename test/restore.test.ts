@@ -18,8 +18,8 @@ import { join } from "node:path";
 import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { PhoneRefused } from "../cli/phone-client.ts";
 import { freePort } from "../persistence/embedded-server.ts";
+import { ServerRefused } from "../sdk/index.ts";
 import { copyData, giveToServer } from "./helpers/base-backup.ts";
 import { startPostgres } from "./helpers/database.ts";
 import { eventually } from "./helpers/eventually.ts";
@@ -197,8 +197,8 @@ test("a database that was restored to a minute ago goes on from there: nothing o
     () => null,
     (error: unknown) => error,
   );
-  assert.instance(refused, PhoneRefused);
-  assert.is((refused as PhoneRefused).httpStatus, 401);
+  assert.instance(refused, ServerRefused);
+  assert.is((refused as ServerRefused).httpStatus, 401);
   await host.closes();
 });
 

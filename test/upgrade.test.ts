@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { PhoneRefused } from "../cli/phone-client.ts";
+import type { ServerRefused } from "../sdk/index.ts";
 import { openCluster } from "./helpers/cluster.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { connectHost, textOf } from "./helpers/host.ts";
@@ -96,7 +96,7 @@ test(`nodes of the version before are replaced one by one while pages flow: none
     await passes(2, 0);
     // An old node would tell its host a reply as what it is not.
     const early = await reply().catch((error: unknown) => error);
-    assert.is((early as PhoneRefused).httpStatus, 503, String(early));
+    assert.is((early as ServerRefused).httpStatus, 503, String(early));
 
     // An old node that dies meanwhile comes back as it was; so would all, were the upgrade taken back.
     await cluster.kills(1);

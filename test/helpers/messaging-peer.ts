@@ -1,7 +1,7 @@
 /** The server's side of client messaging and the emulator's stream, in memory: just enough for a phone to be tried against. */
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AmcMessage } from "../../cli/phone-client.ts";
+import type { AmcMessage } from "../../sdk/index.ts";
 
 export type Answer = { readonly status: number; readonly body: object; readonly headers?: Record<string, string> };
 type Fields = { readonly [name: string]: unknown };
@@ -67,7 +67,7 @@ export async function openMessagingPeer(options: PeerOptions = {}): Promise<Mess
       return;
     }
     const operation = /^\/ClientMessaging\/V2\/(\w+)$/.exec(url.pathname)?.[1];
-    if (operation === undefined) {
+    if (operation === undefined || request.method === "GET") {
       const items = pushed === 0 ? [] : [{ id: pushed }];
       const route =
         url.pathname === "/pushes"
@@ -91,7 +91,7 @@ export async function openMessagingPeer(options: PeerOptions = {}): Promise<Mess
     receipts,
     listening: () => [...streams.values()],
     waits(text, more = {}) {
-      const page = {
+      const page: AmcMessage = {
         UniqueId: randomUUID(),
         Date: new Date().toISOString(),
         Text: text,
@@ -101,6 +101,7 @@ export async function openMessagingPeer(options: PeerOptions = {}): Promise<Mess
         CallbackNumber: "",
         Priority: 2,
         MessageType: "",
+        Assets: [],
         From: { Id: "1", Name: "Lab", ContactId: "" },
         ...more,
       };

@@ -1,6 +1,5 @@
 /** A clinician's phone for tests, in the words of the domain; the protocol is the command line's own. */
 import {
-  type AmcMessage,
   freshAddress,
   type Notice,
   phoneClient,
@@ -12,6 +11,7 @@ import {
 } from "../../cli/phone-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
 import type { Answer, Receipt } from "../../domain.ts";
+import type { AmcMessage } from "../../sdk/index.ts";
 import { eventually, WITHIN_MS } from "./eventually.ts";
 
 export type Phone = {
@@ -51,7 +51,7 @@ export type Phone = {
 
 export type PhonePlace = { readonly url: string; readonly ca?: string | Buffer };
 
-/** @throws PhoneRefused where the server refuses the registration. */
+/** @throws ServerRefused where the server refuses the registration. */
 export async function registerPhone({
   url,
   ca,
