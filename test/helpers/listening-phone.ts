@@ -1,6 +1,6 @@
 /** A phone that listens by a stream, for tests: what it was told, frame by frame, and what it says. */
 import { WebSocket } from "ws";
-import type { AmcMessage } from "../../cli/phone-client.ts";
+import type { AmcMessage } from "../../sdk/index.ts";
 import { eventually, WITHIN_MS } from "./eventually.ts";
 import type { Phone } from "./phone.ts";
 

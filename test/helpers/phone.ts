@@ -1,7 +1,6 @@
 /** A clinician's phone for tests, in the words of the domain; the protocol is the command line's own. */
 import {
   freshAddress,
-  type Notice,
   phoneClient,
   type RegisterRequest,
   type Registration,
@@ -11,7 +10,7 @@ import {
 } from "../../cli/phone-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
 import type { Answer, Receipt } from "../../domain.ts";
-import type { AmcMessage } from "../../sdk/index.ts";
+import type { AmcMessage, Notice } from "../../sdk/index.ts";
 import { eventually, WITHIN_MS } from "./eventually.ts";
 
 export type Phone = {
@@ -36,6 +35,8 @@ export type Phone = {
    * what it got. Ended by `switchesOff`, which every test that calls this must call.
    */
   wakesOnPush(emulatorUrl: string | null): void;
+  /** Switches it on so that it listens by the stream, and no push wakes it. */
+  listens(): void;
   /** Waits until a page with exactly this text is on the phone; within `WITHIN_MS` unless said otherwise. */
   expectsPage(text: string, limits?: { readonly within: number }): Promise<AmcMessage>;
   /** What it got while it was on, each page once. */
@@ -68,12 +69,12 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
   const notices: Notice[] = [];
   let current = registration;
   let wakeUps = 0;
-  let on: { readonly emulatorUrl: string | null; off(): Promise<void> } | null = null;
+  let on: { again(): void; off(): Promise<void> } | null = null;
 
-  function switchOn(emulatorUrl: string | null): void {
+  function switchOn(emulatorUrl: string | null, stream = false): void {
     const power = new AbortController();
     const session = openPhone(
-      { registration: current, server: () => server, emulatorUrl: () => emulatorUrl, signal: power.signal },
+      { registration: current, server: () => server, emulatorUrl: () => emulatorUrl, signal: power.signal, stream },
       {
         onPage: (page) => void pages.push(page),
         onNotice: (notice) => void notices.push(notice),
@@ -81,7 +82,7 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
       },
     );
     on = {
-      emulatorUrl,
+      again: () => switchOn(emulatorUrl, stream),
       async off() {
         power.abort();
         await session.ended;
@@ -107,12 +108,13 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
       current = { ...registration, notificationAddress };
       if (on !== null) {
         await on.off();
-        switchOn(on.emulatorUrl);
+        on.again();
       }
       return notificationAddress;
     },
     unregisters: () => client.unregister(),
-    wakesOnPush: switchOn,
+    wakesOnPush: (emulatorUrl) => switchOn(emulatorUrl),
+    listens: () => switchOn(null, true),
     expectsPage: (text, { within } = { within: WITHIN_MS }) =>
       eventually(
         `the page is on phone ${registration.vendorId}`,
