@@ -88,13 +88,11 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   }
   /** Settings of another version than those this phone has are fetched, one fetch at a time. */
   let pulling = false;
-  async function pull(version: number | null): Promise<void> {
-    if (pulling || (version !== null && version === device.settingsVersion())) return;
+  async function pull(version: number): Promise<void> {
+    if (pulling || version === device.settingsVersion()) return;
     pulling = true;
     try {
-      const settings = await device.pullSettings(version);
-      tell({ type: "settings", settings });
-      if (version !== null) session?.has(version);
+      tell({ type: "settings", settings: await device.pullSettings() });
     } catch (fault) {
       onFault(fault);
     } finally {
@@ -104,7 +102,12 @@ export async function openClient(options: ClientOptions): Promise<Client> {
 
   const outbox = await openOutbox(storage, onFault);
   const inbox = await openInbox(
-    { calls, storage, confirms: () => device.registration()?.confirms ?? true },
+    {
+      calls,
+      storage,
+      confirms: () => device.registration()?.confirms ?? true,
+      settingsVersion: device.settingsVersion,
+    },
     {
       onPage: (page) => onEvent({ type: "page", page }),
       onNotice: (notice) => onEvent({ type: "notice", notice }),
@@ -135,7 +138,11 @@ export async function openClient(options: ClientOptions): Promise<Client> {
         onReported: (report, outcome) => tell({ type: "reported", report, outcome }),
         onRefused: (report, reason) => tell({ type: "refused", report, reason }),
         onState: (state, fault) => tell({ type: "state", state, fault }),
-        onSettings: (version) => void pull(version),
+        async onSettings(settings) {
+          tell({ type: "settings", settings: await device.takeSettings(settings) });
+          const version = device.settingsVersion();
+          if (version !== null) session?.has(version);
+        },
         onFault,
       },
     );

@@ -26,7 +26,10 @@ export type Device = {
   /** What it was last told. */
   settings(): Settings | null;
   settingsVersion(): number | null;
-  pullSettings(version: number | null): Promise<Settings>;
+  /** Asks for them. @throws ServerRefused, Unreachable */
+  pullSettings(): Promise<Settings>;
+  /** They have come by themselves. */
+  takeSettings(settings: Settings): Promise<Settings>;
 };
 
 const REGISTRATION = "registration";
@@ -40,7 +43,7 @@ export async function openDevice(ports: {
 }): Promise<Device> {
   const { calls, storage, onFault } = ports;
   let registration = ports.given ?? (await read<Registration>(REGISTRATION, "deviceToken"));
-  let settings = await read<{ settings: Settings; version: number | null }>(SETTINGS, "settings");
+  let settings = await read<Settings>(SETTINGS, "CoreVersion");
 
   async function read<T>(key: string, field: keyof T): Promise<T | null> {
     try {
@@ -56,15 +59,14 @@ export async function openDevice(ports: {
     await storage.set(key, JSON.stringify(value)).catch(onFault);
   }
 
-  return {
+  const device: Device = {
     registration: () => registration,
     async register(form) {
       const { VendorId, DeviceToken, Settings } = await calls.call("Register", { confirms: true, ...form });
       const { notificationAddress, gatewayType, confirms = true } = form;
       registration = { vendorId: VendorId, deviceToken: DeviceToken, notificationAddress, gatewayType, confirms };
-      settings = { settings: Settings, version: null };
       await keep(REGISTRATION, registration);
-      await keep(SETTINGS, settings);
+      await device.takeSettings(Settings);
       return registration;
     },
     async updateAddress(notificationAddress, gatewayType) {
@@ -79,13 +81,20 @@ export async function openDevice(ports: {
       registration = null;
       await storage.delete(REGISTRATION).catch(onFault);
     },
-    settings: () => settings?.settings ?? null,
-    settingsVersion: () => settings?.version ?? null,
-    async pullSettings(version) {
-      const { Settings } = await calls.call("GetSettings", {});
-      settings = { settings: Settings, version };
-      await keep(SETTINGS, settings);
-      return Settings;
+    settings: () => settings,
+    settingsVersion: () => versionOf(settings),
+    pullSettings: async () => device.takeSettings((await calls.call("GetSettings", {})).Settings),
+    async takeSettings(given) {
+      settings = given;
+      await keep(SETTINGS, given);
+      return given;
     },
   };
+  return device;
+}
+
+/** Null: of a server that numbers none. */
+function versionOf(settings: object | null): number | null {
+  const { Version } = (settings ?? {}) as { Version?: unknown };
+  return typeof Version === "number" ? Version : null;
 }

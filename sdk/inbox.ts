@@ -50,9 +50,16 @@ const PAGES_MAX = 500;
 const CONFIRMS_MAX = 500;
 
 export async function openInbox(
-  { calls, storage, confirms }: { readonly calls: Calls; readonly storage: ClientStorage; confirms(): boolean },
+  ports: {
+    readonly calls: Calls;
+    readonly storage: ClientStorage;
+    confirms(): boolean;
+    /** Of the settings this device has. */
+    settingsVersion(): number | null;
+  },
   events: InboxEvents,
 ): Promise<Inbox> {
+  const { calls, storage, confirms } = ports;
   const pages = new Map<string, KeptPage>();
   const seen = new Set<string>();
   const unconfirmed = new Map<string, Kept>();
@@ -110,7 +117,12 @@ export async function openInbox(
       let taken = true;
       for (let round = 0; round < ROUNDS_MAX; round += 1) {
         const confirm = inbox.unconfirmed().slice(0, CONFIRMS_MAX).map(idOf);
-        const answer = await calls.call("GetMessages", { v: 3, ...(confirm.length > 0 ? { confirm } : {}) });
+        const settingsVersion = ports.settingsVersion();
+        const answer = await calls.call("GetMessages", {
+          v: 3,
+          ...(confirm.length > 0 ? { confirm } : {}),
+          ...(settingsVersion === null ? {} : { settingsVersion }),
+        });
         inbox.confirmed(confirm);
         const before = seen.size;
         for (const page of list(answer.Messages)) if (isPage(page)) taken = (await inbox.take(page)) && taken;

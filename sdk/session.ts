@@ -13,7 +13,7 @@ import { ServerRefused } from "./faults.ts";
 import { type Inbox, idOf, isNotice, isPage, type Kept } from "./inbox.ts";
 import { type Link, type OpenSocket, openLink, type ServerFrame } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
-import type { ServerFrames } from "./schema.ts";
+import type { ServerFrames, Settings } from "./schema.ts";
 import { type SenderEvents, sendReports } from "./sender.ts";
 import type { ServerTime } from "./server-time.ts";
 import { fullJitter, makeBell, pause } from "./waiting.ts";
@@ -24,7 +24,8 @@ export type SessionState = "listening" | "polling" | "offline";
 
 export type SessionEvents = SenderEvents & {
   onState(state: SessionState, fault: unknown): void;
-  onSettings(version: number | null): void;
+  /** What this device is set to has come by itself. */
+  onSettings(settings: Settings): void;
   onFault(fault: unknown): void;
 };
 
@@ -233,8 +234,7 @@ export function openSession(ports: SessionPorts, events: SessionEvents): Session
       if (!(await inbox.notice(value))) return false;
       void confirm({ noticeId: value.NoticeId }, by);
     } else if (type === "settings") {
-      const version = data.Version ?? data.version;
-      events.onSettings(typeof version === "number" ? version : null);
+      events.onSettings(data as unknown as Settings);
     } else return type !== "message" && type !== "recalled" && type !== "answered";
     return true;
   }

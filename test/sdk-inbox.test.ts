@@ -20,7 +20,7 @@ async function opened(onPage: (text: string) => void, confirms = true) {
     time: openServerTime(),
   });
   const inbox = await openInbox(
-    { calls, storage: memoryStorage(), confirms: () => confirms },
+    { calls, storage: memoryStorage(), confirms: () => confirms, settingsVersion: () => null },
     {
       onPage({ Text }) {
         shown.push(Text);

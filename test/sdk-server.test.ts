@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { type ClientEvent, type ClientOptions, openClient, type Session } from "../sdk/index.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
-import { textOf } from "./helpers/host.ts";
+import { connectHost, textOf } from "./helpers/host.ts";
 
 const hospital = await openHospital();
 const host = await hospital.host("lab");
@@ -54,22 +54,6 @@ test("a page comes by the stream, is confirmed, read and answered, and no push i
   assert.equal(await hospital.pushes(`sdk-${destination}`), []);
 });
 
-test("a node that is killed while pages come loses none: each is shown once, and its host hears DELIVERED", async () => {
-  const { shown, state, destination } = await openPhone();
-  const sent: string[] = [];
-  for (let n = 0; n < 100; n += 1) {
-    sent.push(await host.sends({ destination, text: `page ${n}` }));
-    if (n === 50) await sleep(100);
-  }
-  await host.awaits(sent.at(-1)!, "ACCEPTED");
-  await hospital.node.kills();
-  await eventually("it has noticed", () => state() === "offline", 20_000);
-  await hospital.node.starts();
-  await eventually("all are shown", () => new Set(shown).size === sent.length, 60_000);
-  assert.is(shown.length, sent.length, "none twice");
-  await eventually("it listens again", () => state() === "listening", 60_000);
-});
-
 test("of two with one registration the later has the place, and a registration that is withdrawn ends the phone", async () => {
   const first = await openPhone();
   const registration = first.client.device.registration()!;
@@ -91,6 +75,31 @@ test("tocsin phone listens, and shows its page without any push", async () => {
   await host.awaits(trackingId, "DELIVERED");
   await phone.switchesOff();
   assert.equal([await hospital.pushes(phone.registration.notificationAddress), phone.wakeUps()], [[], 0]);
+});
+
+test("a node that is killed while pages come loses none: each is shown once, and its host hears DELIVERED", async () => {
+  const { shown, state, destination } = await openPhone();
+  const sent: string[] = [];
+  for (let n = 0; n < 100; n += 1) {
+    sent.push(await host.sends({ destination, text: `page ${n}` }));
+    if (n === 50) await sleep(100);
+  }
+  await host.awaits(sent.at(-1)!, "ACCEPTED");
+  await hospital.node.kills();
+  await eventually("it has noticed", () => state() === "offline", 20_000);
+  await hospital.node.starts();
+  await eventually("all are shown", () => new Set(shown).size === sent.length, 60_000);
+  assert.is(shown.length, sent.length, "none twice");
+  await eventually("it listens again", () => state() === "listening", 60_000);
+  const again = await connectHost({ port: hospital.node.run().mxpp!.port, name: "lab" });
+  await again.sends({ destination, text: "the last" });
+  await eventually(
+    "its host hears of each",
+    () =>
+      sent.every((trackingId) => [...host.statuses(trackingId), ...again.statuses(trackingId)].includes("DELIVERED")),
+    60_000,
+  );
+  await again.closes();
 });
 
 test.run();
