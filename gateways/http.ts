@@ -258,7 +258,12 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
     openapi: {
       openapi: "3.1.0",
       info: { title: "Tocsin", description: "Pages, their recipients, and where each page stands.", version: "1" },
-      components: { securitySchemes: { apiKey: { type: "http", scheme: "bearer" } } },
+      components: {
+        securitySchemes: {
+          apiKey: { type: "http", scheme: "bearer" },
+          deviceToken: { type: "http", scheme: "bearer" },
+        },
+      },
     },
   });
   await app.register(swaggerUi, {

@@ -10,6 +10,7 @@ import type {
   GetSettingsAnswer,
   RegisterAnswer,
   RegisterBody,
+  ReplyAnswer,
   ReplyBody,
   SetStatusAnswer,
   SetStatusBody,
@@ -24,7 +25,7 @@ export type Operations = {
   Register: [RegisterBody, RegisterAnswer];
   GetMessages: [Omit<GetMessagesBody, "vendorId">, GetMessagesAnswer];
   SetStatus: [Omit<SetStatusBody, "vendorId">, SetStatusAnswer];
-  Reply: [Omit<ReplyBody, "vendorId">, DoneAnswer];
+  Reply: [Omit<ReplyBody, "vendorId">, ReplyAnswer];
   GetSettings: [Omit<VendorBody, "vendorId">, GetSettingsAnswer];
   UpdateNotificationAddress: [Omit<UpdateBody, "vendorId">, DoneAnswer];
   Unregister: [Omit<VendorBody, "vendorId">, DoneAnswer];

@@ -131,6 +131,16 @@ export type RegisterAnswer = {
   readonly Settings: Settings;
 };
 
+export type ReplyAnswer = {
+  /** The operation */
+  readonly ResponseType: string;
+  readonly ResponseCode: 0;
+  readonly ResponseDescription: "Success";
+  readonly UniqueId: string;
+  readonly ClientId: string;
+  readonly Result: "recorded" | "repeated";
+};
+
 export type SetStatusAnswer = {
   /** The operation */
   readonly ResponseType: string;
@@ -139,6 +149,11 @@ export type SetStatusAnswer = {
   readonly Results: readonly {
     readonly UniqueId: string;
     readonly Result: "recorded" | "repeated" | "unknown";
+    /** The one that stands, and whether this device gave it */
+    readonly Answer?: {
+      readonly Status: "ACKNOWLEDGED" | "IGNORED";
+      readonly ByThisDevice: boolean;
+    };
   }[];
 };
 

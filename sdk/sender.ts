@@ -71,8 +71,8 @@ async function byCalls(calls: Calls, reports: readonly Report[]): Promise<Outcom
   const [first] = reports;
   if (first?.kind === "reply") {
     const { kind: _, ...reply } = first;
-    await calls.call("Reply", reply);
-    return [{ result: "recorded", answer: null }];
+    const { Result = "recorded" } = await calls.call("Reply", reply);
+    return [{ result: Result, answer: null }];
   }
   const statuses = reports.flatMap((report) => {
     if (report.kind !== "status") return [];

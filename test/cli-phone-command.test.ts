@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { openCommandLine } from "./helpers/command-line.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openMessagingPeer } from "./helpers/messaging-peer.ts";
+import { openStreamPeer } from "./helpers/stream-peer.ts";
 
 const { runs, starts, serverRuns, forgets, close } = openCommandLine();
 test.before.each(forgets);
@@ -135,6 +136,27 @@ test("phone --code needs no key of the admin API", async () => {
   ]);
   assert.is(refused.code, 77);
   assert.match(refused.err, "wrong code");
+  await peer.close();
+});
+
+test("phone listens unless told not to, and ends when another program takes its place", async () => {
+  const peer = await openStreamPeer();
+  const site = "5e1f0000-0000-4000-8000-000000000001";
+  const place = ["--url", peer.url, "--code", "c", "--site", site, "--destination", "1002"];
+  const asking = starts(["phone", ...place, "--no-stream", "--json"]);
+  await eventually("it is online", () => asking.records().some(({ event }) => event === "online"), 10_000);
+  assert.is(peer.streams(), 0);
+  asking.child.kill("SIGINT");
+  await asking.ended;
+  const phone = starts(["phone", ...place, "--json"]);
+  await eventually("it listens", () => peer.streams() === 1, 10_000);
+  peer.pages("Code blue");
+  await eventually("it shows the page", () => phone.out().includes("Code blue"), 10_000);
+  peer.closes(4409);
+  const { code, err } = await phone.ended;
+  assert.is(code, 77);
+  assert.match(err, "Another program listens");
+  assert.is(peer.calls.filter(({ operation }) => operation === "Unregister").length, 0);
   await peer.close();
 });
 
