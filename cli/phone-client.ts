@@ -1,7 +1,13 @@
 /** A phone's registration and single calls, by the client for TypeScript (sdk/): what to do when one fails is the caller's. */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { GatewayType, Receipt } from "../domain.ts";
-import { type AmcMessage, type Notice, openCalls, openServerTime, type Registration as SdkRegistration } from "../sdk/index.ts";
+import {
+  type AmcMessage,
+  type Notice,
+  openCalls,
+  openServerTime,
+  type Registration as SdkRegistration,
+} from "../sdk/index.ts";
 import { fetchFrom, type PhoneServer } from "./phone-transport.ts";
 
 /** What a phone keeps between its runs. `deviceToken` is a secret. */

@@ -39,7 +39,7 @@ async function openApi(): Promise<object> {
         { gatewayTypes: [], urls: () => [], coreVersion: "" },
         { ...tools, ...stores, paging: absent, peers: absent, streams: absent },
       ),
-      adminRoutes({ ...tools, ...stores, deviceRemoved: () => {} }),
+      adminRoutes({ ...tools, ...stores, paging: absent, outputs: absent, deviceRemoved: () => {} }),
     ],
   );
   try {
