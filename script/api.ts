@@ -39,7 +39,14 @@ async function openApi(): Promise<object> {
         { gatewayTypes: [], urls: () => [], coreVersion: "" },
         { ...tools, ...stores, paging: absent, peers: absent, streams: absent },
       ),
-      adminRoutes({ ...tools, ...stores, paging: absent, outputs: absent, deviceRemoved: () => {} }),
+      adminRoutes({
+        ...tools,
+        ...stores,
+        paging: absent,
+        outputs: absent,
+        deviceRemoved: absent,
+        settingsChanged: absent,
+      }),
     ],
   );
   try {

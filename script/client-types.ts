@@ -5,6 +5,7 @@
 import * as answers from "../gateways/client/answer-bodies.ts";
 import * as bodies from "../gateways/client/bodies.ts";
 import { ClientFrames, ServerFrames } from "../gateways/client/frames.ts";
+import * as settings from "../gateways/client/settings-answer.ts";
 
 export type Schema = {
   readonly type?: string;
@@ -24,9 +25,11 @@ const HEAD = `/**
 /** Every schema the client messaging rooms export, by its name. */
 export function namedSchemas(): ReadonlyMap<string, Schema> {
   return new Map(
-    [...Object.entries(bodies), ...Object.entries(answers)].flatMap(([name, value]) =>
-      typeof value === "object" && "properties" in value ? [[name, value as Schema] as const] : [],
-    ),
+    [bodies, settings, answers]
+      .flatMap(Object.entries<unknown>)
+      .flatMap(([name, value]) =>
+        typeof value === "object" && value !== null && "properties" in value ? [[name, value as Schema] as const] : [],
+      ),
   );
 }
 

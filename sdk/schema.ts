@@ -7,6 +7,7 @@ export type GetMessagesBody = {
   readonly confirm?: readonly string[];
   readonly limit?: number;
   readonly v?: number;
+  readonly settingsVersion?: number;
 };
 
 export type RegisterBody = {
@@ -40,6 +41,13 @@ export type SetStatusBody = {
   }[];
 };
 
+export type SettingsBody = {
+  readonly vendorId: string;
+  readonly have?: number;
+  readonly userSettings?: Record<never, never>;
+  readonly clientVersion?: string;
+};
+
 export type UpdateBody = {
   readonly vendorId: string;
   readonly notificationAddress: string;
@@ -48,6 +56,46 @@ export type UpdateBody = {
 
 export type VendorBody = {
   readonly vendorId: string;
+};
+
+export type Settings = {
+  readonly ClientMessagingUrls: readonly string[];
+  readonly CoreVersion: string;
+  /** Another where anything of this is another; compared for being the same */
+  readonly Version: number;
+  readonly Group: {
+    readonly Name: string;
+  };
+  /** What holds, be it the group's or the user's */
+  readonly Tones: {
+    readonly High: {
+      readonly Tone: string;
+      /** Percent; null: as the phone itself is set */
+      readonly Volume: number | null;
+      readonly IntervalSeconds: number;
+      readonly Repeats: number;
+    };
+    readonly Medium: {
+      readonly Tone: string;
+      /** Percent; null: as the phone itself is set */
+      readonly Volume: number | null;
+      readonly IntervalSeconds: number;
+      readonly Repeats: number;
+    };
+    readonly Low: {
+      readonly Tone: string;
+      /** Percent; null: as the phone itself is set */
+      readonly Volume: number | null;
+      readonly IntervalSeconds: number;
+      readonly Repeats: number;
+    };
+  };
+  /** What the user cannot change, as in high.tone */
+  readonly Locked: readonly string[];
+  readonly RetentionDays: number;
+  readonly MinimumVersion: string | null;
+  /** The phone's program is older; it gets its pages all the same */
+  readonly UpdateRequired: boolean;
 };
 
 export type AmcMessage = {
@@ -157,11 +205,6 @@ export type SetStatusAnswer = {
   }[];
 };
 
-export type Settings = {
-  readonly ClientMessagingUrls: readonly string[];
-  readonly CoreVersion: string;
-};
-
 export type ClientFrames = {
   readonly resume: {
     readonly epoch: string | null;
@@ -221,6 +264,7 @@ export type ServerFrames = {
       readonly ByThisDevice: boolean;
     };
   };
+  readonly settings: Settings;
   readonly reconnect: {
     readonly afterMs: number;
     readonly urls: readonly string[];

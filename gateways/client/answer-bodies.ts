@@ -3,7 +3,17 @@
  * them, an inbox, costs no more than its JSON.
  */
 import Type, { type Static, type TSchema } from "typebox";
-import { GetMessagesBody, RegisterBody, ReplyBody, SetStatusBody, UpdateBody, Uuid, VendorBody } from "./bodies.ts";
+import {
+  GetMessagesBody,
+  RegisterBody,
+  ReplyBody,
+  SetStatusBody,
+  SettingsBody,
+  UpdateBody,
+  Uuid,
+  VendorBody,
+} from "./bodies.ts";
+import { Settings } from "./settings-answer.ts";
 
 const Time = Type.String({ description: "ISO 8601, UTC" });
 const Answer = Type.Union([Type.Literal("ACKNOWLEDGED"), Type.Literal("IGNORED")]);
@@ -42,11 +52,6 @@ export const Notice = Type.Object({
   Kind: Type.Union([Type.Literal("RECALLED"), Type.Literal("EXPIRED"), Type.Literal("ANSWERED")]),
   Answer: Type.Optional(Answer),
   At: Time,
-});
-
-export const Settings = Type.Object({
-  ClientMessagingUrls: Type.Array(Type.String()),
-  CoreVersion: Type.String(),
 });
 
 export const RegisterAnswer = Type.Object({ ...SUCCESS, VendorId: Uuid, DeviceToken: Type.String(), Settings });
@@ -93,7 +98,7 @@ export const SCHEMAS = {
   GetMessages: asked(GetMessagesBody, GetMessagesAnswer),
   SetStatus: asked(SetStatusBody, SetStatusAnswer),
   Reply: asked(ReplyBody, ReplyAnswer),
-  GetSettings: asked(VendorBody, GetSettingsAnswer),
+  GetSettings: asked(SettingsBody, GetSettingsAnswer),
   UpdateNotificationAddress: asked(UpdateBody, DoneAnswer),
   Unregister: asked(VendorBody, DoneAnswer),
 } as const;
