@@ -95,17 +95,15 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
     const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
     const checks = nodeChecks({ databases, membership, push, supervisors: () => supervisors });
-    const streams = openStreams({ urls }, { ...tools, premise, bus, membership, paging });
+    const served = { ...tools, premise, meta, paging };
+    const streams = openStreams({ urls, coreVersion }, { ...tools, premise, bus, membership, paging });
     const told = { deviceRemoved: streams.changed, settingsChanged: bus.publish };
     const http = opened(
       "http",
       await openHttp({ ...config.http, ...config.balancers }, { ...tools, certificates, pressure }, [
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
-        clientRoutes(
-          { gatewayTypes: push.gatewayTypes, urls, coreVersion },
-          { ...tools, premise, meta, paging, peers, streams },
-        ),
-        adminRoutes({ ...tools, premise, meta, paging, outputs, ...told }),
+        clientRoutes({ gatewayTypes: push.gatewayTypes, urls, coreVersion }, { ...served, peers, streams }),
+        adminRoutes({ ...served, outputs, ...told }),
       ]),
     );
     opened("streams", streams);

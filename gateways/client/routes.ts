@@ -227,7 +227,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
         reply.header("upgrade", "websocket");
         throw new Refused("no-upgrade");
       }
-      streams.open(listener, upgrade, { charge: callers.charge, sharing });
+      streams.open(listener, upgrade, { charge: callers.charge, sharing, settings });
       return reply;
     });
 

@@ -11,8 +11,9 @@ import type { ReplyEntry, ReplyResult } from "../../persistence/replies.ts";
 import { Refused } from "./answers.ts";
 import { readSaidAt } from "./bodies.ts";
 import type { ClientFrame } from "./frames.ts";
-import { type ReceiptShare, receiptOf } from "./receipts.ts";
+import { receiptOf } from "./receipts.ts";
 import type { Stream } from "./stream.ts";
+import type { Desk } from "./streams.ts";
 
 export type SaidPorts = {
   readonly record: (entry: ReceiptEntry) => Promise<ReceiptResult>;
@@ -30,15 +31,10 @@ type Result = {
 };
 
 /** Never rejects. `resume`, `ping` and `pong` are the connection's own, and not for here. */
-export async function hearSaid(
-  stream: Stream,
-  frame: ClientFrame,
-  sharing: ReceiptShare,
-  ports: SaidPorts,
-): Promise<void> {
+export async function hearSaid(stream: Stream, frame: ClientFrame, desk: Desk, ports: SaidPorts): Promise<void> {
   let result: Result;
   try {
-    result = await resultOf(stream, frame, sharing, ports);
+    result = await resultOf(stream, frame, desk, ports);
   } catch (error) {
     // Said again it may pass.
     const passing = isPassing(error) || error instanceof Refused;
@@ -48,10 +44,10 @@ export async function hearSaid(
   stream.write("result", { to: frame.id, ...result });
 }
 
-async function resultOf(stream: Stream, frame: ClientFrame, sharing: ReceiptShare, ports: SaidPorts): Promise<Result> {
+async function resultOf(stream: Stream, frame: ClientFrame, desk: Desk, ports: SaidPorts): Promise<Result> {
   const { device } = stream;
   const record = async (entry: ReceiptEntry): Promise<Result> => {
-    const { kind, answer } = await sharing(device.id, 1, () => ports.record(entry));
+    const { kind, answer } = await desk.sharing(device.id, 1, () => ports.record(entry));
     // Whatever it says of the page, it has it.
     stream.confirmed([entry.uniqueId]);
     const told = { UniqueId: entry.uniqueId, Result: kind };
@@ -68,7 +64,9 @@ async function resultOf(stream: Stream, frame: ClientFrame, sharing: ReceiptShar
         stream.noticeConfirmed(noticeId.toLowerCase());
         return { Result: known ? "recorded" : "unknown" };
       }
-      return { Result: version === undefined ? "refused" : "unavailable" };
+      if (version === undefined) return { Result: "refused" };
+      await desk.settings.confirm(device.id, version);
+      return { Result: "recorded" };
     }
     case "status": {
       const { uniqueId, status, clientId, at } = frame.data;
@@ -79,7 +77,7 @@ async function resultOf(stream: Stream, frame: ClientFrame, sharing: ReceiptShar
       const { clientId, text, choice, at } = frame.data;
       const uniqueId = frame.data.uniqueId.toLowerCase() as UniqueId;
       const entry = { uniqueId, deviceId: device.id, clientId, text, choice, saidAt: readSaidAt(at) ?? undefined };
-      const { kind } = await sharing(device.id, 1, () => ports.reply(entry));
+      const { kind } = await desk.sharing(device.id, 1, () => ports.reply(entry));
       if (kind === "recorded" || kind === "repeated") stream.confirmed([uniqueId]);
       return { UniqueId: uniqueId, ClientId: clientId, Result: kind };
     }

@@ -18,6 +18,7 @@ import type { Inbox, InboxCall, WaitingPage } from "../../persistence/inbox.ts";
 import type { StreamSend } from "../../persistence/stream-sends.ts";
 import { amcMessage } from "./amc-message.ts";
 import { CLOSE, type ClientFrame, type ServerFrameType } from "./frames.ts";
+import type { Settings } from "./settings-answer.ts";
 
 export type StreamPorts = {
   readonly boot: BootId;
@@ -53,7 +54,7 @@ const NONE: ReadonlySet<never> = new Set();
 
 export class Stream {
   readonly socket: WebSocket;
-  readonly device: Pick<Device, "id" | "subscriberId">;
+  readonly device: Pick<Device, "id" | "subscriberId" | "settings">;
   readonly tokenHash: string;
   readonly epoch: string;
   /** On the monotonic clock, ms. */
@@ -159,6 +160,11 @@ export class Stream {
   }
 
   /** @param code null: its phone, or the connection, has ended it */
+  /** Not counted: the phone says by their version that it has them, and is told again if it does not. */
+  tellSettings(settings: Settings): void {
+    if (this.phase === "live") this.write("settings", settings);
+  }
+
   close(code: number | null): void {
     if (this.phase === "closed") return;
     this.phase = "closed";

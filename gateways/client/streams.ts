@@ -23,13 +23,20 @@ import { openDepartures } from "./departures.ts";
 import { CLOSE, FRAME_MAX, readFrame } from "./frames.ts";
 import type { ReceiptShare } from "./receipts.ts";
 import { hearSaid } from "./said.ts";
+import type { PhoneSettings } from "./settings.ts";
+import type { SettingsSlice } from "./settings-answer.ts";
+import { openSettingsReach } from "./settings-reach.ts";
 import { openSlowStreams } from "./slow-streams.ts";
 import { Stream, type StreamPorts } from "./stream.ts";
 import { openStreamRows } from "./stream-rows.ts";
 import { openWheel } from "./wheel.ts";
 
 /** What all calls and streams of phones share. */
-export type Desk = { readonly charge: Callers["charge"]; readonly sharing: ReceiptShare };
+export type Desk = {
+  readonly charge: Callers["charge"];
+  readonly sharing: ReceiptShare;
+  readonly settings: PhoneSettings;
+};
 
 export type Streams = {
   open(listener: Listener, upgrade: Upgrade, desk: Desk): void;
@@ -63,7 +70,7 @@ const SETTLED_MS = 4_000;
 const COUNTED = new Set<number>([1000, 1001, 1005, 1006, 1007, 1009, ...Object.values(CLOSE)]);
 
 export function openStreams(
-  slice: { readonly urls: () => readonly string[] },
+  slice: SettingsSlice,
   ports: {
     readonly premise: Database;
     readonly bus: Bus;
@@ -94,6 +101,7 @@ export function openStreams(
   const rows = openStreamRows({ premise, boot, log });
   const slow = openSlowStreams({ monotonic: clock.monotonic, ended: (stream) => end(stream, CLOSE.tooSlow) });
   const departures = openDepartures({ urls: slice.urls, end });
+  const settings = openSettingsReach(slice, { premise, bus, log, clock });
   const wheel = openWheel<Stream>((stream) => {
     if (stream.phase === "closed") {
       stream.socket.terminate();
@@ -140,8 +148,13 @@ export function openStreams(
 
   function open({ device, tokenHash }: Listener, { request, socket, head, spoke }: Upgrade, desk: Desk): void {
     server.handleUpgrade(request, socket, head, (webSocket) => {
-      const { id, subscriberId } = device;
-      const who = { device: { id, subscriberId }, tokenHash, epoch: randomUUID(), openedAt: clock.monotonic() };
+      const { id, subscriberId, settings } = device;
+      const who = {
+        device: { id, subscriberId, settings },
+        tokenHash,
+        epoch: randomUUID(),
+        openedAt: clock.monotonic(),
+      };
       const stream = new Stream(webSocket, who, streamPorts);
       all.add(stream);
       webSocket.on("message", (data: Buffer, binary) => {
@@ -195,6 +208,8 @@ export function openStreams(
     const had = resume === null ? null : await rows.had(stream, resume).catch(() => null);
     const recovered = had !== null && before !== null && resume?.epoch?.toLowerCase() === before;
     stream.start(had ?? { pages: [], notices: [] }, recovered);
+    // Unless it ended meanwhile.
+    if (byDevice.get(stream.device.id) === stream) settings.add(stream);
   }
 
   function hear(stream: Stream, data: Buffer, binary: boolean, desk: Desk): void {
@@ -217,7 +232,7 @@ export function openStreams(
       case "confirm":
       case "status":
       case "reply":
-        void hearSaid(stream, frame, desk.sharing, saidPorts);
+        void hearSaid(stream, frame, desk, saidPorts);
         break;
     }
   }
@@ -254,6 +269,7 @@ export function openStreams(
     stream.unsubscribe?.();
     stream.unsubscribe = null;
     slow.remove(stream);
+    settings.remove(stream);
     if (byDevice.get(stream.device.id) !== stream) return;
     byDevice.delete(stream.device.id);
     if (!stream.lost) rows.release(stream);
@@ -308,7 +324,7 @@ export function openStreams(
       for (const stream of all) stream.socket.terminate();
       slow.close();
       wheel.close();
-      await loop.close();
+      await Promise.all([loop.close(), settings.close()]);
       await closeStreamsOf(premise, [boot]).catch(nothing);
     },
   };
