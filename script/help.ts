@@ -18,6 +18,8 @@ export const NPM_SCRIPTS: Readonly<Record<string, string>> = {
   bench: "measures what a page costs beside the machine's ceilings; -- --quick, -- --help",
   settings: "prints every setting as .env.example; -- --table as a Markdown table",
   metrics: "prints docs/metrics.md",
+  api: "writes docs/api and the types of the client for phones, from the server's own schemas",
+  sdk: "builds the client for phones into sdk/dist",
   sbom: "prints the bill of materials as CycloneDX; -- FILE writes it there",
   licences: "prints docs/licences.md; fails at a licence that may not be shipped",
   help: "prints this",
