@@ -97,9 +97,11 @@ test("a page given to one device of a person is not had by the other", async () 
 test("receipts said again change nothing: the first answer stands, and the host hears each status once", async () => {
   const { trackingId, uniqueId } = await pageFor(attacker);
   const replay = { vendorId: mine.vendorId, statuses: [{ uniqueId, status: "ACKNOWLEDGED", clientId: "1" }] };
-  assert.equal((await ask("SetStatus", replay)).body.Results, [{ UniqueId: uniqueId, Result: "recorded" }]);
+  const Answer = { Status: "ACKNOWLEDGED", ByThisDevice: true };
+  assert.equal((await ask("SetStatus", replay)).body.Results, [{ UniqueId: uniqueId, Result: "recorded", Answer }]);
   for (let round = 0; round < 5; round += 1) {
-    assert.equal((await ask("SetStatus", replay)).body.Results, [{ UniqueId: uniqueId, Result: "repeated" }]);
+    const { body } = await ask("SetStatus", replay);
+    assert.equal(body.Results, [{ UniqueId: uniqueId, Result: "repeated", Answer }]);
   }
   await attacker.reports(uniqueId, "IGNORED", "DELIVERED", "READ");
   await host.awaits(trackingId, "ACKNOWLEDGED");
