@@ -33,7 +33,7 @@ export function asyncApi(): object {
 and fields are for newer versions, and are passed over. What a phone must not miss (${COUNTED.join(", ")}) is counted by seq, from 1 in each
 epoch; every other frame carries the last one's. Closes: ${Object.entries(CLOSE)
         .map(([name, code]) => `${code} ${name}`)
-        .join(", ")}, 1012 restart.`,
+        .join(", ")}.`,
     },
     defaultContentType: "application/json",
     channels: {

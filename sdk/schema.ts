@@ -198,11 +198,13 @@ export type SetStatusAnswer = {
     readonly UniqueId: string;
     readonly Result: "recorded" | "repeated" | "unknown";
     /** The one that stands, and whether this device gave it */
-    readonly Answer?: {
-      readonly Status: "ACKNOWLEDGED" | "IGNORED";
-      readonly ByThisDevice: boolean;
-    };
+    readonly Answer?: StandingAnswer;
   }[];
+};
+
+export type StandingAnswer = {
+  readonly Status: "ACKNOWLEDGED" | "IGNORED";
+  readonly ByThisDevice: boolean;
 };
 
 export type ClientFrames = {
@@ -218,8 +220,8 @@ export type ClientFrames = {
   readonly status: {
     readonly uniqueId: string;
     readonly status: "DELIVERED" | "READ" | "ACKNOWLEDGED" | "IGNORED";
-    readonly clientId?: string;
     readonly at?: string | number;
+    readonly clientId?: string;
   };
   readonly reply: {
     readonly uniqueId: string;
@@ -259,10 +261,8 @@ export type ServerFrames = {
     readonly UniqueId?: string;
     readonly ClientId?: string;
     readonly Result: "recorded" | "repeated" | "unknown" | "refused" | "unavailable";
-    readonly Answer?: {
-      readonly Status: "ACKNOWLEDGED" | "IGNORED";
-      readonly ByThisDevice: boolean;
-    };
+    /** The one that stands, and whether this device gave it */
+    readonly Answer?: StandingAnswer;
   };
   readonly settings: Settings;
   readonly reconnect: {

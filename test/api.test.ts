@@ -6,6 +6,7 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv } from "ajv";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { readFrame } from "../gateways/client/frames.ts";
 import { apiFiles } from "../script/api.ts";
 import { typeOf } from "../script/client-types.ts";
 
@@ -45,6 +46,11 @@ test("the description of the stream is valid AsyncAPI, and what is said on it pa
   assert.ok(accepts("phone.confirm", { type: "confirm", id: "1", data: { uniqueId } }));
   assert.not(accepts("phone.status", { type: "status", id: "1", data: { uniqueId, status: "EATEN" } }));
   assert.not(accepts("server.hello", { type: "hello", id: "1", data: {} }));
+});
+
+test("a reply whose text is not to be taken is a frame all the same: it is refused, and the stream goes on", () => {
+  const data = { uniqueId: "5e1f0000-0000-4000-8000-000000000001", clientId: "1", text: "" };
+  assert.equal(readFrame(JSON.stringify({ type: "reply", id: "1", data })), { type: "reply", id: "1", data });
 });
 
 test("a schema for which there is no type stops the generation", () => {

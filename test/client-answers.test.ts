@@ -1,8 +1,12 @@
 /** What a phone is answered when the server cannot do what it asked. */
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import type { IncomingMessage } from "node:http";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { WebSocket } from "ws";
 import { systemClock } from "../domain.ts";
+import { REFUSALS } from "../gateways/client/answers.ts";
 import { clientRoutes } from "../gateways/client/routes.ts";
 import { openPeers } from "../gateways/unacknowledged.ts";
 import { silentMeter } from "../meter.ts";
@@ -43,7 +47,7 @@ async function failing(fault: Error, where: "lookup" | "receipt") {
           meter: silentMeter,
         },
         clock: systemClock,
-        streams: { open() {}, changed() {} },
+        streams: { full: () => true, open() {}, changed() {} },
       },
     ),
   ]);
@@ -77,5 +81,22 @@ for (const [what, fault, status, code] of [
     });
   }
 }
+
+test("a code stands for one refusal", () => {
+  const codes = Object.values(REFUSALS).map(({ code }) => code);
+  assert.is(new Set(codes).size, codes.length);
+});
+
+test("where a node has as many streams as it may, a phone that would listen hears 503 and when to come again, and calls are taken", async () => {
+  const { url } = await failing(new DatabaseDown(false), "receipt");
+  const socket = new WebSocket(url.replace("http", "ws").replace("SetStatus", "Stream"), {
+    headers: { authorization: `Bearer ${TOKEN}` },
+  });
+  const [, answer] = (await once(socket, "unexpected-response")) as [unknown, IncomingMessage];
+  assert.equal([answer.statusCode, answer.headers["retry-after"]], [503, "10"]);
+  answer.resume();
+  const call = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+  assert.is(call.status, 400);
+});
 
 test.run();

@@ -16,7 +16,11 @@ import {
 import { Settings } from "./settings-answer.ts";
 
 const Time = Type.String({ description: "ISO 8601, UTC" });
-const Answer = Type.Union([Type.Literal("ACKNOWLEDGED"), Type.Literal("IGNORED")]);
+export const Answer = Type.Union([Type.Literal("ACKNOWLEDGED"), Type.Literal("IGNORED")]);
+export const StandingAnswer = Type.Object(
+  { Status: Answer, ByThisDevice: Type.Boolean() },
+  { description: "The one that stands, and whether this device gave it" },
+);
 const SUCCESS = {
   ResponseType: Type.String({ description: "The operation" }),
   ResponseCode: Type.Literal(0),
@@ -68,12 +72,7 @@ export const SetStatusAnswer = Type.Object({
     Type.Object({
       UniqueId: Uuid,
       Result: Type.Union([Type.Literal("recorded"), Type.Literal("repeated"), Type.Literal("unknown")]),
-      Answer: Type.Optional(
-        Type.Object(
-          { Status: Answer, ByThisDevice: Type.Boolean() },
-          { description: "The one that stands, and whether this device gave it" },
-        ),
-      ),
+      Answer: Type.Optional(StandingAnswer),
     }),
   ),
 });

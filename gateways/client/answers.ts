@@ -7,7 +7,7 @@ import { faultFields, type Log } from "../../log.ts";
 import { BatchFull } from "../../persistence/batch.ts";
 import { BadData, Conflict, DatabaseDown } from "../../persistence/database.ts";
 
-const REFUSALS = {
+export const REFUSALS = {
   "bad-request": { status: 400, code: 1, description: "The request is not well-formed" },
   "wrong-registration": { status: 401, code: 2, description: "The destination or registration code is wrong" },
   "no-such-push-network": { status: 400, code: 3, description: "This server does not send to that push network" },
@@ -18,12 +18,12 @@ const REFUSALS = {
   unavailable: { status: 503, code: 8, description: "The server cannot answer now; try again" },
   "not-found": { status: 404, code: 9, description: "There is no such operation" },
   "not-available": { status: 404, code: 11, description: "This server does not offer this operation" },
-  "no-upgrade": { status: 426, code: 13, description: "This operation is a WebSocket" },
   "too-many-calls": { status: 429, code: 12, description: "Too many calls from this device; wait" },
   "no-such-page": { status: 404, code: 13, description: "There is no such page of this device" },
   "no-such-choice": { status: 400, code: 14, description: "The choice is none of the page's" },
   "no-such-text": { status: 400, code: 15, description: "The text is blank, too long, or holds what XML cannot" },
   "too-many-replies": { status: 409, code: 16, description: "This device has replied to this page too often" },
+  "no-upgrade": { status: 426, code: 17, description: "This operation is a WebSocket" },
   internal: { status: 500, code: 10, description: "The server failed" },
 } as const;
 

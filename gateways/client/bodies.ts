@@ -10,7 +10,7 @@ const Address = Type.String({ minLength: 1, maxLength: 4_096, pattern: "^[\\x21-
 const Network = Type.Union([Type.Literal("GCM"), Type.Literal("APNS"), Type.Literal("WEBPUSH")]);
 const Vendor = { vendorId: Uuid };
 export const Version = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
-export const SaidAt = Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()]));
+const SaidAt = Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Type.Number()]));
 
 export const RegisterBody = Type.Object({
   siteId: Uuid,
@@ -36,34 +36,32 @@ export const GetMessagesBody = Type.Object({
   /** The version of its settings that the phone has. */
   settingsVersion: Type.Optional(Version),
 });
-export const SetStatusBody = Type.Object({
-  ...Vendor,
-  statuses: Type.Array(
-    Type.Object({
-      uniqueId: Uuid,
-      status: Type.Union([
-        Type.Literal("DELIVERED"),
-        Type.Literal("READ"),
-        Type.Literal("ACKNOWLEDGED"),
-        Type.Literal("IGNORED"),
-      ]),
-      at: SaidAt,
-      /** The same receipt again is known by its page, device and status; this is for the phone's own use. */
-      clientId: Type.Optional(Type.String({ maxLength: 200 })),
-    }),
-    { maxItems: RECEIPTS_MAX },
-  ),
-});
-/** `text`, or `choice`: one of the page's own. */
-export const ReplyBody = Type.Object({
-  ...Vendor,
+/** What is said of a page, the same by a call and over a stream. */
+export const RECEIPT = {
+  uniqueId: Uuid,
+  status: Type.Union([
+    Type.Literal("DELIVERED"),
+    Type.Literal("READ"),
+    Type.Literal("ACKNOWLEDGED"),
+    Type.Literal("IGNORED"),
+  ]),
+  at: SaidAt,
+  /** The same receipt again is known by its page, device and status; this is for the phone's own use. */
+  clientId: Type.Optional(Type.String({ maxLength: 200 })),
+};
+/** `text`, or `choice`: one of the page's own. What more is asked of them: see persistence/replies.ts. */
+export const REPLY = {
   uniqueId: Uuid,
   clientId: Line(200),
-  // One of the two; what more is asked of them is asked of a stream's as well: see persistence/replies.ts.
   text: Type.Optional(Type.String({ maxLength: 4_000 })),
   choice: Type.Optional(Type.String({ maxLength: 4_000 })),
   at: SaidAt,
+};
+export const SetStatusBody = Type.Object({
+  ...Vendor,
+  statuses: Type.Array(Type.Object(RECEIPT), { maxItems: RECEIPTS_MAX }),
 });
+export const ReplyBody = Type.Object({ ...Vendor, ...REPLY });
 export const SettingsBody = Type.Object({
   ...Vendor,
   /** The version the phone has. */

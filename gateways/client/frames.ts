@@ -12,7 +12,8 @@
  */
 import Type, { type Static, type TSchema } from "typebox";
 import { Compile } from "typebox/compile";
-import { SaidAt, Uuid, Version } from "./bodies.ts";
+import { Answer, StandingAnswer } from "./answer-bodies.ts";
+import { RECEIPT, REPLY, Uuid, Version } from "./bodies.ts";
 import { Settings } from "./settings-answer.ts";
 
 /** Closes of our own, RFC 6455 section 7.4.2. */
@@ -31,10 +32,6 @@ export const CLOSE = {
 /** Longest frame that is read, bytes. */
 export const FRAME_MAX = 64 * 1024;
 
-const Receipt = Type.Union(["DELIVERED", "READ", "ACKNOWLEDGED", "IGNORED"].map((word) => Type.Literal(word)));
-const Answer = Type.Union([Type.Literal("ACKNOWLEDGED"), Type.Literal("IGNORED")]);
-const ClientId = Type.String({ minLength: 1, maxLength: 200 });
-
 /** From the phone. */
 export const ClientFrames = {
   /** Its first frame, at once: the last frame it has of which connection; `epoch` null: of none. Nothing is sent before it, or 250 ms. */
@@ -48,14 +45,8 @@ export const ClientFrames = {
     noticeId: Type.Optional(Uuid),
     version: Type.Optional(Version),
   }),
-  status: Type.Object({ uniqueId: Uuid, status: Receipt, clientId: Type.Optional(ClientId), at: SaidAt }),
-  reply: Type.Object({
-    uniqueId: Uuid,
-    clientId: ClientId,
-    text: Type.Optional(Type.String({ minLength: 1, maxLength: 4_000 })),
-    choice: Type.Optional(Type.String({ minLength: 1, maxLength: 4_000 })),
-    at: SaidAt,
-  }),
+  status: Type.Object(RECEIPT),
+  reply: Type.Object(REPLY),
   ping: Type.Object({}),
   pong: Type.Object({}),
 } as const;
@@ -75,13 +66,19 @@ export const ServerFrames = {
   }),
   /** Another device of the same person has answered. Confirmed by NoticeId. */
   answered: Type.Object({ NoticeId: Uuid, UniqueId: Uuid, Answer, At: Type.String() }),
-  /** What became of a frame of the phone's: `to` is its id. `Answer`: the one that stands, and whether this device gave it. */
+  /** What became of a frame of the phone's: `to` is its id. */
   result: Type.Object({
     to: Type.String(),
     UniqueId: Type.Optional(Uuid),
     ClientId: Type.Optional(Type.String()),
-    Result: Type.Union(["recorded", "repeated", "unknown", "refused", "unavailable"].map((word) => Type.Literal(word))),
-    Answer: Type.Optional(Type.Object({ Status: Answer, ByThisDevice: Type.Boolean() })),
+    Result: Type.Union([
+      Type.Literal("recorded"),
+      Type.Literal("repeated"),
+      Type.Literal("unknown"),
+      Type.Literal("refused"),
+      Type.Literal("unavailable"),
+    ]),
+    Answer: Type.Optional(StandingAnswer),
   }),
   /** What the phone is set to, where it has another version. Confirmed by `version`. */
   settings: Settings,

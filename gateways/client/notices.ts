@@ -26,8 +26,9 @@ export type ClientNotices = {
   confirm(device: DeviceId, ids: readonly string[]): Promise<void>;
 };
 
-export function openNotices(premise: Database): ClientNotices {
-  const reading = makeBatch<DeviceId, readonly DeviceNotice[]>({
+/** Of many devices that ask at once, by a call or over their streams, in one statement. */
+export function openNoticeReading(premise: Database): (device: DeviceId) => Promise<readonly DeviceNotice[]> {
+  return makeBatch<DeviceId, readonly DeviceNotice[]>({
     entriesMax: 50,
     waitingMax: 10_000,
     key: (device) => device,
@@ -35,9 +36,13 @@ export function openNotices(premise: Database): ClientNotices {
       const byDevice = Map.groupBy(await noticesOf(premise, devices, NOTICES_MAX), ({ deviceId }) => deviceId);
       return devices.map((device) => byDevice.get(device) ?? []);
     },
-  });
+  }).submit;
+}
+
+export function openNotices(premise: Database): ClientNotices {
+  const read = openNoticeReading(premise);
   return {
-    of: async (device) => (await reading.submit(device)).map(clientNotice),
+    of: async (device) => (await read(device)).map(clientNotice),
     async confirm(device, ids) {
       if (ids.length === 0) return;
       await confirmNotices(

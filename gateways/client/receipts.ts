@@ -4,9 +4,13 @@
  * How many receipts of one device may be on their way to the database at once: all devices' wait in one line, and one that
  * repeats itself must not fill it. A single call always passes, so that a phone that waits for its answers never notices.
  */
+import type { Static } from "typebox";
 import type { DeviceId, Receipt, UniqueId } from "../../domain.ts";
-import type { ReceiptEntry } from "../../persistence/receipts.ts";
+import type { ReceiptEntry, ReceiptResult } from "../../persistence/receipts.ts";
+import type { ReplyEntry } from "../../persistence/replies.ts";
+import type { StandingAnswer } from "./answer-bodies.ts";
 import { Refused } from "./answers.ts";
+import { type ReplyBody, readSaidAt } from "./bodies.ts";
 
 const UNDER_WAY_MAX = 1_000;
 
@@ -39,4 +43,15 @@ export function receiptOf(
 ): ReceiptEntry {
   const entry = { uniqueId: uniqueId.toLowerCase() as UniqueId, deviceId, receipt };
   return saidAt === null ? entry : { ...entry, saidAt };
+}
+
+/** The answer that stands, where there is one. */
+export function answerOf({ answer }: ReceiptResult): { readonly Answer?: Static<typeof StandingAnswer> } {
+  return answer === null ? {} : { Answer: { Status: answer.status, ByThisDevice: answer.byThisDevice } };
+}
+
+export function replyOf(deviceId: DeviceId, said: Omit<Static<typeof ReplyBody>, "vendorId">): ReplyEntry {
+  const { clientId, text, choice, at } = said;
+  const uniqueId = said.uniqueId.toLowerCase() as UniqueId;
+  return { uniqueId, deviceId, clientId, text, choice, saidAt: readSaidAt(at) ?? undefined };
 }

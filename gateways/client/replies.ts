@@ -5,12 +5,12 @@
 import type { FastifyRequest } from "fastify";
 import type { Static } from "typebox";
 import type { Paging } from "../../actors/paging.ts";
-import { type UniqueId, unreachable } from "../../domain.ts";
+import { unreachable } from "../../domain.ts";
 import type { ReplyRefusal } from "../../persistence/replies.ts";
 import { type RefusalKind, Refused, type Success, success } from "./answers.ts";
-import { type ReplyBody, readSaidAt } from "./bodies.ts";
+import type { ReplyBody } from "./bodies.ts";
 import type { Callers } from "./caller.ts";
-import type { ReceiptShare } from "./receipts.ts";
+import { type ReceiptShare, replyOf } from "./receipts.ts";
 
 const REFUSALS: Readonly<Record<ReplyRefusal, RefusalKind>> = {
   form: "bad-request",
@@ -34,10 +34,9 @@ export function replyOperation(ports: {
   readonly sharing: ReceiptShare;
 }): (request: ReplyRequest) => Promise<ReplyAnswer> {
   return async (request) => {
-    const { vendorId, clientId, text, choice, at } = request.body;
-    const device = await ports.callers.device(request, vendorId);
-    const uniqueId = request.body.uniqueId.toLowerCase() as UniqueId;
-    const entry = { uniqueId, deviceId: device.id, clientId, text, choice, saidAt: readSaidAt(at) ?? undefined };
+    const device = await ports.callers.device(request, request.body.vendorId);
+    const entry = replyOf(device.id, request.body);
+    const { uniqueId, clientId } = entry;
     const result = await ports.sharing(device.id, 1, () => ports.paging.reply(entry));
     switch (result.kind) {
       case "recorded":

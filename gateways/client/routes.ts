@@ -26,7 +26,7 @@ import { PAGES_MAX, readSaidAt } from "./bodies.ts";
 import { openCallers } from "./caller.ts";
 import { answerTaken } from "./delivery.ts";
 import { openNotices } from "./notices.ts";
-import { openReceiptShare, receiptOf } from "./receipts.ts";
+import { answerOf, openReceiptShare, receiptOf } from "./receipts.ts";
 import { replyOperation } from "./replies.ts";
 import { openPhoneSettings } from "./settings.ts";
 import type { Streams } from "./streams.ts";
@@ -43,7 +43,7 @@ export type ClientPorts = {
   readonly meta: Database;
   readonly paging: Pick<Paging, "record" | "reply">;
   readonly peers: Peers;
-  readonly streams: Pick<Streams, "open" | "changed">;
+  readonly streams: Pick<Streams, "full" | "open" | "changed">;
   readonly log: Log;
   readonly meter: Meter;
   readonly clock: Clock;
@@ -60,6 +60,8 @@ const OPERATIONS = [
   "Unregister",
   "Stream",
 ];
+/** A phone that finds no room for its stream asks by calls meanwhile. */
+const FULL_SECONDS = 10;
 /** Operations phones know and this server does not have. */
 const NOT_AVAILABLE = ["SendMessage", "SearchContacts"];
 
@@ -189,9 +191,8 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
         ),
       );
       const Results = statuses.map(({ uniqueId }, index) => {
-        const { kind, answer } = results[index]!;
-        const stands = answer && { Status: answer.status, ByThisDevice: answer.byThisDevice };
-        return { UniqueId: uniqueId.toLowerCase(), Result: kind, ...(stands && { Answer: stands }) };
+        const result = results[index]!;
+        return { UniqueId: uniqueId.toLowerCase(), Result: result.kind, ...answerOf(result) };
       });
       return success("SetStatus", { Results });
     });
@@ -221,6 +222,10 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     });
 
     app.get(`${PREFIX}Stream`, { schema: { hide: true } }, async (request, reply) => {
+      if (streams.full()) {
+        meter.count("back_pressure", { queue: "streams" });
+        throw new Refused("unavailable", FULL_SECONDS);
+      }
       const listener = await callers.listener(request);
       const upgrade = takeOver(request, reply);
       if (upgrade === null) {

@@ -2,7 +2,8 @@
  * What a phone says over its stream. Each frame that is to come to something is answered by a `result`, when it is written; a phone that
  * hears none says it again, on its next stream, and it is known for what it is.
  */
-import type { Answer, DeviceId, UniqueId } from "../../domain.ts";
+import type { Static } from "typebox";
+import type { DeviceId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import { isPassing } from "../../persistence/batch.ts";
 import { BadData } from "../../persistence/database.ts";
@@ -10,8 +11,8 @@ import type { ReceiptEntry, ReceiptResult } from "../../persistence/receipts.ts"
 import type { ReplyEntry, ReplyResult } from "../../persistence/replies.ts";
 import { Refused } from "./answers.ts";
 import { readSaidAt } from "./bodies.ts";
-import type { ClientFrame } from "./frames.ts";
-import { receiptOf } from "./receipts.ts";
+import type { ClientFrame, ServerFrames } from "./frames.ts";
+import { answerOf, receiptOf, replyOf } from "./receipts.ts";
 import type { Stream } from "./stream.ts";
 import type { Desk } from "./streams.ts";
 
@@ -22,13 +23,7 @@ export type SaidPorts = {
   readonly log: Log;
 };
 
-type Result = {
-  readonly Result: "recorded" | "repeated" | "unknown" | "refused" | "unavailable";
-  readonly UniqueId?: string;
-  readonly ClientId?: string;
-  /** The answer that stands. */
-  readonly Answer?: { readonly Status: Answer; readonly ByThisDevice: boolean };
-};
+type Result = Omit<Static<typeof ServerFrames.result>, "to">;
 
 /** Never rejects. `resume`, `ping` and `pong` are the connection's own, and not for here. */
 export async function hearSaid(stream: Stream, frame: ClientFrame, desk: Desk, ports: SaidPorts): Promise<void> {
@@ -47,11 +42,10 @@ export async function hearSaid(stream: Stream, frame: ClientFrame, desk: Desk, p
 async function resultOf(stream: Stream, frame: ClientFrame, desk: Desk, ports: SaidPorts): Promise<Result> {
   const { device } = stream;
   const record = async (entry: ReceiptEntry): Promise<Result> => {
-    const { kind, answer } = await desk.sharing(device.id, 1, () => ports.record(entry));
+    const result = await desk.sharing(device.id, 1, () => ports.record(entry));
     // Whatever it says of the page, it has it.
     stream.confirmed([entry.uniqueId]);
-    const told = { UniqueId: entry.uniqueId, Result: kind };
-    return answer === null ? told : { ...told, Answer: { Status: answer.status, ByThisDevice: answer.byThisDevice } };
+    return { UniqueId: entry.uniqueId, Result: result.kind, ...answerOf(result) };
   };
   switch (frame.type) {
     case "confirm": {
@@ -74,9 +68,8 @@ async function resultOf(stream: Stream, frame: ClientFrame, desk: Desk, ports: S
       return clientId === undefined ? told : { ...told, ClientId: clientId };
     }
     case "reply": {
-      const { clientId, text, choice, at } = frame.data;
-      const uniqueId = frame.data.uniqueId.toLowerCase() as UniqueId;
-      const entry = { uniqueId, deviceId: device.id, clientId, text, choice, saidAt: readSaidAt(at) ?? undefined };
+      const entry = replyOf(device.id, frame.data);
+      const { uniqueId, clientId } = entry;
       const { kind } = await desk.sharing(device.id, 1, () => ports.reply(entry));
       if (kind === "recorded" || kind === "repeated") stream.confirmed([uniqueId]);
       return { UniqueId: uniqueId, ClientId: clientId, Result: kind };

@@ -8,12 +8,12 @@ import {
   confirmNotices,
   type DeviceNotice,
   type NoticesHeld,
-  noticesOf,
   recordNoticesSent,
 } from "../../persistence/device-notices.ts";
 import { type Inbox, type InboxCall, inboxes } from "../../persistence/inbox.ts";
 import { type StreamBefore, sendsOfStreams } from "../../persistence/stream-sends.ts";
 import { claimStreams, releaseStreams, type StreamClaim, type StreamClaimed } from "../../persistence/streams.ts";
+import { openNoticeReading } from "./notices.ts";
 import type { Resume, Stream } from "./stream.ts";
 
 /** What a phone says it has and has not confirmed: not sent again. */
@@ -35,7 +35,6 @@ export type StreamRows = {
 
 const LIMITS = { entriesMax: 50, waitingMax: 10_000 };
 const AT_ONCE = 1_000;
-const NOTICES_MAX = 100;
 /** Of the pages that wait for a device, so many are asked whether its phone has them; the others are sent again. */
 const HAD_MAX = 500;
 
@@ -78,14 +77,6 @@ export function openStreamRows({
     ...LIMITS,
     key: ({ deviceId }) => deviceId,
     write: (held) => carryNotices(premise, held),
-  });
-  const noticing = makeBatch<DeviceId, DeviceNotice[]>({
-    ...LIMITS,
-    key: (device) => device,
-    async write(devices) {
-      const byDevice = Map.groupBy(await noticesOf(premise, devices, NOTICES_MAX), ({ deviceId }) => deviceId);
-      return devices.map((device) => byDevice.get(device) ?? []);
-    },
   });
   const telling = makeBatch<{ noticeId: string; epoch: string; seq: number }, undefined>({
     ...LIMITS,
@@ -131,7 +122,7 @@ export function openStreamRows({
       ]);
       return { pages: sends.filter((send) => send.seq <= seq).map(({ uniqueId }) => uniqueId), notices };
     },
-    notices: noticing.submit,
+    notices: openNoticeReading(premise),
     noticeSent: (notice) => void telling.submit(notice).catch(nothing),
     confirmNotice: (deviceId, noticeId) => hearing.submit({ deviceId, noticeId }),
   };

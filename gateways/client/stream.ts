@@ -159,12 +159,12 @@ export class Stream {
     this.wake();
   }
 
-  /** @param code null: its phone, or the connection, has ended it */
   /** Not counted: the phone says by their version that it has them, and is told again if it does not. */
   tellSettings(settings: Settings): void {
     if (this.phase === "live") this.write("settings", settings);
   }
 
+  /** @param code null: its phone, or the connection, has ended it */
   close(code: number | null): void {
     if (this.phase === "closed") return;
     this.phase = "closed";

@@ -17,6 +17,7 @@ import type { Meter } from "../../meter.ts";
 import { isPassing } from "../../persistence/batch.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
 import { closeStreamsOf, newsOfStreams } from "../../persistence/streams.ts";
+import { connectionsMax } from "../connections.ts";
 import type { Upgrade } from "../upgrades.ts";
 import type { Callers, Listener } from "./caller.ts";
 import { openDepartures } from "./departures.ts";
@@ -39,6 +40,8 @@ export type Desk = {
 };
 
 export type Streams = {
+  /** No more are opened: what is left of the port is for calls, and for those who look whether the node is there. */
+  full(): boolean;
   open(listener: Listener, upgrade: Upgrade, desk: Desk): void;
   /** Who may call as this device has changed: its stream, on whichever node, looks whether it still may. */
   changed(device: DeviceId): void;
@@ -50,6 +53,8 @@ export type Streams = {
 };
 
 const SUBPROTOCOL = "tocsin.v2";
+/** Of the connections a port may hold. */
+const PORT_PART = 0.75;
 const RESUME_MS = 250;
 /** Asked whether it is there so often, a random part earlier; by the next time it must have said something. */
 const HEARTBEAT_SECONDS = 25;
@@ -90,6 +95,7 @@ export function openStreams(
     maxPayload: FRAME_MAX,
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
+  const streamsMax = Math.floor(connectionsMax() * PORT_PART);
   const all = new Set<Stream>();
   /** Those whose device's row names them, as far as is known. */
   const byDevice = new Map<DeviceId, Stream>();
@@ -301,6 +307,7 @@ export function openStreams(
   const loop = superviseLoop("streams", () => ROUND_MS, round, { log, clock });
 
   return {
+    full: () => all.size >= streamsMax,
     open,
     changed: bus.publish,
     part(part) {
