@@ -24,7 +24,7 @@ const DIGESTS: Readonly<Record<string, string>> = {
   "premise_core/0005-steering.sql": "84f6116070527dbe",
   "premise_core/0006-synthetic.sql": "8ecbce89689b82a9",
   "premise_core/0007-weights.sql": "0b4b5814a733ec75",
-  "premise_core/0008-passing-on.sql": "87616894e031b274",
+  "premise_core/0008-passing-on.sql": "04926e9a55a70d72",
   "premise_core/0009-answers.sql": "29383a9927a97357",
   "premise_core/0010-subscriber-groups.sql": "00442845533d8f5a",
   "premise_core/0011-devices.sql": "8a1b227fc0cd8dc0",
