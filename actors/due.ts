@@ -15,31 +15,28 @@
  *   settled    an answer is asked for: somebody has answered (ACKNOWLEDGED, a reply, or IGNORED where a page that is declined is
  *              not passed on), here or one it was passed on to; else: it was DELIVERED, here or there
  */
-import { type Answer, type Outcome, rankOf, type Transport } from "../domain.ts";
-import type { AlertProfile } from "../persistence/alert-profiles.ts";
-import type { Rule, RuleStep } from "../persistence/escalation-rules.ts";
+import { rankOf } from "../domain.ts";
+import type { RuleStep } from "../persistence/escalation-rules.ts";
+import type { DueMessage } from "../persistence/messages.ts";
 
-/** Of the row; times in ms on the database's clock. */
-export type Standing = {
-  readonly status: Transport;
-  readonly answer: Answer | null;
-  /** Somebody has written back. */
-  readonly replied: boolean;
-  readonly outcome: Outcome | null;
-  readonly asksAnswer: boolean;
-  readonly deviceDeadline: number | null;
-  readonly userDeadline: number | null;
-  readonly expiresAt: number;
-  /** Reminders claimed so far. */
-  readonly reminders: number;
-  readonly profile: AlertProfile;
-  /** Steps of the rule taken so far, and by when the last must have led to an end. */
-  readonly step: number;
-  readonly stepDeadline: number | null;
-  /** null: its site has none for pages of its type, or it was itself passed on. */
-  readonly rule: Rule | null;
-  /** One that it was passed on to has settled it. */
-  readonly settledByFamily: boolean;
+/** What of the row decides it. */
+export type Standing = Pick<
+  DueMessage,
+  | "status"
+  | "answer"
+  | "replied"
+  | "outcome"
+  | "asksAnswer"
+  | "deviceDeadline"
+  | "userDeadline"
+  | "expiresAt"
+  | "reminders"
+  | "profile"
+  | "step"
+  | "stepDeadline"
+  | "rule"
+  | "settledByFamily"
+> & {
   /** The devices that can be woken for it; once it is recalled, those that have yet to hear so. */
   readonly targets: readonly unknown[];
 };
