@@ -3,7 +3,7 @@
 import { rmSync } from "node:fs";
 import { ServerRefused } from "../sdk/index.ts";
 import { CommandFault, EXIT } from "./exit.ts";
-import { phoneClient, type Registration, register } from "./phone-client.ts";
+import { callsOf, type Registration, register } from "./phone-client.ts";
 import { pagesFolder, readStored, store } from "./phone-store.ts";
 import type { PhoneServer } from "./phone-transport.ts";
 import { dataDirOf, isAlive, unreachable } from "./server.ts";
@@ -56,7 +56,7 @@ export async function findPlace(
 /** A device nobody can be any more would be woken for nothing, and its pages are nobody's. Best effort: the server may have forgotten it. */
 export async function leave(server: () => PhoneServer, dataDir: string, old: Registration): Promise<void> {
   rmSync(pagesFolder(dataDir, old), { recursive: true, force: true });
-  await phoneClient(server, old)
-    .unregister()
+  await callsOf(server, old)
+    .call("Unregister", {})
     .catch(() => {});
 }

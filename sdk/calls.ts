@@ -14,6 +14,7 @@ import type {
   ReplyBody,
   SetStatusAnswer,
   SetStatusBody,
+  SettingsBody,
   UpdateBody,
   VendorBody,
 } from "./schema.ts";
@@ -26,7 +27,7 @@ export type Operations = {
   GetMessages: [Omit<GetMessagesBody, "vendorId">, GetMessagesAnswer];
   SetStatus: [Omit<SetStatusBody, "vendorId">, SetStatusAnswer];
   Reply: [Omit<ReplyBody, "vendorId">, ReplyAnswer];
-  GetSettings: [Omit<VendorBody, "vendorId">, GetSettingsAnswer];
+  GetSettings: [Omit<SettingsBody, "vendorId">, GetSettingsAnswer];
   UpdateNotificationAddress: [Omit<UpdateBody, "vendorId">, DoneAnswer];
   Unregister: [Omit<VendorBody, "vendorId">, DoneAnswer];
 };

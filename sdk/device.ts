@@ -1,7 +1,7 @@
 /** Which device this is: registered with a code once, known by its token from then on. */
 import type { Calls } from "./calls.ts";
 import { NotRegistered } from "./faults.ts";
-import type { RegisterBody, Settings } from "./schema.ts";
+import type { RegisterBody, Settings, SettingsBody } from "./schema.ts";
 import type { ClientStorage } from "./storage.ts";
 
 /** `deviceToken` is a secret. */
@@ -26,8 +26,8 @@ export type Device = {
   /** What it was last told. */
   settings(): Settings | null;
   settingsVersion(): number | null;
-  /** Asks for them. @throws ServerRefused, Unreachable */
-  pullSettings(): Promise<Settings>;
+  /** Asks for them; may say its user's own, all of them, and which version of the program this is by now. @throws ServerRefused, Unreachable */
+  pullSettings(said?: Omit<SettingsBody, "vendorId" | "have">): Promise<Settings>;
   /** They have come by themselves. */
   takeSettings(settings: Settings): Promise<Settings>;
 };
@@ -83,7 +83,7 @@ export async function openDevice(ports: {
     },
     settings: () => settings,
     settingsVersion: () => versionOf(settings),
-    pullSettings: async () => device.takeSettings((await calls.call("GetSettings", {})).Settings),
+    pullSettings: async (said = {}) => device.takeSettings((await calls.call("GetSettings", said)).Settings),
     async takeSettings(given) {
       settings = given;
       await keep(SETTINGS, given);

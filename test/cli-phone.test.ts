@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { freshAddress, phoneClient, type Registration } from "../cli/phone-client.ts";
+import { callsOf, freshAddress, type Registration } from "../cli/phone-client.ts";
 import { openPhone, type PhoneEvents } from "../cli/phone-session.ts";
 import { readStored, store } from "../cli/phone-store.ts";
 import { ServerRefused } from "../sdk/index.ts";
@@ -85,10 +85,10 @@ test("an APNs address is 32 bytes in hexadecimal, an FCM one is opaque, and none
 
 test("a refusal is an error that holds the server's code and how long to wait", () =>
   withPeer(async (peer) => {
-    const client = phoneClient(() => peer, await registered(peer));
+    const { call } = callsOf(() => peer, await registered(peer));
     const body = { ResponseCode: 7, ResponseDescription: "Too many" };
     peer.answers("GetMessages", { status: 429, body, headers: { "retry-after": "2" } });
-    const error = await client.getMessages().catch((fault: unknown) => fault);
+    const error = await call("GetMessages", {}).catch((fault: unknown) => fault);
     assert.instance(error, ServerRefused);
     const { httpStatus, responseCode, retryAfterMs, message } = error as ServerRefused;
     assert.equal({ httpStatus, responseCode, retryAfterMs }, { httpStatus: 429, responseCode: 7, retryAfterMs: 2_000 });
@@ -97,9 +97,9 @@ test("a refusal is an error that holds the server's code and how long to wait", 
 
 test("HTTP 200 with a ResponseCode other than 0 is a refusal too", () =>
   withPeer(async (peer) => {
-    const client = phoneClient(() => peer, await registered(peer));
+    const { call } = callsOf(() => peer, await registered(peer));
     peer.answers("GetMessages", { status: 200, body: { ResponseCode: 8 } });
-    assert.instance(await client.getMessages().catch((fault: unknown) => fault), ServerRefused);
+    assert.instance(await call("GetMessages", {}).catch((fault: unknown) => fault), ServerRefused);
   }));
 
 test("a phone that is on wakes at a push, fetches and confirms", () =>

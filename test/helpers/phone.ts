@@ -1,13 +1,6 @@
 /** A clinician's phone for tests, in the words of the domain; the protocol is the command line's own. */
-import {
-  freshAddress,
-  phoneClient,
-  type RegisterRequest,
-  type Registration,
-  receiptReport,
-  register,
-  replyReport,
-} from "../../cli/phone-client.ts";
+import { randomUUID } from "node:crypto";
+import { callsOf, freshAddress, type RegisterRequest, type Registration, register } from "../../cli/phone-client.ts";
 import { openPhone } from "../../cli/phone-session.ts";
 import type { Answer, Receipt } from "../../domain.ts";
 import type { AmcMessage, Notice } from "../../sdk/index.ts";
@@ -64,7 +57,7 @@ export async function registerPhone({
 
 /** The same phone at another place, or with a token of one's own making. */
 export function phoneOf(server: PhonePlace, registration: Registration): Phone {
-  const client = phoneClient(() => server, registration);
+  const { call } = callsOf(() => server, registration);
   const pages: AmcMessage[] = [];
   const notices: Notice[] = [];
   let current = registration;
@@ -91,20 +84,23 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
   }
 
   const report = async (uniqueId: string, ...receipts: Receipt[]) => {
-    await client.setStatus(receipts.map((receipt) => receiptReport(uniqueId, receipt)));
+    await call("SetStatus", { statuses: receipts.map((status) => ({ uniqueId, status, ...fresh() })) });
   };
+  const fetches = async (confirm: readonly string[] = []) =>
+    (await call("GetMessages", { v: 3, ...(confirm.length > 0 ? { confirm } : {}) })).Messages;
   return {
     registration,
-    fetches: async (confirm) => (await client.getMessages(confirm)).messages,
+    fetches,
     async confirms(uniqueIds) {
-      await client.getMessages(uniqueIds);
+      await fetches(uniqueIds);
     },
     reads: (page) => report(page.UniqueId, "READ"),
     answers: (page, answer) => report(page.UniqueId, answer),
-    replies: (uniqueId, words, more) => client.reply({ ...replyReport(uniqueId, words), ...more }),
+    replies: async (uniqueId, words, more) =>
+      (await call("Reply", { uniqueId, ...fresh(), ...words, ...more })).Result === "recorded",
     reports: report,
     async changesAddress(notificationAddress = freshAddress(registration.gatewayType)) {
-      await client.updateNotificationAddress(notificationAddress);
+      await call("UpdateNotificationAddress", { notificationAddress, gatewayType: registration.gatewayType });
       current = { ...registration, notificationAddress };
       if (on !== null) {
         await on.off();
@@ -112,7 +108,7 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
       }
       return notificationAddress;
     },
-    unregisters: () => client.unregister(),
+    unregisters: async () => void (await call("Unregister", {})),
     wakesOnPush: (emulatorUrl) => switchOn(emulatorUrl),
     listens: () => switchOn(null, true),
     expectsPage: (text, { within } = { within: WITHIN_MS }) =>
@@ -133,4 +129,9 @@ export function phoneOf(server: PhonePlace, registration: Registration): Phone {
       on = null;
     },
   };
+}
+
+/** What comes with everything a phone says: its own time, and its own id of it. */
+function fresh() {
+  return { at: new Date().toISOString(), clientId: randomUUID() };
 }
