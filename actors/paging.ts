@@ -19,15 +19,14 @@ import { acceptPages, type PageToAccept, type Verdict } from "../persistence/acc
 import { makeBatch } from "../persistence/batch.ts";
 import { type Database, urgently } from "../persistence/database.ts";
 import { DISPATCHES_LANE } from "../persistence/dispatches.ts";
-import { type PassedOn, type StepToTake, takeSteps } from "../persistence/escalations.ts";
+import { MEMBERS_MAX, type PassedOn, type StepToTake, takeSteps } from "../persistence/escalations.ts";
 import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
-import type { WakeTarget } from "../persistence/page-devices.ts";
 import { RECALL_REASON, type Recall, type Recalled, recallPage } from "../persistence/recalls.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
 import { faultOf, type ReplyEntry, type ReplyResult, recordReplies } from "../persistence/replies.ts";
 import { recordSends, type StreamSend, type StreamSent } from "../persistence/stream-sends.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
-import { freshRow, type Message as MessageMessage, messageBehaviour, type Row } from "./message.ts";
+import { freshRow, type Message as MessageMessage, messageBehaviour, type PushTarget, type Row } from "./message.ts";
 
 export type Paging = {
   /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */
@@ -65,6 +64,8 @@ const ENTRIES_MAX = 250;
 const WAITING_MAX = 10_000;
 /** Of text in one statement: what is longer takes the more of its deadline, and is held three times over while it flies. */
 const CHARACTERS_MAX = 1_000_000;
+/** People who may get a page of their own in one statement: with 2,500 it takes 2 s, with 5,000 longer than it may, and would be tried for ever. */
+const PEOPLE_MAX = 4 * MEMBERS_MAX;
 /** An actor with what it holds takes up to 8 KiB, and all of them no more than a quarter of the heap this process was given. */
 const LEAVES_MAX = Math.min(20_000, Math.floor(heapBytes() / 4 / (2 * 8 * 1024)));
 const MESSAGES_MAX = LEAVES_MAX;
@@ -133,6 +134,7 @@ export function openPaging(
     entriesMax: 50,
     key: (step) => step.uniqueId,
     urgent: ({ urgent }) => urgent,
+    length: { of: ({ step }) => (step.kind === "GROUP" ? MEMBERS_MAX : 1), max: PEOPLE_MAX },
     write: (steps) => takeSteps(database, node, steps),
   });
   const receiving = makeBatch<ReceiptEntry, ReceiptResult>({
@@ -199,7 +201,7 @@ export function openPaging(
     return result;
   }
 
-  function wake(row: Row, target: WakeTarget, shard: Shard, replyTo: ReturnType<typeof messages.get> & object): void {
+  function wake(row: Row, target: PushTarget, shard: Shard, replyTo: ReturnType<typeof messages.get> & object): void {
     const id = target.deviceId;
     const device =
       devices.get(id) ??
