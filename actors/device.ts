@@ -9,8 +9,7 @@ import { createHash } from "node:crypto";
 import type { Address } from "../cluster/actor-system.ts";
 import { type NotificationId, PRIORITIES, type Priority, type UniqueId } from "../domain.ts";
 import type { Notification } from "../persistence/notifications.ts";
-import type { WakeTarget } from "../persistence/page-devices.ts";
-import type { Message as MessageMessage } from "./message.ts";
+import type { Message as MessageMessage, PushTarget } from "./message.ts";
 
 export type Wake = {
   readonly uniqueId: UniqueId;
@@ -20,7 +19,7 @@ export type Wake = {
   readonly expiresAt: number;
   /** The page is gone, and the phone is to hear so: nothing that rings. */
   readonly withdrawn: boolean;
-  readonly target: WakeTarget;
+  readonly target: PushTarget;
   readonly replyTo: Address<MessageMessage>;
 };
 

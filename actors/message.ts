@@ -26,6 +26,9 @@ import type { Lane } from "../persistence/outbox.ts";
 import type { WakeTarget } from "../persistence/page-devices.ts";
 import { dueOf } from "./due.ts";
 
+/** A device that can be pushed to. */
+export type PushTarget = WakeTarget & { readonly notificationAddress: string };
+
 /** What the actor knows of the row; times on the database's clock. */
 export type Row = Omit<DueMessage, "readAt" | "place">;
 
@@ -78,7 +81,7 @@ export type Message =
 export type Effect =
   | { readonly kind: "write"; readonly change: Change }
   | { readonly kind: "pass-on"; readonly row: Row; readonly number: number; readonly step: RuleStep }
-  | { readonly kind: "ask"; readonly row: Row; readonly targets: readonly WakeTarget[] }
+  | { readonly kind: "ask"; readonly row: Row; readonly targets: readonly PushTarget[] }
   /** The nodes that have these devices' streams are to look. */
   | { readonly kind: "hint"; readonly devices: readonly DeviceId[] }
   | { readonly kind: "end" };
@@ -158,17 +161,25 @@ function passed(
 }
 
 function ask(row: Row): { state: State; effects: readonly Effect[] } {
-  if (row.targets.length === 0) return conclude(row, [], ["no registered device has a live notification address"]);
   const listening = row.targets.filter(({ streaming }) => streaming).map(({ deviceId }) => deviceId);
   const hint: Effect[] = listening.length > 0 ? [{ kind: "hint", devices: listening }] : [];
-  const targets = row.wakeups > 1 ? row.targets : row.targets.filter(({ streaming }) => !streaming);
-  // What they have sent is noted where they are, and the claim runs out as soon as they must have confirmed it.
-  if (targets.length === 0) return { state: { kind: "done" }, effects: [...hint, { kind: "end" }] };
+  const targets = row.targets.filter(({ streaming }) => row.wakeups > 1 || !streaming).filter(hasAddress);
+  if (targets.length === 0) {
+    // What they have sent is noted where they are, and the claim runs out as soon as they must have confirmed it.
+    if (row.wakeups === 1 && row.targets.some(({ streaming }) => streaming))
+      return { state: { kind: "done" }, effects: [...hint, { kind: "end" }] };
+    const { state, effects } = conclude(row, [], ["no registered device has a live notification address"]);
+    return { state, effects: [...hint, ...effects] };
+  }
   const unanswered = new Set(targets.map((target) => target.deviceId));
   return {
     state: { kind: "asking", row, unanswered, handed: [], reasons: [] },
     effects: [...hint, { kind: "ask", row, targets }],
   };
+}
+
+function hasAddress(target: WakeTarget): target is PushTarget {
+  return target.notificationAddress !== null;
 }
 
 function answered(state: State & { kind: "asking" }, deviceId: DeviceId): { state: State; effects: readonly Effect[] } {
@@ -237,7 +248,7 @@ export type MessagePorts = {
   readonly hint: (devices: readonly DeviceId[]) => void;
   /** The host has news waiting there. */
   readonly announce: (lane: Lane) => void;
-  readonly ask: (row: Row, target: WakeTarget) => void;
+  readonly ask: (row: Row, target: PushTarget) => void;
   readonly end: (id: UniqueId) => void;
 };
 

@@ -7,7 +7,7 @@ import type { HostSystemId, LinkId, SiteId, SubscriberId, TenantId, UniqueId } f
 import { PRIORITIES, type Priority } from "../domain.ts";
 import { type Database, urgently } from "./database.ts";
 import { laneOf } from "./outbox.ts";
-import { type WakeTarget, wakeTargets } from "./page-devices.ts";
+import { canBeTold, type WakeTarget, wakeTargets } from "./page-devices.ts";
 import { answerRepeats, type Repeat } from "./repeats.ts";
 
 export type PageToAccept = {
@@ -124,7 +124,7 @@ export async function acceptPages(
       left join lateral (
         select true as has_device,
           ${wakeTargets(sql)}
-            filter (where notification_address is not null and (only_device.id is null or id = only_device.id)) as targets
+            filter (where ${canBeTold(sql)} and (only_device.id is null or id = only_device.id)) as targets
         from premise_core.devices
         where subscriber_id = whose.subscriber_id and state = 'ACTIVE'
         having count(*) > 0

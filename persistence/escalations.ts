@@ -15,7 +15,7 @@ import { type Database, urgently } from "./database.ts";
 import type { RuleStep } from "./escalation-rules.ts";
 import { CLAIM_MS } from "./messages.ts";
 import { type Lane, laneOf } from "./outbox.ts";
-import { type WakeTarget, wakeTargets } from "./page-devices.ts";
+import { canBeTold, type WakeTarget, wakeTargets } from "./page-devices.ts";
 import { settledByFamily } from "./page-family.ts";
 
 export type StepToTake = {
@@ -105,7 +105,7 @@ export async function takeSteps(
         where id = who.subscriber_id and tenant_id = held.tenant_id and site_id = held.site_id limit 1
       ) as address
       cross join lateral (
-        select ${wakeTargets(sql)} filter (where notification_address is not null) as targets
+        select ${wakeTargets(sql)} filter (where ${canBeTold(sql)}) as targets
         from premise_core.devices where devices.subscriber_id = who.subscriber_id and state = 'ACTIVE'
         having count(*) > 0
       ) as devices
@@ -186,7 +186,7 @@ export async function takeSteps(
     select n::integer as n, version, case when widens then 'widened' when people > 0 or leaves then 'passed' else 'skipped' end as found,
       case when widens then (
         select ${wakeTargets(sql)} from premise_core.devices
-        where devices.subscriber_id = taken.subscriber_id and state = 'ACTIVE' and notification_address is not null) end as own_targets,
+        where devices.subscriber_id = taken.subscriber_id and state = 'ACTIVE' and ${canBeTold(sql)}) end as own_targets,
       null::uuid as parent_id, null::uuid as child_id, null::uuid as subscriber_id, null::smallint as priority,
       null::timestamptz as expires_at, null::json as targets, null::boolean as synthetic, null::uuid as lane
     from taken

@@ -8,7 +8,7 @@ import { type AlertProfile, alertProfile, DEFAULT_PROFILES } from "./alert-profi
 import type { Database } from "./database.ts";
 import type { Rule } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
-import { isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
+import { canBeTold, isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
 import { settledByFamily } from "./page-family.ts";
 
 /** All that is needed to decide what is to happen to a message next. Times in ms since 1970, on the database's clock. */
@@ -112,7 +112,7 @@ export async function dueMessages(
       limit ${limit}
     ) as due
     left join lateral (
-      select ${wakeTargets(sql)} filter (where notification_address is not null and (due.outcome is distinct from 'RECALLED' or (
+      select ${wakeTargets(sql)} filter (where ${canBeTold(sql)} and (due.outcome is distinct from 'RECALLED' or notification_address is not null and (
           select true from premise_core.device_notices
           where device_id = devices.id and unique_id = due.unique_id and kind = 'RECALLED' limit 1) is true)) as targets,
         min(profile.interval_seconds) as interval_seconds, max(profile.repeats) as repeats

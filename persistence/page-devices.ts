@@ -5,13 +5,14 @@
 import type { DeviceId, GatewayType, SiteId, TenantId } from "../domain.ts";
 import type { Fragment, Sql } from "./database.ts";
 
-/** A device that can be woken. */
+/** A device that can be woken, or told by its stream. */
 export type WakeTarget = {
   readonly deviceId: DeviceId;
   readonly tenantId: TenantId;
   readonly siteId: SiteId;
   readonly gatewayType: GatewayType;
-  readonly notificationAddress: string;
+  /** null: the push service knows none of it any more. */
+  readonly notificationAddress: string | null;
   /** It listens by a stream, as far as is known. */
   readonly streaming: boolean;
 };
@@ -21,6 +22,11 @@ export function isFor(sql: Sql, page: string, device: Fragment): Fragment {
   // Its state is compared outside: an index of what is ACTIVE would be read to its end for this one id.
   return sql`(${sql(page)}.device_id is null or ${sql(page)}.device_id = ${device} or (
     select named.state from premise_core.devices as named where named.id = ${sql(page)}.device_id) is distinct from 'ACTIVE')`;
+}
+
+/** Of rows of `devices`, whether anything can be told them. */
+export function canBeTold(sql: Sql): Fragment {
+  return sql`(notification_address is not null or stream_boot is not null)`;
 }
 
 /** Of rows of `devices`, as WakeTarget[]; null for none. */

@@ -3,11 +3,10 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { deviceBehaviour, idle, type Message, notificationFor, type State, step, type Wake } from "../actors/device.ts";
-import type { Message as Answer } from "../actors/message.ts";
+import type { Message as Answer, PushTarget } from "../actors/message.ts";
 import { type Address, startActorSystem } from "../cluster/actor-system.ts";
 import type { DeviceId, Priority, UniqueId } from "../domain.ts";
 import type { Notification } from "../persistence/notifications.ts";
-import type { WakeTarget } from "../persistence/page-devices.ts";
 import { eventually } from "./helpers/eventually.ts";
 
 const closers: (() => void)[] = [];
@@ -15,10 +14,10 @@ test.after.each(() => {
   for (const close of closers.splice(0)) close();
 });
 
-const target: WakeTarget = {
+const target: PushTarget = {
   deviceId: "3f1d6c1e-0000-4000-8000-000000000001" as DeviceId,
-  tenantId: "default" as WakeTarget["tenantId"],
-  siteId: "site" as WakeTarget["siteId"],
+  tenantId: "default" as PushTarget["tenantId"],
+  siteId: "site" as PushTarget["siteId"],
   gatewayType: "GCM",
   notificationAddress: "address",
   streaming: false,

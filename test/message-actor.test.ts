@@ -209,6 +209,18 @@ test("every device asked must answer, and one that could be woken is enough", ()
   assert.is(change.due, 2_000 * 2 ** (row.wakeups - 1), "the other is asked again as soon as if there were no second");
 });
 
+test("a phone that listens hears of its page at once, also where the push service knows its address no more", () => {
+  const listens = { ...target(1), notificationAddress: null, streaming: true };
+  const first = step({ kind: "fresh", row: { ...row, targets: [listens] } }, { ...drive, claimed: true } as Message);
+  assert.equal(first.effects.map(wordOf), ["hint", "end"], "and its claim runs out");
+  const again = step({ kind: "claiming", row: { ...row, targets: [listens] } }, written(6));
+  assert.equal(again.effects.map(wordOf), ["hint", "WAIT"]);
+  const both = { ...row, targets: [listens, target(2)] };
+  const { effects } = step({ kind: "claiming", row: both }, written(6));
+  assert.equal(effects.map(wordOf), ["hint", "ask"]);
+  assert.equal((effects[1] as Effect & { kind: "ask" }).targets, [target(2)]);
+});
+
 test("whatever comes in whatever order: one claim, one ENROUTE, one write a version, and an end once all devices answered", () => {
   const any: fc.Arbitrary<Message> = fc.oneof(
     fc.constantFrom(...Object.values(messages)),
