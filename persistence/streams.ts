@@ -74,11 +74,13 @@ export async function releaseStreams(
     (sql) => sql`
     with ended as materialized (
       select device.id, input.epoch
-      from unnest(${streams.map((s) => s.deviceId)}::uuid[], ${streams.map((s) => s.epoch)}::uuid[]) as input (device_id, epoch)
+      from (
+        select * from unnest(${streams.map((s) => s.deviceId)}::uuid[], ${streams.map((s) => s.epoch)}::uuid[]) as stream (device_id, epoch)
+        order by device_id
+      ) as input
       cross join lateral (
         select id from premise_core.devices where id = input.device_id for no key update
       ) as device
-      order by device.id
     )
     update premise_core.devices as device set stream_boot = null, stream_opened_at = null
     from ended
@@ -86,32 +88,56 @@ export async function releaseStreams(
   );
 }
 
-/** Ends every stream of nodes that are no more. */
+/** So many at once, and so often in one go: a node that is lost has left ten thousand, whose phones come again at this very moment. */
+const ENDS_MAX = 1_000;
+const GOES_MAX = 100;
+
+/** Ends every stream of nodes that are no more, but for rows that others hold: what those leave is stray. */
 export async function closeStreamsOf(database: Database, boots: readonly BootId[]): Promise<void> {
-  await database.run(
-    (sql) => sql`
-    update premise_core.devices set stream_boot = null, stream_opened_at = null
-    where stream_boot = any (${[...boots]}::uuid[])`,
+  await untilFew(() =>
+    database.run(
+      (sql) => sql`
+      with ended as materialized (
+        select id from premise_core.devices where stream_boot = any (${[...boots]}::uuid[])
+        limit ${ENDS_MAX}
+        for no key update skip locked
+      )
+      update premise_core.devices as device set stream_boot = null, stream_opened_at = null
+      from ended where device.id = any (array[ended.id])
+      returning device.id`,
+    ),
   );
 }
 
 /** Ends every stream whose node is not among the living, however that came about. */
 export async function closeStrayStreams(database: Database): Promise<void> {
-  await database.run(
-    (sql) => sql`
-    with recursive boots as (
-      -- One step through the index for each node there is, not for each stream.
-      (select stream_boot as boot from premise_core.devices where stream_boot is not null order by stream_boot limit 1)
-      union all
-      select (select stream_boot from premise_core.devices where stream_boot > boots.boot order by stream_boot limit 1)
-      from boots where boots.boot is not null
-    )
-    update premise_core.devices set stream_boot = null, stream_opened_at = null
-    where stream_boot = any (array(
-        select boot from boots
-        where boot is not null and boot not in (select boot from premise_core.nodes where state <> 'DEAD')))
-      and stream_opened_at < clock_timestamp() - interval '3 seconds'`,
+  await untilFew(() =>
+    database.run(
+      (sql) => sql`
+      with recursive boots as (
+        -- One step through the index for each node there is, not for each stream.
+        (select stream_boot as boot from premise_core.devices where stream_boot is not null order by stream_boot limit 1)
+        union all
+        select (select stream_boot from premise_core.devices where stream_boot > boots.boot order by stream_boot limit 1)
+        from boots where boots.boot is not null
+      ), ended as materialized (
+        select id from premise_core.devices
+        where stream_boot = any (array(
+            select boot from boots
+            where boot is not null and boot not in (select boot from premise_core.nodes where state <> 'DEAD')))
+          and stream_opened_at < clock_timestamp() - interval '3 seconds'
+        limit ${ENDS_MAX}
+        for no key update skip locked
+      )
+      update premise_core.devices as device set stream_boot = null, stream_opened_at = null
+      from ended where device.id = any (array[ended.id])
+      returning device.id`,
+    ),
   );
+}
+
+async function untilFew(end: () => Promise<readonly unknown[]>): Promise<void> {
+  for (let n = 0; n < GOES_MAX; n += 1) if ((await end()).length < ENDS_MAX) return;
 }
 
 /** Of an open stream: what it has told and not heard of again. */

@@ -181,6 +181,8 @@ export function openStreams(
       begin(stream).catch((error: unknown) => {
         if (!isPassing(error)) log.error(faultFields(error), "a stream could not be opened");
         end(stream, CLOSE.unavailable);
+        // It may have been written all the same, and nobody else would clear it for as long as this node lives.
+        rows.release(stream);
       });
     });
   }
