@@ -46,7 +46,9 @@ export async function releaseClaims(
       ) as page
       where exists (select from lost)
     ), released as (
-      update premise_core.messages as message set version = message.version + 1, due_at = now(), wakeups = message.wakeups - 1
+      update premise_core.messages as message set version = message.version + 1, due_at = now(), wakeups = message.wakeups - 1,
+        -- A wake-up of one that was DELIVERED was a reminder; a node of the version before did not count it.
+        reminders = greatest(0, message.reminders - case when message.status >= 4 then 1 else 0 end)
       from claimed
       where message.unique_id = any (array[claimed.unique_id]) and message.version = claimed.version
       returning message.unique_id, message.version

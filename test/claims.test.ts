@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { notificationFor } from "../actors/device.ts";
+import type { PushTarget } from "../actors/message.ts";
 import { openPaging } from "../actors/paging.ts";
 import { startActorSystem } from "../cluster/actor-system.ts";
 import { openBus } from "../cluster/bus.ts";
@@ -90,7 +91,7 @@ test("a page whose wake-up a lost node had handed over, but not noted, is taken 
         priority: "high",
         withdrawn: false,
         expiresAt: verdict.expiresAt,
-        target: verdict.targets[0]!,
+        target: verdict.targets[0]! as PushTarget,
         replyTo: null as never,
       },
     ],
@@ -167,6 +168,19 @@ for (const [what, make, released] of table) {
     assert.is(await releaseClaims(database, "owner", [boot], 100), 0, "and nothing a second time");
   });
 }
+
+test("a reminder that a lost node had claimed is not counted twice", async () => {
+  const name = randomUUID();
+  const boot = await nodeRow(name, 800);
+  const { page, deviceId } = await accepted(name);
+  await pages.receipt(page.uniqueId, deviceId as DeviceId, "DELIVERED");
+  const reminder = change(page.uniqueId, 3, { event: "WAKE", wakes: true, due: 4_000 });
+  assert.ok((await changeMessages(database, name, [reminder]))[0]);
+  assert.is(await releaseClaims(database, "owner", [boot], 100), 1);
+  const [{ reminders } = {}] =
+    await sql`select reminders from premise_core.messages where unique_id = ${page.uniqueId}`;
+  assert.is(reminders, 0);
+});
 
 test("nothing is released of a node that is heard of, or was written off before", async () => {
   const [living, gone] = [randomUUID(), randomUUID()];
