@@ -88,9 +88,9 @@ function isPassedOn({ step, outcome, rule }: Standing): boolean {
 }
 
 function deadlineOf(row: Standing, delivered: boolean): number | null {
-  if (row.step > 0 && row.outcome === null) return row.stepDeadline;
   // It was declined, and is to be passed on.
-  if (row.answer === "IGNORED" && row.outcome === null) return 0;
+  if (row.answer === "IGNORED" && row.outcome === null && !isPassedOn(row)) return 0;
+  if (row.step > 0 && row.outcome === null) return row.stepDeadline;
   return delivered ? row.userDeadline : row.deviceDeadline;
 }
 

@@ -132,7 +132,7 @@ export async function recordReceipts(
           when message.timeout_user is null or message.replied_at is not null
             or (coalesce(message.answer, before.receipt) in ('ACKNOWLEDGED', 'IGNORED') and not before.passes_on)
             then case when before.stays_open then message.expires_at end
-          when before.receipt = 'IGNORED' and message.answer is null and message.step = 0 then clock_timestamp()
+          when before.receipt = 'IGNORED' and message.answer is null then clock_timestamp()
           when message.step > 0 and message.outcome is null then message.due_at
           when message.status < 4
             then clock_timestamp() + least(message.timeout_user, make_interval(secs => before.reminded))

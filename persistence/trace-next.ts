@@ -80,9 +80,9 @@ export function nextOf(facts: NextFacts): Next | null {
 }
 
 function deadlineOf(facts: NextFacts): number | null {
-  if (facts.step > 0) return facts.stepDeadline;
   // It was declined, and is to be passed on.
-  if (facts.answer === "IGNORED") return facts.now;
+  if (facts.answer === "IGNORED" && !isPassedOn(facts)) return facts.now;
+  if (facts.step > 0) return facts.stepDeadline;
   return facts.delivered ? facts.userDeadline : facts.deviceDeadline;
 }
 

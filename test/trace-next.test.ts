@@ -44,7 +44,7 @@ const pages: fc.Arbitrary<Both> = fc
         settledByFamily: settledByFamily && step > 0,
         targets: [],
         profile: { intervalSeconds: 60, repeats: 2 },
-        rule: rule as Standing["rule"],
+        rule: (rule && { ...rule, steps: rule.steps.map((kind) => ({ kind })) }) as Standing["rule"],
       },
       facts: {
         ...common,
