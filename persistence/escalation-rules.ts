@@ -3,7 +3,7 @@
  * after the other, each when the time given to the one before is over. A page of a type without a rule just fails.
  */
 import type { SiteId, SubscriberId, TenantId } from "../domain.ts";
-import type { Database } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
 
 /** `waitSeconds`: how long the step has to lead to an end; null: the page's own timeouts together. */
 export type RuleStep = { readonly waitSeconds: number | null } & (
@@ -29,9 +29,9 @@ export type SiteRule = Rule & {
 
 export const STEPS_MAX = 10;
 
-/** How types of messages are compared. */
-export function ruleTypeOf(messageType: string): string {
-  return messageType.trim().toLowerCase();
+/** A type as it is compared: by the database, as its pages' are, since by the C locale it knows no other small letters than ASCII's. */
+function ruleType(sql: Sql, messageType: string): Fragment {
+  return sql`lower(btrim(${messageType}::text))`;
 }
 
 type Row = { siteId: SiteId; messageType: string; onIgnored: boolean; steps: readonly RuleStep[]; changedAt: Date };
@@ -55,7 +55,7 @@ export async function putRule(
   const [row] = await premise.run<Row>(
     (sql) => sql`
     insert into premise_core.escalation_rules (site_id, message_type, tenant_id, on_ignored, steps)
-    values (${of.siteId}, ${ruleTypeOf(of.messageType)}, ${of.tenantId}, ${Number(rule.onIgnored)}::integer = 1, ${JSON.stringify(rule.steps)}::text::jsonb)
+    values (${of.siteId}, ${ruleType(sql, of.messageType)}, ${of.tenantId}, ${Number(rule.onIgnored)}::integer = 1, ${JSON.stringify(rule.steps)}::text::jsonb)
     on conflict (site_id, message_type) do update set
       on_ignored = excluded.on_ignored, steps = excluded.steps, changed_at = clock_timestamp()
     returning site_id as "siteId", message_type as "messageType", on_ignored as "onIgnored", steps, changed_at as "changedAt"`,
@@ -67,7 +67,7 @@ export async function putRule(
 export async function deleteRule(premise: Database, siteId: string, messageType: string): Promise<boolean> {
   const rows = await premise.run(
     (sql) => sql`
-    delete from premise_core.escalation_rules where site_id = ${siteId}::uuid and message_type = ${ruleTypeOf(messageType)}
+    delete from premise_core.escalation_rules where site_id = ${siteId}::uuid and message_type = ${ruleType(sql, messageType)}
     returning 1`,
   );
   return rows.length > 0;

@@ -2,8 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type SubscriberId, shardOf } from "../domain.ts";
-import type { RuleStep } from "../persistence/escalation-rules.ts";
+import { type SubscriberId, shardOf, type TenantId } from "../domain.ts";
+import { deleteRule, putRule, type RuleStep } from "../persistence/escalation-rules.ts";
 import { takeSteps } from "../persistence/escalations.ts";
 import { openDrivenWard } from "./helpers/driven-ward.ts";
 import { eventually } from "./helpers/eventually.ts";
@@ -153,6 +153,35 @@ test("a page for one device of somebody goes to their others first, which are wo
     (await childrenOf(id)).map(({ destination }) => destination),
     [ben.destination],
   );
+});
+
+test("once all of somebody's devices have it, declining it brings the next step at once, and no reminder", async () => {
+  const node = openNode();
+  const [ada, ben] = [await person(2), await person()];
+  const type = await ruled([{ kind: "DEVICES" }, toPerson(ben)], true);
+  const id = await pages(node, ada, type, { deviceId: ada.devices[0]! });
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED PUSH");
+  await says(node, ada, id, "IGNORED", 1);
+  assert.ok((await dueIn(id))! <= 0, "due at once");
+  node.drive((await due(id))!);
+  await hears(id, "IGNORED ESCALATED");
+  assert.is((await childrenOf(id)).length, 1);
+});
+
+test("the type a rule is for is compared as its pages' are, whatever letters the database's locale knows", async () => {
+  const node = openNode();
+  const [ada, ben] = [await person(), await person()];
+  const messageType = ` ÄRZTE-Ruf ${randomUUID()} `;
+  const steps: RuleStep[] = [{ kind: "SUBSCRIBER", subscriberId: ben.subscriberId, waitSeconds: 200 }];
+  const of = { siteId, tenantId: "default" as TenantId, messageType };
+  await putRule(database, of, { onIgnored: false, steps });
+  const id = await pages(node, ada, messageType.trim());
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED");
+  assert.is(await deleteRule(database, siteId, messageType.trim()), true);
 });
 
 test("a page that was declined is passed on at once where its site says so, whatever other devices do then; else the host decides", async () => {

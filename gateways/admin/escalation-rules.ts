@@ -7,7 +7,6 @@ import {
   listRules,
   putRule,
   type RuleStep,
-  ruleTypeOf,
   type SiteRule,
   STEPS_MAX,
   strangersIn,
@@ -76,7 +75,7 @@ export function escalationRuleRoutes(app: App, premise: Database, meta: Database
       const { id, messageType } = request.params;
       const { onIgnored = false, steps } = request.body;
       const site = await siteNamed(meta, id);
-      if (ruleTypeOf(messageType) === "chat")
+      if (messageType.trim().toLowerCase() === "chat")
         throw new Problem("invalid-field", "A chat is between two people, and is not passed on.");
       const given = steps.map(stepOf);
       const strangers = new Set(await strangersIn(premise, site.id, given));
