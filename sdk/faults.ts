@@ -10,6 +10,9 @@ export class Unreachable extends Error {
   }
 }
 
+/** Codes of the server's catalogue: there is no such operation; it does not offer it. */
+const NO_SUCH_OPERATION = [9, 11];
+
 /** The server answered, and not with success. */
 export class ServerRefused extends Error {
   readonly operation: string;
@@ -41,10 +44,16 @@ export class ServerRefused extends Error {
     return this.httpStatus === 401 && this.responseCode !== null;
   }
 
-  /** The same again would be refused again. */
+  /** The same again would be refused again. Not where this server is of a version before the operation: another, or itself soon, is not. */
   get final(): boolean {
     const { httpStatus, responseCode } = this;
-    return responseCode !== null && httpStatus >= 400 && httpStatus < 500 && ![401, 408, 429].includes(httpStatus);
+    if (responseCode === null || NO_SUCH_OPERATION.includes(responseCode)) return false;
+    return httpStatus >= 400 && httpStatus < 500 && ![401, 408, 429].includes(httpStatus);
+  }
+
+  /** This one operation cannot be had now. */
+  get unavailable(): boolean {
+    return this.httpStatus === 503 || NO_SUCH_OPERATION.includes(this.responseCode ?? -1);
   }
 }
 

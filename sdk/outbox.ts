@@ -17,8 +17,8 @@ export type Outbox = {
   /** Resolves when it is kept; where that failed it is sent all the same. False: said before. @throws OutboxFull */
   add(said: Said, at: number): Promise<boolean>;
   size(): number;
-  /** The oldest, so many of one kind as may go together. */
-  next(count: number): readonly Report[];
+  /** The oldest, so many of one kind as may go together; statuses alone where replies have to wait. */
+  next(count: number, replies?: boolean): readonly Report[];
   done(reports: readonly Report[]): Promise<void>;
 };
 
@@ -69,8 +69,9 @@ export async function openOutbox(storage: ClientStorage, onFault: (fault: unknow
       return true;
     },
     size: () => waiting.size,
-    next(count) {
-      const oldest = [...waiting.values()].slice(0, count);
+    next(count, replies = true) {
+      const may = [...waiting.values()].filter(({ kind }) => replies || kind === "status");
+      const oldest = may.slice(0, count);
       const end = oldest.findIndex(({ kind }) => kind === "reply");
       return end === -1 ? oldest : oldest.slice(0, Math.max(end, 1));
     },

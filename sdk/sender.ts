@@ -21,15 +21,17 @@ export type SenderEvents = {
 
 const TOGETHER = 100;
 
-/** Until nothing waits. @throws Unreachable, ServerRefused */
+/** Until nothing waits, or nothing but replies that no server takes now: no answer waits behind them. @throws Unreachable, ServerRefused */
 export async function sendReports(
   { calls, outbox, link, signal }: { calls: Calls; outbox: Outbox; link: () => Link | null; signal: AbortSignal },
   events: SenderEvents,
 ): Promise<void> {
   let together = TOGETHER;
   let streams = true;
-  while (outbox.size() > 0 && !signal.aborted) {
-    const reports = outbox.next(together);
+  let putOff: ServerRefused | null = null;
+  while (!signal.aborted) {
+    const reports = outbox.next(together, putOff === null);
+    if (reports.length === 0) break;
     const open = streams ? link() : null;
     try {
       const outcomes = open === null ? await byCalls(calls, reports) : await byStream(open, reports);
@@ -46,6 +48,10 @@ export async function sendReports(
         streams = false;
         continue;
       }
+      if (error instanceof ServerRefused && error.unavailable && reports[0]?.kind === "reply") {
+        putOff = error;
+        continue;
+      }
       if (!(error instanceof ServerRefused) || !error.final) throw error;
       // One at a time, so that the one at fault takes no other with it.
       if (reports.length > 1) {
@@ -56,6 +62,7 @@ export async function sendReports(
       events.onRefused(reports[0]!, error.message);
     }
   }
+  if (putOff !== null) throw putOff;
 }
 
 async function byStream(link: Link, reports: readonly Report[]): Promise<Outcome[]> {

@@ -170,6 +170,33 @@ test("statuses go together, a reply alone, and none overtakes another", async ()
   assert.equal(taken, ["status a, status b", "reply a", "status c"]);
 });
 
+for (const [what, status, code] of [
+  ["has nodes of the version before, where there are none to be had", 404, 11],
+  ["takes none now", 503, 8],
+] as const) {
+  test(`a reply that the server ${what} is kept, and holds up no answer behind it`, async () => {
+    const client = await openClient({ servers: [peer.url], openSocket: null, pollMs: () => 10 });
+    await client.device.register(form);
+    const refused: string[] = [];
+    const session = client.listen(({ type }) => {
+      if (type === "refused") refused.push(type);
+    });
+    sessions.add(session);
+    let takesReplies = false;
+    peer.answers((request, response, fields) => {
+      if (takesReplies || !request.url!.endsWith("/Reply")) return peer.operates(request, response, fields);
+      response.writeHead(status).end(JSON.stringify({ ResponseCode: code }));
+    });
+    await client.messages.reply("page", { text: "on my way" });
+    await client.messages.acknowledge("other");
+    await eventually("the answer is there", () => peer.said.length === 1);
+    assert.is(peer.said[0]!.what, "ACKNOWLEDGED other");
+    takesReplies = true;
+    await eventually("and then the reply", () => peer.said.length === 2);
+    assert.equal([peer.said[1]!.what, refused], ["REPLY on my way", []]);
+  });
+}
+
 test("a folder keeps what it is given for its user alone, whatever its keys hold, and passes over what is damaged", async () => {
   const place = folder();
   const storage = fileStorage(place);

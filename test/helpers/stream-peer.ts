@@ -34,6 +34,8 @@ export type StreamPeer = {
   cuts(): void;
   /** From now on each call is answered by this, or as usual again. */
   answers(handler: Handler | null): void;
+  /** As usual. */
+  readonly operates: Handler;
   /** Whether streams are taken, and phones' frames answered with a result. */
   takesStreams: boolean;
   givesResults: boolean;
@@ -41,6 +43,8 @@ export type StreamPeer = {
   aheadMs: number;
   close(): Promise<void>;
 };
+
+const operationOf = ({ url = "" }: IncomingMessage) => /^\/ClientMessaging\/V2\/(\w+)$/.exec(url)?.[1] ?? "";
 
 export async function openStreamPeer(): Promise<StreamPeer> {
   const inbox = new Map<string, AmcMessage | Notice>();
@@ -84,16 +88,21 @@ export async function openStreamPeer(): Promise<StreamPeer> {
   }
 
   const server = createServer(async (request, response) => {
-    const operation = /^\/ClientMessaging\/V2\/(\w+)$/.exec(request.url ?? "")?.[1] ?? "";
+    const operation = operationOf(request);
     let text = "";
     for await (const chunk of request.setEncoding("utf8")) text += chunk;
     const fields = (text === "" ? {} : JSON.parse(text)) as Fields;
     calls.push({ operation, fields });
     if (handler !== null) return handler(request, response, fields);
+    operates(request, response, fields);
+  });
+
+  function operates(request: IncomingMessage, response: ServerResponse, fields: Fields): void {
+    const operation = operationOf(request);
     const body = { ResponseType: operation, ResponseCode: 0, ResponseDescription: "Success" };
     response.writeHead(200, { "content-type": "application/json", date: new Date(date()).toUTCString() });
     response.end(JSON.stringify({ ...body, ...operate(operation, fields) }));
-  });
+  }
 
   function tell(type: string, data: object, id: string | null = null): void {
     if (id !== null) sentAs.set(id, (seq += 1));
@@ -166,7 +175,7 @@ export async function openStreamPeer(): Promise<StreamPeer> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
   const peer: StreamPeer = {
-    ...{ url: `http://127.0.0.1:${port}`, port, calls, said, frames, waits },
+    ...{ url: `http://127.0.0.1:${port}`, port, calls, said, frames, waits, operates },
     pages(text, more) {
       const page = waits(text, more);
       put(page.UniqueId, page);
