@@ -1,7 +1,7 @@
 /**
  * The load of a scenario, a program of its own: host systems that send pages and hear statuses, phones that are woken by
- * their pushes and visit. Everything that can be made before is; then it says that it began. Each order ends with what was
- * seen, or, at its deadline or at the first page told FAILED, with an error that says how far it came.
+ * their pushes and visit, or that listen. Everything that can be made before is; then it says that it began. Each order ends
+ * with what was seen, or, at its deadline or at the first page told FAILED, with an error that says how far it came.
  */
 import { openBook } from "./load/book.ts";
 import { benchPage, documentOf } from "./load/document.ts";
@@ -56,16 +56,18 @@ async function load(orders: Orders, began: () => void): Promise<Seen> {
     } else besideEnded += 1;
     if (ended === pages && besideEnded === besideSent) finish();
   }
+  function told(trackingId: string, what: (page: number) => unknown): void {
+    if (!trackingId.startsWith(prefix)) return; // of an earlier order
+    try {
+      what(Number(trackingId.slice(-DIGITS)));
+    } catch (error) {
+      fail(error);
+    }
+  }
   ground.listens({
     failed: fail,
-    heard(trackingId, status) {
-      if (!trackingId.startsWith(prefix)) return; // of an earlier order
-      try {
-        heard(Number(trackingId.slice(-DIGITS)), status);
-      } catch (error) {
-        fail(error);
-      }
-    },
+    heard: (trackingId, status) => told(trackingId, (page) => heard(page, status)),
+    shown: (trackingId) => told(trackingId, (page) => page < pages && book.shown(page)),
   });
 
   const sender = openSender(orders, (from, to, dueAt) => {
@@ -116,6 +118,7 @@ async function load(orders: Orders, began: () => void): Promise<Seen> {
       twice: book.twice() + besideBook.twice(),
       lost: pages - ended + besideSent - besideEnded,
       acceptMs: book.times("ACCEPTED", (page) => !isHigh(page)),
+      shownMs: book.times("SHOWN"),
       deliveredMs: book.times("DELIVERED"),
       highMs: book.times("ACCEPTED", isHigh),
       besideMs: besideBook.times("ACCEPTED"),

@@ -18,10 +18,11 @@ import { IDLE } from "./scenarios/idle.ts";
 import { LIFECYCLES } from "./scenarios/lifecycles.ts";
 import { ACCEPT, PRIORITY } from "./scenarios/saturated.ts";
 import type { Scenario, Size } from "./scenarios/scenario.ts";
+import { STREAMS } from "./scenarios/streams.ts";
 import type { StageSlice } from "./stage/stage.ts";
 import { statementLines } from "./stage/statements.ts";
 
-const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, DEADLINES, IDLE, CLUSTER];
+const SCENARIOS: readonly Scenario[] = [...LIFECYCLES, ACCEPT, PRIORITY, BACKLOG, DEADLINES, IDLE, STREAMS, CLUSTER];
 const NAMES = SCENARIOS.map(({ name }) => name);
 const ROUNDS = 3;
 const USAGE = `npm run bench -- [option …]

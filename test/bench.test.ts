@@ -1,3 +1,4 @@
+// limit: 240 s
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -8,7 +9,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { comparedFigures } from "../bench/compare.ts";
 import { openBook } from "../bench/load/book.ts";
-import { benchPage, documentOf } from "../bench/load/document.ts";
+import { benchPage, documentOf, trackingIdIn } from "../bench/load/document.ts";
 import { openHostLink } from "../bench/load/host-link.ts";
 import type { Orders } from "../bench/load/orders.ts";
 import { openSender } from "../bench/load/sender.ts";
@@ -62,6 +63,26 @@ test("the smallest burst loses nothing, tells nothing twice and gives every figu
   assert.match(said, /lifecycles +[\d,]+ \/s/);
 });
 
+test("the smallest streams show each page by its frame, and say what an idle stream takes", async () => {
+  const file = join(folder, "streams.json");
+  const { code, said } = await bench("--size", "tiny", "--only", "streams", "--json", file);
+  assert.is(code, 0, said);
+  const { results } = JSON.parse(readFileSync(file, "utf8")) as { results: { figures: Record<string, number> }[] };
+  const { figures } = results[0]!;
+  assert.equal([figures.pages, figures.idleStreams, figures.lost, figures.twice], [20, 20, 0, 0]);
+  for (const name of [
+    "clockShownP50Ms",
+    "clockAcceptP50Ms",
+    "clockDeliveredP50Ms",
+    "calmShownP99Ms",
+    "clockBusyPercent",
+  ])
+    assert.ok(figures[name]! > 0, name);
+  assert.ok(figures.clockShownP50Ms! < figures.clockDeliveredP50Ms!, "a page is shown before its host hears so");
+  for (const name of ["streamKb", "streamLiveKb", "tlsStreamKb", "tlsStreamSettledKb"])
+    assert.ok(Number.isFinite(figures[name]), name);
+});
+
 test("what it is not asked for is said, not done", async () => {
   for (const args of [
     ["--only", "nonsense"],
@@ -112,6 +133,9 @@ test("the book counts a status told again, and refuses FAILED and pages never se
   assert.is(book.heard(0, "ACCEPTED"), false);
   assert.is(book.twice(), 1);
   assert.is(book.told().ACCEPTED, 1);
+  book.shown(0);
+  assert.ok(book.times("SHOWN")!.p50 >= 50);
+  assert.throws(() => book.shown(1), /not sent/);
   assert.ok(book.times("ACCEPTED")!.p50 >= 50);
   assert.is(book.times("DELIVERED"), null);
   assert.equal(book.without("ACCEPTED"), { count: 2, first: [1, 2] });
@@ -131,6 +155,7 @@ test("a load whose pages do not come to their end says which, and how far they c
       hosts: ["lab"],
       wakeUps: null,
       visitors: 0,
+      listening: false,
       phones: 1,
     },
     senders: ["lab"],
@@ -172,6 +197,7 @@ test("a bench page is one the house reads as it was meant", () => {
   if (read.kind !== "newMessage") return;
   assert.equal([read.page.text, read.page.priority, read.page.messageType], [page.text, "high", "Message"]);
   assert.equal(read.ignored, []);
+  assert.is(trackingIdIn(read.page.text), "t-1");
 });
 
 test("statuses are heard whole however the bytes are cut, an ended connection is said", async () => {

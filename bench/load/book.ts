@@ -9,9 +9,11 @@ export type Book = {
   sent(page: number, at: number): void;
   /** Whether this was the page's first time to hear so. @throws Error at FAILED, at a page never sent, at a strange status */
   heard(page: number, status: string): boolean;
+  /** Its frame is at a phone that listens. @throws Error at a page never sent */
+  shown(page: number): void;
   told(): Readonly<Record<string, number>>;
   twice(): number;
-  times(status: "ACCEPTED" | "DELIVERED", pages?: (page: number) => boolean): Spread;
+  times(what: "ACCEPTED" | "SHOWN" | "DELIVERED", pages?: (page: number) => boolean): Spread;
   /** Pages that were sent, or were to be, and have not heard this, the first few of them by number. */
   without(status: "ACCEPTED" | "DELIVERED"): { readonly count: number; readonly first: readonly number[] };
 };
@@ -20,6 +22,7 @@ export function openBook(pages: number): Book {
   const sentAt = new Float64Array(pages).fill(Number.NaN);
   const heardBits = new Uint8Array(pages);
   const acceptedMs = new Float64Array(pages).fill(Number.NaN);
+  const shownMs = new Float64Array(pages).fill(Number.NaN);
   const deliveredMs = new Float64Array(pages).fill(Number.NaN);
   const told = new Array<number>(STATUSES.length).fill(0);
   let twice = 0;
@@ -44,11 +47,15 @@ export function openBook(pages: number): Book {
       if (status === "DELIVERED") deliveredMs[page] = performance.now() - sentAt[page]!;
       return true;
     },
+    shown(page) {
+      if (!(page < pages) || Number.isNaN(sentAt[page])) throw new Error("a phone was shown a page that was not sent");
+      if (Number.isNaN(shownMs[page])) shownMs[page] = performance.now() - sentAt[page]!;
+    },
     told: () => Object.fromEntries(STATUSES.map((status, place) => [status, told[place]!])),
     twice: () => twice,
-    times(status, which = () => true) {
-      const times = status === "ACCEPTED" ? acceptedMs : deliveredMs;
-      return spreadOf(times.filter((_, page) => which(page)));
+    times(what, which = () => true) {
+      const times = { ACCEPTED: acceptedMs, SHOWN: shownMs, DELIVERED: deliveredMs };
+      return spreadOf(times[what].filter((_, page) => which(page)));
     },
     without(status) {
       const missing = Array.from(heardBits.keys()).filter((page) => (heardBits[page]! & bitOf(status)) === 0);

@@ -18,6 +18,11 @@ export function benchPage(page: Omit<BenchPage, "text">): BenchPage {
   };
 }
 
+/** By which a phone's page is known: of trackingIds phones are told nothing. */
+export function trackingIdIn(text: string): string {
+  return text.slice(text.lastIndexOf(" ") + 1);
+}
+
 /** No alert: nobody is asked for an answer, so the page's way ends at DELIVERED. */
 export function documentOf(page: BenchPage): Buffer {
   return Buffer.from(

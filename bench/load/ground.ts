@@ -1,14 +1,17 @@
 /**
- * What a load stands on while its orders come and go: the host systems' connections, the phones, and the news of pushes. A
- * host system that went after each measurement would be told again, in the next, all it had not been seen to take.
+ * What a load stands on while its orders come and go: the host systems' connections, the phones, their streams, and the news
+ * of pushes. A host system that went after each measurement would be told again, in the next, all it had not been seen to take.
  */
 import { type HostLink, openHostLink } from "./host-link.ts";
+import { listenAll } from "./listening-phone.ts";
 import type { Ground, Seen } from "./orders.ts";
 import { openWakeUps } from "./wake-ups.ts";
 import { openWard } from "./ward.ts";
 
 export type Listener = {
   readonly heard: (trackingId: string, status: string) => void;
+  /** A page's frame is at a phone that listens. */
+  readonly shown: (trackingId: string) => void;
   readonly failed: (error: Error) => void;
 };
 type Counts = Pick<Seen, "pushes" | "visits" | "emptyVisits" | "requests" | "received">;
@@ -30,14 +33,18 @@ export async function openGround(ground: Ground): Promise<OpenGround> {
     listener?.failed(error);
   };
   let pushes = 0;
-  const { wakeUps, nodes, hosts } = ground;
-  const ward = wakeUps === null ? null : await openWard(ground, failed);
+  const { wakeUps, nodes, hosts, ca } = ground;
+  const ward = ground.visitors === 0 ? null : await openWard(ground, failed);
   if (wakeUps !== null) {
     const woken = (phone: number) => {
       pushes += 1;
       ward?.woken(phone);
     };
     await openWakeUps(wakeUps, { failed, woken });
+  }
+  if (ground.listening) {
+    const places = nodes.map(({ httpsPort }) => ({ url: `https://127.0.0.1:${httpsPort}`, ca }));
+    await listenAll(ground.phones, places, { shown: (trackingId) => listener?.shown(trackingId), failed });
   }
   const heard: Listener["heard"] = (trackingId, status) => listener?.heard(trackingId, status);
   const links = new Map<string, HostLink>();

@@ -7,10 +7,12 @@ export type Ground = {
   readonly ca: string;
   /** Names of the host systems, each a connection of its own. */
   readonly hosts: readonly string[];
-  /** The emulator, by whose stream of pushes phones are woken; null: the phones stay away. */
+  /** The emulator, whose stream of pushes says which phones are woken; null: nobody asks. */
   readonly wakeUps: string | null;
-  /** Connections of phones, kept open, each with one request at a time. */
+  /** Connections of phones that are woken, kept open, each with one request at a time; 0: they stay away. */
   readonly visitors: number;
+  /** All phones listen by streams. */
+  readonly listening: boolean;
   /** Phones 0 to this - 1. */
   readonly phones: number;
 };
@@ -58,6 +60,8 @@ export type Seen = {
   /** Pages that did not come to their last status by the deadline. */
   readonly lost: number;
   readonly acceptMs: Spread;
+  /** Until a page's frame was at a phone that listens. */
+  readonly shownMs: Spread;
   readonly deliveredMs: Spread;
   /** ACCEPTED of high-priority pages: among the others, and on a connection of their own. */
   readonly highMs: Spread;

@@ -35,29 +35,35 @@ export type Load = {
   close(): Promise<void>;
 };
 
-/** Host systems and phones, connected until it is closed. Without `visitors` the phones stay away. */
-function openLoad(
+/** Host systems and phones, connected until it is closed. Without `visitors` the phones stay away, unless they listen. */
+export function openLoad(
   stage: Stage,
   size: Size,
-  { phones, visitors }: { readonly phones: number; readonly visitors: number },
+  {
+    phones,
+    visitors,
+    listening = false,
+  }: { readonly phones: number; readonly visitors: number; readonly listening?: boolean },
 ): Load {
   const program = openProgram<Orders, Seen>("load.ts");
   const { server } = stage;
   let loads = 0;
+  const away = visitors === 0 && !listening;
   const common = {
     ground: {
       nodes: stage.servers,
       ca: server.ca,
       hosts: HOSTS,
-      wakeUps: visitors === 0 ? null : stage.emulator.address.url,
+      wakeUps: away ? null : stage.emulator.address.url,
       visitors,
+      listening,
       phones,
     },
     senders: SENDERS,
     inARow: 1,
     highEvery: 0,
     beside: null,
-    until: visitors === 0 ? "ACCEPTED" : "DELIVERED",
+    until: away ? "ACCEPTED" : "DELIVERED",
     deadlineMs: LOAD_DEADLINE_MS[size],
   } as const;
 
@@ -100,7 +106,7 @@ export async function onStage<Result>(
   ground: { readonly phones: number; readonly visitors: number; readonly nodes?: number },
   scenario: (stage: Stage, load: Load) => Promise<Result>,
 ): Promise<Result> {
-  const stage = await openStage(slice, ground.phones, ground.nodes);
+  const stage = await openStage(slice, ground.phones, { nodes: ground.nodes ?? 1 });
   try {
     const load = openLoad(stage, size, ground);
     try {

@@ -1,7 +1,8 @@
 /** The server under measurement: `main.ts` of a checkout, as its users start it, on ports that stay over its restarts. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { request } from "node:https";
+import { request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../../persistence/embedded-server.ts";
@@ -10,6 +11,8 @@ import { endsWithUs } from "./ends-with-us.ts";
 export type Server = {
   readonly mxppPort: number;
   readonly httpsPort: number;
+  /** For phones and operators. */
+  readonly url: string;
   /** PEM: whom its clients trust. */
   readonly ca: string;
   readonly adminKey: string;
@@ -29,6 +32,8 @@ export type Server = {
 export type ServerPlace = {
   /** The checkout whose main.ts is run. */
   readonly root: string;
+  /** By whether its settings name a certificate. */
+  readonly scheme: "https" | "http";
   /** Flags for Node, before main.ts. */
   readonly nodeFlags: readonly string[];
   readonly dataDir: string;
@@ -42,8 +47,9 @@ const STOP_MS = 20_000;
 const SAID_CHARACTERS = 4_000;
 const ADMIN_KEY = "bench-admin-key-of-a-server-on-loopback";
 
-export async function openServer({ root, nodeFlags, dataDir, ca, settings }: ServerPlace): Promise<Server> {
+export async function openServer({ root, scheme, nodeFlags, dataDir, ca, settings }: ServerPlace): Promise<Server> {
   const ports = { mxpp: await freePort(null), https: await freePort(null) };
+  const url = `${scheme}://127.0.0.1:${ports.https}`;
   let child: ChildProcess | null = null;
   let ended: Promise<void> = Promise.resolve();
   let startedAt = 0;
@@ -91,7 +97,7 @@ export async function openServer({ root, nodeFlags, dataDir, ca, settings }: Ser
   async function ready(limitMs = READY_MS): Promise<number> {
     while (performance.now() - startedAt < limitMs) {
       if (child === null) throw new Error(`the server ended by itself:\n${said}`);
-      if (await isReady(ports.https, ca)) return performance.now() - startedAt;
+      if (await isReady(url, ca)) return performance.now() - startedAt;
       await sleep(LOOK_MS);
     }
     throw new Error(`the server was not ready within ${limitMs} ms:\n${said}`);
@@ -107,6 +113,7 @@ export async function openServer({ root, nodeFlags, dataDir, ca, settings }: Ser
   return {
     mxppPort: ports.mxpp,
     httpsPort: ports.https,
+    url,
     ca,
     adminKey: ADMIN_KEY,
     runs: () => child !== null,
@@ -122,9 +129,10 @@ export async function openServer({ root, nodeFlags, dataDir, ca, settings }: Ser
   };
 }
 
-function isReady(port: number, ca: string): Promise<boolean> {
+function isReady(url: string, ca: string): Promise<boolean> {
+  const request = url.startsWith("https:") ? requestHttps : requestHttp;
   return new Promise((resolve) => {
-    const asking = request({ host: "127.0.0.1", port, path: "/readyz", ca, agent: false, timeout: 2_000 }, (answer) => {
+    const asking = request(`${url}/readyz`, { ca, agent: false, timeout: 2_000 }, (answer) => {
       answer.resume();
       answer.on("error", () => resolve(false));
       answer.on("end", () => resolve(answer.statusCode === 200));

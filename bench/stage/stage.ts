@@ -37,6 +37,8 @@ export type Stage = {
   /** The first; where there is one, the one under measurement. */
   readonly server: Server;
   readonly servers: readonly Server[];
+  /** The same without a certificate, and not started: for one that has stopped the others. */
+  readonly plain: Server;
   readonly emulator: EmulatorProcess;
   readonly rows: Rows;
   readonly databaseUrl: string;
@@ -53,8 +55,15 @@ export const HOSTS = ["contact-centre", "nurse-call", "laboratory", "pharmacy", 
 /** What the embedded server sets smaller than a default server has it. */
 const AS_DEFAULT = { max_wal_size: "1GB", min_wal_size: "80MB", max_parallel_workers_per_gather: "2" };
 
+/** `settings`: what they have beside the stage's own. */
+type Servers = { readonly nodes?: number; readonly settings?: Readonly<Record<string, string>> };
+
 /** The servers are ready, have just been started and know `phones` phones, all Android, registered to confirm. */
-export async function openStage({ root, redis, profileDir }: StageSlice, phones: number, nodes = 1): Promise<Stage> {
+export async function openStage(
+  { root, redis, profileDir }: StageSlice,
+  phones: number,
+  { nodes = 1, settings = {} }: Servers = {},
+): Promise<Stage> {
   const closers: (() => unknown)[] = [];
   const close = async () => {
     for (const closer of closers.splice(0).reverse()) await closer();
@@ -83,24 +92,26 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
     const files = { cert: join(folder, "cert.pem"), key: join(folder, "key.pem") };
     writeFileSync(files.cert, identity.certificate);
     writeFileSync(files.key, identity.key, { mode: 0o600 });
-    const open = (n: number) =>
+    const open = (name: string, scheme: "https" | "http") =>
       openServer({
         root,
+        scheme,
         nodeFlags: [...INSPECTABLE, ...(profileDir === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`])],
         dataDir: mkdtempSync(join(folder, "node-")),
         ca: authority.certificate,
         settings: {
-          TOCSIN_NODE: `bench-${n}`,
+          TOCSIN_NODE: name,
           TOCSIN_PREMISE_DATABASE_URL: postgres.url,
-          TOCSIN_TLS_CERT_FILE: files.cert,
-          TOCSIN_TLS_KEY_FILE: files.key,
+          ...(scheme === "http" ? {} : { TOCSIN_TLS_CERT_FILE: files.cert, TOCSIN_TLS_KEY_FILE: files.key }),
           ...(redisServer === null ? {} : { TOCSIN_REDIS_URL: redisServer.url }),
           ...emulator.settings,
+          ...settings,
         },
       });
-    const server = await open(0);
+    const server = await open("bench-0", "https");
     const servers = [server];
-    closers.push(() => Promise.all(servers.map((one) => one.stops())));
+    const plain = await open("bench-plain", "http");
+    closers.push(() => Promise.all([...servers, plain].map((one) => one.stops())));
 
     server.starts();
     await server.ready();
@@ -109,13 +120,14 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
     if (profileDir !== null) rmSync(profileDir, { recursive: true, force: true }); // of the setting up
     await rows.phones(phones);
     // Anew, so that it has seen none of this.
-    while (servers.length < nodes) servers.push(await open(servers.length));
+    while (servers.length < nodes) servers.push(await open(`bench-${servers.length}`, "https"));
     for (const one of servers) one.starts();
     for (const one of servers) await one.ready();
     if (profileDir !== null) await countStatements(postgres.url);
     return {
       server,
       servers,
+      plain,
       emulator,
       rows,
       databaseUrl: postgres.url,
@@ -137,8 +149,7 @@ export async function openStage({ root, redis, profileDir }: StageSlice, phones:
 
 /** A site, its host systems and one phone, the way operators and phones make them. */
 async function makeOriginals(server: Server): Promise<void> {
-  const url = `https://127.0.0.1:${server.httpsPort}`;
-  const { ca } = server;
+  const { url, ca } = server;
   async function create(path: string, body: object): Promise<Record<string, unknown>> {
     const answer = await requestJson({
       method: "POST",
