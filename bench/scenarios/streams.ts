@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { PORT_PART } from "../../gateways/client/streams.ts";
 import { connectionsMax } from "../../gateways/connections.ts";
 import { type ListeningPhone, listenAll } from "../load/listening-phone.ts";
 import { liveBytes } from "../stage/heap.ts";
@@ -25,7 +26,7 @@ const WARM_UP_WINDOW = 100;
 const IDLE: Readonly<Record<Size, number>> = { tiny: 20, quick: 1_000, full: 10_000 };
 /** Full: longer than between two pings, so that each has been asked whether it is there. */
 const REST_MS: Readonly<Record<Size, number>> = { tiny: 200, quick: 5_000, full: 30_000 };
-/** Of a port's connections, for all else. */
+/** Of the streams a port takes: those that are still to be seen closed. */
 const SPARE = 50;
 /** Else one address holds half of a port's connections at most. Here all come from one, as behind a balancer. */
 const BEHIND_A_BALANCER = { TOCSIN_TRUSTED_PROXIES: "127.0.0.1" };
@@ -33,7 +34,7 @@ const BEHIND_A_BALANCER = { TOCSIN_TRUSTED_PROXIES: "127.0.0.1" };
 export const STREAMS: Scenario = {
   name: "streams",
   async play(slice, size, clockRate) {
-    const idle = Math.min(IDLE[size], connectionsMax() - SPARE);
+    const idle = Math.min(IDLE[size], Math.floor(connectionsMax() * PORT_PART) - SPARE);
     const perSecond = clockRate ?? PER_SECOND[size];
     const stage = await openStage(slice, Math.max(LISTENING[size], idle), { settings: BEHIND_A_BALANCER });
     try {

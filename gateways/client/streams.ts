@@ -54,7 +54,7 @@ export type Streams = {
 
 const SUBPROTOCOL = "tocsin.v2";
 /** Of the connections a port may hold. */
-const PORT_PART = 0.75;
+export const PORT_PART = 0.75;
 const RESUME_MS = 250;
 /** Asked whether it is there so often, a random part earlier; by the next time it must have said something. */
 const HEARTBEAT_SECONDS = 25;
