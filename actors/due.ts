@@ -13,7 +13,7 @@
  *
  *   deadline   before any step: timeoutDevice from acceptance, and once DELIVERED timeoutUser from there; then the step's
  *   settled    an answer is asked for: somebody has answered (ACKNOWLEDGED, a reply, or IGNORED where a page that is declined is
- *              not passed on), here or one it was passed on to; else: it was DELIVERED, here or there
+ *              not passed on), here or another of its family; else: it was DELIVERED, here or there
  */
 import { rankOf } from "../domain.ts";
 import type { RuleStep } from "../persistence/escalation-rules.ts";

@@ -35,7 +35,7 @@ export type DueMessage = {
   readonly stepDeadline: number | null;
   /** null: there is none, or it was itself passed on. */
   readonly rule: Rule | null;
-  /** One that it was passed on to has settled it. */
+  /** Another of its family, those it was passed on to or with, has settled it. */
   readonly settledByFamily: boolean;
   /** Of one that was recalled: those that have yet to hear so. */
   readonly targets: readonly WakeTarget[];

@@ -34,7 +34,7 @@ export type NextFacts = {
   readonly stepDeadline: number | null;
   /** null: its site has none for its type, or it was itself passed on. */
   readonly rule: RuleFacts | null;
-  /** What it was passed on as: whether any of those. */
+  /** Whether any of those it was passed on to, or with which it was passed on. */
   readonly family: { readonly delivered: boolean; readonly answered: boolean };
 };
 

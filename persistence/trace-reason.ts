@@ -97,7 +97,8 @@ function pageClause(facts: TraceFacts): string {
   if (answer !== null && (answer === "ACKNOWLEDGED" || isSettled(facts) || outcome !== null))
     return `Answered ${answer} ${ago(now, since.answer ?? since.status)}${late}`;
   if (facts.replied) return `Answered by a reply ${ago(now, since.reply ?? since.status)}${late}`;
-  if (family.answered) return `Answered by ${listed(family.answeredBy)}, to whom it was passed on${late}`;
+  const kin = facts.parent === null ? "to whom it was passed on" : "who had it too";
+  if (family.answered) return `Answered by ${listed(family.answeredBy)}, ${kin}${late}`;
   if (isPassedOn(facts)) return passedOnClause(facts);
   if (status === "READ" || status === "DELIVERED") {
     const where = status === "READ" ? "Read" : "On the phone and not opened yet, fetched";

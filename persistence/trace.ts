@@ -153,7 +153,7 @@ function factsOf(page: TracedPage, pushes: readonly TracedPush[]): TraceFacts {
   const attempt = last((event) => REACHING.includes(event));
   const answeredAt = page.answer === null ? null : at((event) => event === page.answer);
   const children = page.family.filter(({ relation }) => relation === "child");
-  const answering = children.filter(({ answered }) => answered);
+  const answering = page.family.filter(({ answered }) => answered);
   return {
     now: page.now.getTime(),
     status: transport,
@@ -197,7 +197,7 @@ function factsOf(page: TracedPage, pushes: readonly TracedPush[]): TraceFacts {
     family: {
       children: children.length,
       fetched: children.filter(({ delivered }) => delivered).length,
-      delivered: children.some(({ delivered }) => delivered),
+      delivered: page.family.some(({ delivered }) => delivered),
       answered: answering.length > 0,
       answeredBy: answering.map(({ destination }) => destination),
     },

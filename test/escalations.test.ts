@@ -247,6 +247,39 @@ test("who was passed a page is reminded and fails by their own deadlines, and pa
   assert.equal((await told(id)).includes("FAILED"), false, "the page itself still has a step to go");
 });
 
+test("of a group whoever answers first settles it for the others and for the page: nobody is reminded, passed the page or told FAILED any more", async () => {
+  const node = openNode();
+  const [ada, ben, cem] = [await person(), await person(), await person()];
+  const messageType = await ruled([{ kind: "GROUP", groupId: await groupOf(ben, cem) }]);
+  const id = await pages(node, ada, messageType);
+  await hears(id, "ENROUTE");
+  await misses(node, id, "device_deadline");
+  await hears(id, "ESCALATED");
+  const [first, second] = await childrenOf(id);
+  for (const child of [first!, second!]) await hears(child.id, "ENROUTE");
+  await says(node, cem, second!.id, "DELIVERED");
+  await says(node, ben, first!.id, "ACKNOWLEDGED");
+  await misses(node, second!.id, "user_deadline");
+  await hears(second!.id, "DELIVERED WAIT");
+  assert.equal(await told(second!.id), ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"]);
+  assert.is(await dueIn(second!.id), null);
+  await misses(node, id, "step_deadline");
+  await hears(id, "ESCALATED WAIT");
+
+  // The one it was for answers late, and late is before the others.
+  const late = await pages(node, ada, messageType);
+  await hears(late, "ENROUTE");
+  await misses(node, late, "device_deadline");
+  await hears(late, "ESCALATED");
+  await says(node, ada, late, "ACKNOWLEDGED");
+  for (const child of await childrenOf(late)) {
+    await hears(child.id, "ENROUTE");
+    await misses(node, child.id, "device_deadline");
+    await hears(child.id, "ENROUTE WAIT");
+    assert.equal((await told(child.id)).includes("FAILED"), false);
+  }
+});
+
 test("a step to a gateway leaves a row for it, with the destination in its address", async () => {
   const node = openNode();
   const ada = await person();
