@@ -231,8 +231,8 @@ test("operations this server does not offer, and those nobody knows, are refused
   for (const [operation, method, type, code] of [
     ["SendMessage", "POST", "SendMessage", 11],
     ["SearchContacts", "POST", "SearchContacts", 11],
-    ["Stream", "GET", "Stream", 13],
-    ["Stream?token=x", "GET", "Stream", 13],
+    ["Stream", "GET", "Stream", 17],
+    ["Stream?token=x", "GET", "Stream", 17],
     ["GetEverything", "POST", "Unknown", 9],
     ["getmessages", "POST", "Unknown", 9],
     ["GetMessages/1", "POST", "Unknown", 9],
@@ -242,7 +242,7 @@ test("operations this server does not offer, and those nobody knows, are refused
     const answer = await ask(operation, phone, { text: "x" }, method);
     assert.equal(
       [answer.status, answer.body.ResponseType, answer.body.ResponseCode, answer.type],
-      [code === 13 ? 426 : 404, type, code, "application/json; charset=utf-8"],
+      [code === 17 ? 426 : 404, type, code, "application/json; charset=utf-8"],
       `${method} ${operation}`,
     );
   }
