@@ -83,7 +83,7 @@ function runHost(cluster: Cluster, name: string, signal: AbortSignal) {
 test(`alerts are passed on until somebody answers while nodes are killed, frozen and restarted (SEED=${seed})`, async () => {
   const random = randomFrom(seed);
   const cluster = await openCluster({
-    ...{ nodes: 3, random, hosts: 2, phones: 4, pagesPerSecond: 5, replies: true, proxied: [] },
+    ...{ nodes: 3, random, hosts: 2, phones: 4, pagesPerSecond: 5, replies: true, listens: true, proxied: [] },
   });
   const power = new AbortController();
   const over: Promise<unknown>[] = [];

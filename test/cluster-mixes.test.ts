@@ -21,6 +21,8 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
     hosts: 6,
     phones: 12,
     pagesPerSecond: RATE,
+    listens: true,
+    replies: true,
   });
   try {
     await cluster.settles();

@@ -42,6 +42,8 @@ export type OrdealOptions = {
   readonly hosts: number;
   readonly phones: number;
   readonly pagesPerSecond: number;
+  /** Whether every second phone listens by a stream. */
+  readonly listens?: boolean;
   /** Whether phones reply to every tenth page. */
   readonly replies?: boolean;
   readonly settings?: Readonly<Record<string, string>>;
@@ -106,6 +108,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
           },
           emulatorUrl: () => emulator.url,
           signal: power.signal,
+          stream: options.listens === true && index % 2 === 1,
         },
         {
           onPage(page) {
