@@ -127,7 +127,8 @@ test("two owners at once take one step between them, and nobody is paged twice",
     for (const node of nodes) node.drive(found);
     await hears(id, "ESCALATED");
     await eventually("all have ended", () => nodes.every((node) => node.depths().step === 0));
-    assert.equal((await events(id)).filter((event) => event === "ESCALATED").length, 1);
+    const steps = (await events(id)).filter((event) => event === "ESCALATED" || event === "SKIPPED");
+    assert.equal(steps, ["ESCALATED"]);
     assert.equal((await childrenOf(id)).length, 2);
   }
 });
