@@ -138,10 +138,9 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
         device.id,
         confirmed.filter((_, index) => results[index]?.kind === "unknown"),
       );
-      const [{ pages, more }, told] = await Promise.all([
-        fetching.submit({ device, limit }),
-        v < 3 ? null : notices.of(device.id),
-      ]);
+      const { pages, more, notices: untold } = await fetching.submit({ device, limit });
+      // The look at the inbox has counted them, and mostly there are none.
+      const told = v < 3 ? null : untold === 0 ? [] : await notices.of(device.id);
       if (!device.confirms && pages.length > 0)
         void deliverWhenTaken(
           device,
