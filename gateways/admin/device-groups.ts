@@ -30,13 +30,13 @@ import {
   DEFAULT_LIMIT,
   Id,
   IdParams,
-  Limit,
   Name,
   NoContent,
   nullable,
   oneOf,
   PageQuery,
   pageOf,
+  SiteQuery,
   strict,
   Time,
 } from "./schemas.ts";
@@ -75,7 +75,6 @@ const GroupAnswer = Type.Object({
   version: Version,
   changedAt: Time,
 });
-const Query = strict({ siteId: Type.Optional(Id), cursor: Type.Optional(Id), limit: Limit });
 const Moving = strict({ deviceIds: Type.Array(Id, { minItems: 1, maxItems: MOVED_MAX }) });
 const MoveAnswer = Type.Object({
   moved: Type.Integer({ description: "Those that were in another group" }),
@@ -109,7 +108,7 @@ export function deviceGroupRoutes(app: App, { premise, meta, log, settingsChange
       schema: {
         tags,
         summary: "List groups of phones that are set alike; of one site where named",
-        querystring: Query,
+        querystring: SiteQuery,
         response: answers({ 200: pageOf(GroupAnswer) }),
       },
     },

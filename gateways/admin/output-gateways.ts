@@ -22,12 +22,12 @@ import {
   DEFAULT_LIMIT,
   Id,
   IdParams,
-  Limit,
   Name,
   NoContent,
   nullable,
   oneOf,
   pageOf,
+  SiteQuery,
   strict,
 } from "./schemas.ts";
 import { siteNamed } from "./sites.ts";
@@ -68,7 +68,6 @@ const TestAnswer = Type.Object({
   code: Type.String({ description: "The server's reply code, or what went wrong before it gave one" }),
   queuedAs: nullable(Type.String({ description: "The id its own log has it under" })),
 });
-const Query = strict({ siteId: Type.Optional(Id), cursor: Type.Optional(Id), limit: Limit });
 
 export function outputGatewayRoutes(app: App, premise: Database, meta: Database, outputs: Pick<Outputs, "test">): void {
   const tags = ["output-gateways"];
@@ -78,7 +77,7 @@ export function outputGatewayRoutes(app: App, premise: Database, meta: Database,
       schema: {
         tags,
         summary: "List output gateways",
-        querystring: Query,
+        querystring: SiteQuery,
         response: answers({ 200: pageOf(GatewayAnswer) }),
       },
     },

@@ -47,6 +47,9 @@ export const Limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 200, desc
 /** Of lists in order of id: the last id seen. */
 export const PageQuery = Type.Object({ cursor: Type.Optional(Id), limit: Limit }, STRICT);
 
+/** The same, of one site where it is named. */
+export const SiteQuery = Type.Object({ siteId: Type.Optional(Id), ...PageQuery.properties }, STRICT);
+
 export function pageOf<Item extends TSchema>(item: Item) {
   return Type.Object({ items: Type.Array(item), next: Type.Union([Type.String(), Type.Null()]) });
 }

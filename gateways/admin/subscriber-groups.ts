@@ -12,19 +12,18 @@ import {
 } from "../../persistence/subscriber-groups.ts";
 import type { App } from "../http.ts";
 import { Problem } from "../problems.ts";
-import { answers, cut, DEFAULT_LIMIT, Id, IdParams, Limit, Name, NoContent, pageOf, strict } from "./schemas.ts";
+import { answers, cut, DEFAULT_LIMIT, Id, IdParams, Name, NoContent, pageOf, SiteQuery, strict } from "./schemas.ts";
 import { siteNamed } from "./sites.ts";
 
 const Members = Type.Array(Id, { maxItems: MEMBERS_MAX, uniqueItems: true, description: "Subscribers of the site" });
 const GroupAnswer = Type.Object({ id: Id, siteId: Id, name: Type.String(), members: Type.Array(Id) });
-const Query = strict({ siteId: Type.Optional(Id), cursor: Type.Optional(Id), limit: Limit });
 
 export function subscriberGroupRoutes(app: App, premise: Database, meta: Database): void {
   const tags = ["subscriber-groups"];
   app.get(
     "/subscriber-groups",
     {
-      schema: { tags, summary: "List groups", querystring: Query, response: answers({ 200: pageOf(GroupAnswer) }) },
+      schema: { tags, summary: "List groups", querystring: SiteQuery, response: answers({ 200: pageOf(GroupAnswer) }) },
     },
     async (request) => {
       const { siteId = null, cursor = null, limit = DEFAULT_LIMIT } = request.query;
