@@ -11,6 +11,7 @@ import {
   isAddress,
   isAnyAddress,
   isLoopback,
+  originFault,
   proxyFault,
   redisUrlFault,
   type SettingName,
@@ -54,6 +55,8 @@ export type Config = {
   };
   /** Without a slash at the end; null: derived from the address the HTTP port is bound to. */
   readonly enterpriseUrls: readonly string[] | null;
+  /** As browsers write them. */
+  readonly clientOrigins: readonly string[];
   readonly push: {
     readonly mode: "emulator" | "services";
     readonly fcm: { readonly serviceAccountFile: string; readonly url: string | null } | null;
@@ -170,6 +173,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ConfigReading {
       urls: list("TOCSIN_CORE2CORE_URLS", core2coreUrlFault),
     },
     enterpriseUrls: list("TOCSIN_ENTERPRISE_URL", baseUrlFault)?.map((entry) => entry.replace(/\/+$/, "")) ?? null,
+    clientOrigins: (list("TOCSIN_CLIENT_ORIGINS", originFault) ?? []).map((entry) => URL.parse(entry)?.origin ?? entry),
     push: readPush(),
     secretsDir: folder("TOCSIN_SECRETS_DIR"),
     emulator: { bind: isLoopback(bind) ? bind : "127.0.0.1", port: ports.emulator },

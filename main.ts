@@ -102,7 +102,10 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
       "http",
       await openHttp({ ...config.http, ...config.balancers }, { ...tools, certificates, pressure }, [
         healthRoutes({ checks, mode: embedded ? "dev" : "production" }),
-        clientRoutes({ gatewayTypes: push.gatewayTypes, urls, coreVersion }, { ...served, peers, streams }),
+        clientRoutes(
+          { gatewayTypes: push.gatewayTypes, urls, coreVersion, origins: config.clientOrigins },
+          { ...served, peers, streams },
+        ),
         adminRoutes({ ...served, outputs, ...told }),
       ]),
     );

@@ -77,6 +77,11 @@ export const SETTINGS = [
     "what phones are told to fetch from; comma-separated",
   ),
   row(
+    "TOCSIN_CLIENT_ORIGINS",
+    "unset: pages of this server's own address",
+    "origins of other web pages that may call as phones, https://host or https://host:port; comma-separated",
+  ),
+  row(
     "TOCSIN_PUSH",
     "emulator without credentials on loopback, else services",
     "emulator or services: where pushes go",
@@ -310,6 +315,15 @@ export function baseUrlFault(entry: string): string | null {
   const isBase = url !== null && /^https?:$/.test(url.protocol) && url.hostname !== "";
   if (!isBase) return "must be an http:// or https:// URL";
   return url.username + url.password + url.search + url.hash === "" ? null : "must hold no user, query or fragment";
+}
+
+/** Of a page that came in clear anybody on its way can make another page, with the token. */
+export function originFault(entry: string): string | null {
+  const url = URL.parse(entry);
+  if (url === null || baseUrlFault(entry) !== null || url.pathname !== "/" || entry.includes("*"))
+    return "must be origins, https://host or https://host:port, separated by commas";
+  const isHere = isLoopback(url.hostname.replace(/^\[|\]$/g, ""));
+  return url.protocol === "https:" || isHere ? null : "must be https:// origins; http:// of this machine alone";
 }
 
 export function proxyFault(entry: string): string | null {

@@ -36,7 +36,7 @@ async function openApi(): Promise<object> {
     [
       healthRoutes({ checks: {}, mode: "production" }),
       clientRoutes(
-        { gatewayTypes: [], urls: () => [], coreVersion: "" },
+        { gatewayTypes: [], urls: () => [], coreVersion: "", origins: [] },
         { ...tools, ...stores, paging: absent, peers: absent, streams: absent },
       ),
       adminRoutes({

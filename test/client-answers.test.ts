@@ -36,7 +36,7 @@ async function failing(fault: Error, where: "lookup" | "receipt") {
   const record = () => Promise.reject(fault);
   const gateway = await listeners.open([
     clientRoutes(
-      { gatewayTypes: ["GCM"], urls: () => [], coreVersion: "1" },
+      { gatewayTypes: ["GCM"], urls: () => [], coreVersion: "1", origins: [] },
       {
         ...{
           premise: database,

@@ -24,6 +24,7 @@ export const REFUSALS = {
   "no-such-text": { status: 400, code: 15, description: "The text is blank, too long, or holds what XML cannot" },
   "too-many-replies": { status: 409, code: 16, description: "This device has replied to this page too often" },
   "no-upgrade": { status: 426, code: 17, description: "This operation is a WebSocket" },
+  "foreign-page": { status: 403, code: 18, description: "Web pages of this origin may not listen here" },
   internal: { status: 500, code: 10, description: "The server failed" },
 } as const;
 

@@ -30,12 +30,15 @@ import { answerOf, openReceiptShare, receiptOf } from "./receipts.ts";
 import { replyOperation } from "./replies.ts";
 import { openPhoneSettings } from "./settings.ts";
 import type { Streams } from "./streams.ts";
+import { openWebPages } from "./web-pages.ts";
 
 export type ClientSlice = {
   /** Push networks this server has credentials for. */
   readonly gatewayTypes: readonly GatewayType[];
   readonly urls: () => readonly string[];
   readonly coreVersion: string;
+  /** Of the web pages that may call, besides those of this server's own. */
+  readonly origins: readonly string[];
 };
 
 export type ClientPorts = {
@@ -71,6 +74,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const sharing = openReceiptShare();
   const notices = openNotices(premise);
   const settings = openPhoneSettings(slice, ports);
+  const webPages = openWebPages(slice.origins, slice.urls);
   // By device: a phone in a loop waits for its own answer.
   const fetching = makeBatch<InboxCall, Inbox>({
     entriesMax: 50,
@@ -95,9 +99,11 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   return (app) => {
     app.setSerializerCompiler(() => JSON.stringify);
     app.setErrorHandler((error, request, reply) => sendRefusal(reply, operationOf(request.url), refusalOf(error, log)));
+    webPages.mayCall(app);
     app.addHook("onResponse", async (request, reply) => {
       const name = request.routeOptions.url?.slice(PREFIX.length) ?? "";
-      const operation = OPERATIONS.includes(name) ? name : "unknown";
+      const other = request.method === "OPTIONS" ? "Preflight" : "unknown";
+      const operation = OPERATIONS.includes(name) ? name : other;
       meter.count("client_requests", {
         operation,
         result: reply.statusCode < 400 ? "success" : String(reply.statusCode),
@@ -221,6 +227,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     });
 
     app.get(`${PREFIX}Stream`, { schema: { hide: true } }, async (request, reply) => {
+      if (!webPages.mayListen(request)) throw new Refused("foreign-page");
       if (streams.full()) {
         meter.count("back_pressure", { queue: "streams" });
         throw new Refused("unavailable", FULL_SECONDS);
