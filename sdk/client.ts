@@ -10,7 +10,7 @@ import { type KeptPage, openInbox } from "./inbox.ts";
 import type { OpenSocket } from "./link.ts";
 import { openOutbox, type Receipt, type Report, type Said } from "./outbox.ts";
 import type { AmcMessage, Notice, Settings } from "./schema.ts";
-import type { Outcome } from "./sender.ts";
+import { type LastWords, type Outcome, openLastWords, type SenderEvents } from "./sender.ts";
 import { openServerTime } from "./server-time.ts";
 import { openSession, type Session, type SessionEnd, type SessionState } from "./session.ts";
 import { type ClientStorage, memoryStorage } from "./storage.ts";
@@ -75,6 +75,8 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   const time = openServerTime();
   const fetch: Fetch = options.fetch ?? ((url, request) => globalThis.fetch(url, request));
   let session: Session | null = null;
+  /** Since another has its place. */
+  let lastWords: LastWords | null = null;
   let onEvent: (event: ClientEvent) => void | Promise<void> = () => {};
   const calls = openCalls({ fetch, servers, time, deadlineMs, identity: () => device.registration() });
   const device = await openDevice({ calls, storage, given: options.registration ?? null, onFault });
@@ -119,24 +121,31 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   async function say(said: Said): Promise<boolean> {
     const fresh = await outbox.add(said, time.now());
     session?.say();
+    void lastWords?.say();
     if (said.kind === "status" && said.status !== "DELIVERED")
       await inbox.marks(said.uniqueId, said.status === "READ" ? 1 : 2);
     return fresh;
   }
   const status = (receipt: Receipt) => (uniqueId: string) => say({ kind: "status", uniqueId, status: receipt });
 
+  const outcomes: SenderEvents = {
+    onReported: (report, outcome) => tell({ type: "reported", report, outcome }),
+    onRefused: (report, reason) => tell({ type: "refused", report, reason }),
+  };
+
   function listen(handler: typeof onEvent): Session {
     const identity = device.registration();
     if (identity === null) throw new NotRegistered();
     session?.close();
+    lastWords?.end();
+    lastWords = null;
     onEvent = handler;
     // A device that does not confirm is told by calls what waits for it.
     const openSocket = identity.confirms ? socketOf(options) : null;
     const opened = openSession(
       { calls, inbox, outbox, time, identity, servers, openSocket, pollMs },
       {
-        onReported: (report, outcome) => tell({ type: "reported", report, outcome }),
-        onRefused: (report, reason) => tell({ type: "refused", report, reason }),
+        ...outcomes,
         onState: (state, fault) => tell({ type: "state", state, fault }),
         async onSettings(settings) {
           tell({ type: "settings", settings: await device.takeSettings(settings) });
@@ -147,8 +156,12 @@ export async function openClient(options: ClientOptions): Promise<Client> {
       },
     );
     session = opened;
-    void opened.ended.then(() => {
-      if (session === opened) session = null;
+    void opened.ended.then((end) => {
+      if (session !== opened) return;
+      session = null;
+      if (end !== "displaced") return;
+      lastWords = openLastWords({ calls, outbox }, outcomes);
+      void lastWords.say();
     });
     return opened;
   }

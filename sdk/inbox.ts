@@ -65,10 +65,13 @@ export async function openInbox(
   const unconfirmed = new Map<string, Kept>();
   let last: Promise<unknown> = Promise.resolve();
 
+  const stored: KeptPage[] = [];
   for (const key of await storage.list(PREFIX).catch(failed([]))) {
     const kept = read(await storage.get(key).catch(failed(null)));
-    if (kept !== null) pages.set(kept.page.UniqueId, kept);
+    if (kept !== null) stored.push(kept);
   }
+  // A storage has them in any order, and the oldest are the first to go.
+  for (const kept of stored.sort(byDate)) pages.set(kept.page.UniqueId, kept);
   for (const [id] of pages) seen.add(id);
 
   function failed<T>(otherwise: T): (fault: unknown) => T {
@@ -150,7 +153,7 @@ export async function openInbox(
     confirmed(ids) {
       for (const id of ids) unconfirmed.delete(id);
     },
-    pages: () => [...pages.values()].sort((one, other) => (one.page.Date < other.page.Date ? 1 : -1)),
+    pages: () => [...pages.values()].sort(byDate).reverse(),
     page: (uniqueId) => pages.get(uniqueId) ?? null,
     async marks(uniqueId, status) {
       const kept = pages.get(uniqueId);
@@ -174,6 +177,10 @@ export function isPage(value: unknown): value is AmcMessage {
 export function isNotice(value: unknown): value is Notice {
   const { NoticeId, UniqueId, Kind } = (value ?? {}) as Partial<Notice>;
   return typeof NoticeId === "string" && typeof UniqueId === "string" && typeof Kind === "string";
+}
+
+function byDate(one: KeptPage, other: KeptPage): number {
+  return one.page.Date < other.page.Date ? -1 : one.page.Date > other.page.Date ? 1 : 0;
 }
 
 function list(value: unknown): readonly unknown[] {

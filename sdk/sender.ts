@@ -7,6 +7,7 @@ import { ServerRefused, Unreachable } from "./faults.ts";
 import type { Link } from "./link.ts";
 import type { Outbox, Report } from "./outbox.ts";
 import type { ServerFrames } from "./schema.ts";
+import { fullJitter, pause } from "./waiting.ts";
 
 /** What the server made of it. `answer`: the one that stands, where the server says. */
 export type Outcome = {
@@ -20,6 +21,10 @@ export type SenderEvents = {
 };
 
 const TOGETHER = 100;
+/** Some minutes: nobody is there to switch it off. */
+const TRIES_MAX = 30;
+const TRY_FIRST_MS = 500;
+const TRY_LONGEST_MS = 10_000;
 
 /** Until nothing waits, or nothing but replies that no server takes now: no answer waits behind them. @throws Unreachable, ServerRefused */
 export async function sendReports(
@@ -63,6 +68,44 @@ export async function sendReports(
     }
   }
   if (putOff !== null) throw putOff;
+}
+
+export type LastWords = {
+  /** Begins, unless it is at it. */
+  say(): Promise<void>;
+  end(): void;
+};
+
+/**
+ * For a phone that listens no more since another has its place (a second window of a browser): a person may answer here all the same. By
+ * calls, until nothing waits, or it has failed too often; then it waits for the next start.
+ */
+export function openLastWords(
+  ports: { readonly calls: Calls; readonly outbox: Outbox },
+  events: SenderEvents,
+): LastWords {
+  const { outbox } = ports;
+  const over = new AbortController();
+  const { signal } = over;
+  let saying = false;
+  return {
+    async say() {
+      if (saying) return;
+      saying = true;
+      const backoff = fullJitter(TRY_FIRST_MS, TRY_LONGEST_MS);
+      for (let tries = 0; tries < TRIES_MAX && outbox.size() > 0 && !signal.aborted; tries += 1) {
+        try {
+          await sendReports({ ...ports, link: () => null, signal }, events);
+        } catch (error) {
+          const refused = error instanceof ServerRefused ? error : null;
+          if (refused?.unregistered) break;
+          await pause(Math.max(refused?.retryAfterMs ?? 0, backoff.next()), signal);
+        }
+      }
+      saying = false;
+    },
+    end: () => over.abort(),
+  };
 }
 
 async function byStream(link: Link, reports: readonly Report[]): Promise<Outcome[]> {

@@ -11,7 +11,7 @@ test.before.each(async () => {
 });
 test.after.each(() => peer.close());
 
-async function opened(onPage: (text: string) => void, confirms = true) {
+async function opened(onPage: (text: string) => void, confirms = true, storage = memoryStorage()) {
   const shown: string[] = [];
   const calls = openCalls({
     fetch: (url, request) => globalThis.fetch(url, request),
@@ -20,7 +20,7 @@ async function opened(onPage: (text: string) => void, confirms = true) {
     time: openServerTime(),
   });
   const inbox = await openInbox(
-    { calls, storage: memoryStorage(), confirms: () => confirms, settingsVersion: () => null },
+    { calls, storage, confirms: () => confirms, settingsVersion: () => null },
     {
       onPage({ Text }) {
         shown.push(Text);
@@ -70,6 +70,22 @@ test("the same page by two ways at once is handed on once, and pages keep their 
   const [one, two] = [peer.waits("one"), peer.waits("two")];
   await Promise.all([inbox.take(one), inbox.fetch(), inbox.take(two), inbox.take(one)]);
   assert.equal(shown, ["one", "two"]);
+});
+
+test("after a restart it is still the oldest page that goes for a new one, in whatever order a storage has them", async () => {
+  const storage = memoryStorage();
+  const first = await opened(() => {}, true, storage);
+  const dated = (n: number) => ({
+    ...peer.waits(`page ${n}`),
+    UniqueId: `page-${n}`,
+    Date: new Date(1_795_255_200_000 + n * 1_000).toISOString(),
+  });
+  for (let n = 0; n < 500; n += 1) await first.inbox.take(dated(n));
+  const list = async (prefix: string) => [...(await storage.list(prefix))].reverse();
+  const again = await opened(() => {}, true, { ...storage, list });
+  for (const n of [500, 501]) await again.inbox.take(dated(n));
+  const kept = again.inbox.pages().map(({ page }) => page.Text);
+  assert.equal([kept.length, kept[0], kept.at(-1)], [500, "page 501", "page 2"]);
 });
 
 test("what is no page is not shown and not confirmed, and takes no other with it", async () => {

@@ -127,6 +127,26 @@ test("a phone whose place another has taken ends, and does not fight for it", ()
     assert.is(await second.off(), "closed");
   }));
 
+test("what a person answers at a phone whose place another has goes out by calls, again until it is taken, and once", () =>
+  withPeer(async (peer) => {
+    const first = await openPhone(peer);
+    const { UniqueId } = peer.pages("one");
+    await eventually("it is shown", () => first.shown.length === 1);
+    const second = await openPhone(peer);
+    assert.is(await first.ended, "displaced");
+    peer.answers((_, response) => response.writeHead(503).end("{}"));
+    await first.client.messages.markRead(UniqueId);
+    await first.client.messages.acknowledge(UniqueId);
+    const tried = () => peer.calls.filter(({ operation }) => operation === "SetStatus").length;
+    await eventually("it has tried", () => tried() >= 3);
+    peer.answers(null);
+    await eventually("both are taken", () => first.events.filter(({ type }) => type === "reported").length === 2);
+    await first.client.messages.ignore(UniqueId);
+    await eventually("the next is too", () => peer.said.length === 3);
+    const said = ["READ", "ACKNOWLEDGED", "IGNORED"].map((status) => `${status} ${UniqueId}`);
+    assert.equal([peer.said.map(({ what }) => what), peer.streams(), second.states().at(-1)], [said, 1, "listening"]);
+  }));
+
 test("a phone that the server knows no more ends, whether the stream says so or a call", () =>
   withPeer(async (peer) => {
     const byStream = await openPhone(peer);
