@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { autopsy, readiness } from "./helpers/autopsy.ts";
 import { openCluster } from "./helpers/cluster.ts";
 import { befall } from "./helpers/mix.ts";
+import { openOnCall } from "./helpers/on-call.ts";
 import { randomFrom } from "./helpers/random.ts";
 import { stepFaults } from "./helpers/steps.ts";
 
@@ -13,6 +14,8 @@ const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const RATE = Number(process.env.RATE ?? 100);
 const FOR_MS = 6_000;
 const HEAL_MS = 90_000;
+/** Each alert that is passed on is several pages, and has its own half minute. */
+const ALERT_EVERY_MS = 500;
 
 test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, double and reorder nothing (SEED=${seed})`, async () => {
   const cluster = await openCluster({
@@ -24,17 +27,31 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
     listens: true,
     replies: true,
   });
+  // Registering is asked once: not beside the load.
+  const alerts = await cluster
+    .heals(HEAL_MS)
+    .then(() => openOnCall(cluster, randomFrom(seed)))
+    .catch(async (error: unknown) => {
+      await cluster.close();
+      throw error;
+    });
+  cluster.resumes();
   try {
     await cluster.settles();
     let known = 0;
     for (let mix = 0; mix < MIXES; mix += 1) {
       const random = randomFrom(seed + mix);
       const accepted = cluster.history.accepted();
+      const passedOn = alerts.sent();
+      const over = new AbortController();
       const done: string[] = [];
       const say = (text: string) => console.log(`  mix ${seed + mix}: ${text}`);
       try {
-        await befall(cluster, random, FOR_MS, (what) => void done.push(what));
+        const sending = alerts.sends(ALERT_EVERY_MS, over.signal);
+        await befall(cluster, random, FOR_MS, (what) => void done.push(what)).finally(() => over.abort());
+        await sending;
         await cluster.heals(HEAL_MS);
+        await alerts.ends(HEAL_MS);
         await cluster.settles();
       } catch (error) {
         for (const what of done) say(what);
@@ -43,8 +60,9 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
           for (const line of await autopsy(cluster.sql(), trackingId)) say(line);
         throw error;
       }
-      const faults = [...cluster.history.faults(), ...(await stepFaults(cluster.sql()))];
-      say(`${done.length} faults, ${cluster.history.accepted() - accepted} pages accepted, ${faults.length} wrongs`);
+      const faults = [...(await alerts.faults()), ...cluster.history.faults(), ...(await stepFaults(cluster.sql()))];
+      const pages = `${cluster.history.accepted() - accepted} pages accepted and ${alerts.sent() - passedOn} alerts passed on`;
+      say(`${done.length} faults, ${pages}, ${faults.length} wrongs`);
       if (faults.length > known) for (const what of [...done, ...faults.slice(0, 20)]) say(what);
       known = faults.length;
       assert.ok(cluster.history.accepted() > accepted, "there was work under way");
@@ -52,6 +70,7 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
     }
     assert.is(known, 0);
   } finally {
+    await alerts.close();
     await cluster.close();
   }
 });

@@ -27,6 +27,8 @@ export type Ordeal = {
   /** The first is the hospital's. */
   readonly nodes: readonly NodeProcess[];
   readonly history: History;
+  /** Where phones are woken. */
+  readonly emulatorUrl: string;
   /** What the emulator recorded for this address. */
   pushes(token: string): Promise<readonly unknown[]>;
   /** Stops sending, lets everything under way come to its end; fails when it does not within the limit. */
@@ -214,6 +216,7 @@ export async function openOrdeal(options: OrdealOptions): Promise<Ordeal> {
     hospital,
     nodes,
     history,
+    emulatorUrl: emulator.url,
     async pushes(token) {
       const answer = await fetch(`${emulator.url}/pushes?token=${encodeURIComponent(token)}`);
       return ((await answer.json()) as { items: unknown[] }).items;
