@@ -6,7 +6,7 @@
  *   its time is over                        ─► EXPIRED (told as FAILED unless told before, or settled)
  *   settled                                 ─► nothing
  *   an outcome was told, not DELIVERED      ─► kept until it expires
- *   its deadline has passed                 ─► the rule's next step, or FAILED
+ *   its deadline has passed                 ─► the rule's next step, or FAILED; nothing, where that was told before it was DELIVERED
  *   passed on                               ─► nothing before the step's deadline
  *   not DELIVERED                           ─► another wake-up
  *   DELIVERED, reminders left               ─► a reminder; none left ─► nothing before the deadline
@@ -61,7 +61,8 @@ export function dueOf(row: Standing, now: number): Due {
   if (!delivered && row.outcome !== null) return { kind: "nothing", detail: "kept until it expires", until: "expiry" };
   const deadline = deadlineOf(row, delivered);
   if (deadline !== null && deadline <= now) {
-    const step = row.outcome === null ? row.rule?.steps[row.step] : undefined;
+    if (row.outcome !== null) return { kind: "nothing", detail: "it has failed before", until: "never" };
+    const step = row.rule?.steps[row.step];
     if (step !== undefined) return { kind: "step", number: row.step + 1, step };
     return { kind: "failed", detail: failureOf(row, delivered), kept: !delivered };
   }

@@ -128,9 +128,8 @@ function drive(
       return note({ ...base, event: "EXPIRED", detail: due.detail, outcome: due.outcome, tell, due: "never" });
     }
     case "failed": {
-      const tell = row.outcome === null ? "FAILED" : null;
       const until = due.kept ? "expiry" : "never";
-      return note({ ...base, event: "FAILED", detail: due.detail, outcome: "FAILED", tell, due: until });
+      return note({ ...base, event: "FAILED", detail: due.detail, outcome: "FAILED", tell: "FAILED", due: until });
     }
     case "nothing":
       return note({ ...base, event: "WAIT", detail: due.detail, due: due.until });

@@ -138,7 +138,7 @@ const dues: [string, Partial<Row>, Partial<Change>][] = [
   [
     "the user deadline after FAILED",
     { status: "READ", userDeadline: NOW, outcome: "FAILED" },
-    { event: "FAILED", tell: null, due: "never" },
+    { event: "WAIT", tell: null, due: "never" },
   ],
   [
     "an answered page",
