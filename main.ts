@@ -38,6 +38,7 @@ import { openPeers } from "./gateways/unacknowledged.ts";
 import { type Closer, closeInReverse, runProcess } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
 import { readMessageKey } from "./persistence/install.ts";
+import { patiently } from "./persistence/starting.ts";
 import { openStores } from "./persistence/stores.ts";
 import { announce, version, writeRunFile } from "./welcome.ts";
 
@@ -55,7 +56,8 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
   try {
     const stores = opened("stores", await openStores({ node, dataDir: config.dataDir, ...config.databases }, { log }));
     const { premise, meta, core, embedded } = stores;
-    const messageKey = await readMessageKey(premise);
+    const starting = { premise: patiently(premise, { log }), meta: patiently(meta, { log }) };
+    const messageKey = await readMessageKey(starting.premise);
     const clock = openDatabaseClock(systemClock, { log });
     const load = opened("load", openLoad());
     const pressure = openPressure();
@@ -93,7 +95,7 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     const peers = openPeers();
     const certificates =
       config.tls === null ? null : opened("certificates", openCertificates(config.tls, { log, clock }));
-    const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, { premise, meta });
+    const access = await prepareAccess({ adminKey: config.adminKey, seed: config.seed, embedded }, starting);
     const checks = nodeChecks({ databases, membership, push, supervisors: () => supervisors });
     const served = { ...tools, premise, meta, paging };
     const streams = openStreams({ urls, coreVersion }, { ...tools, premise, bus, membership, paging });

@@ -51,7 +51,9 @@ export async function makeSignInToken(meta: Database): Promise<string> {
     (sql) => sql`
     with gone as (delete from meta.api_keys where expires_at < now())
     insert into meta.api_keys (hash, name, expires_at)
-    values (${digest("sign-in", token)}, ${SIGN_IN}, now() + ${TOKEN_LIFE}::text::interval)`,
+    values (${digest("sign-in", token)}, ${SIGN_IN}, now() + ${TOKEN_LIFE}::text::interval)
+    -- Asked again by a start that met the loss of the database.
+    on conflict (hash) do nothing`,
   );
   return token;
 }

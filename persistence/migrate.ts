@@ -43,6 +43,8 @@ export async function migrate(url: string, schema: Schema, ports: { log: Log }):
   const sql = postgres(url, {
     max: 1,
     connect_timeout: 5,
+    // A look-up of types at connecting ends the process when the server dies in it.
+    fetch_types: false,
     onnotice: () => {},
     connection: { application_name: "tocsin migrate", lock_timeout: 60_000, statement_timeout: 600_000 },
   });
@@ -69,7 +71,8 @@ export async function migrate(url: string, schema: Schema, ports: { log: Log }):
     }
     return count;
   } finally {
-    await sql.end({ timeout: 2 }).catch(() => {});
+    // All has come back by now, or never will.
+    await sql.end({ timeout: 0 }).catch(() => {});
   }
 }
 

@@ -31,7 +31,7 @@ export type Stores = {
 };
 
 const CONNECTIONS_MAX = 10;
-const RETRY_MS = 1_000;
+const RETRY_MS = 200;
 
 /** Waits for servers that are away; rejects when a schema is newer than this program or a migration fails. */
 export async function openStores(slice: StoresSlice, ports: { readonly log: Log }): Promise<Stores> {

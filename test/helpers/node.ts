@@ -39,13 +39,17 @@ const SHOWING_MS = 2_000;
 
 /**
  * Every port is any free one unless `settings` say otherwise.
- * @param options `openFilesMax`: how many files its machine lets it open; `program`: where its main.ts is
+ * @param options `openFilesMax`: how many files its machine lets it open; `program`: where its main.ts is; `upMs`: how long a start may take
  */
 export async function startNode(
   settings: Readonly<Record<string, string>> = {},
-  options: { readonly openFilesMax?: number | undefined; readonly program?: string | undefined } = {},
+  options: {
+    readonly openFilesMax?: number | undefined;
+    readonly program?: string | undefined;
+    readonly upMs?: number;
+  } = {},
 ): Promise<NodeProcess> {
-  const { openFilesMax, program: own = ROOT } = options;
+  const { openFilesMax, program: own = ROOT, upMs = START_MS } = options;
   const dataDir = settings.TOCSIN_DATA_DIR ?? mkdtempSync(join(tmpdir(), "tocsin-node-"));
   const adminKey = settings.TOCSIN_ADMIN_KEY ?? randomBytes(18).toString("base64url");
   const name = settings.TOCSIN_NODE ?? "test-node";
@@ -103,7 +107,7 @@ export async function startNode(
         const found = text === null ? null : (JSON.parse(text) as Run);
         return found !== null && found.pid === started.pid ? found : undefined;
       },
-      START_MS,
+      upMs,
     )
       .catch((error: Error): never => {
         throw new Error(`${error.message}:\n${said.slice(-4_000)}`);
