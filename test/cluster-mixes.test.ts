@@ -12,6 +12,7 @@ import { stepFaults } from "./helpers/steps.ts";
 const MIXES = Number(process.env.MIXES ?? 2);
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const RATE = Number(process.env.RATE ?? 100);
+const UNIQUE_ID = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 const FOR_MS = 6_000;
 const HEAL_MS = 90_000;
 /** Each alert that is passed on is several pages, and has its own half minute. */
@@ -64,6 +65,8 @@ test(`${MIXES} mixes of faults on three nodes, two databases and a Redis lose, d
       const pages = `${cluster.history.accepted() - accepted} pages accepted and ${alerts.sent() - passedOn} alerts passed on`;
       say(`${done.length} faults, ${pages}, ${faults.length} wrongs`);
       if (faults.length > known) for (const what of [...done, ...faults.slice(0, 20)]) say(what);
+      for (const id of faults.flatMap((fault) => UNIQUE_ID.exec(fault)?.[0] ?? []).slice(known, known + 3))
+        for (const line of await autopsy(cluster.sql(), id)) say(line);
       known = faults.length;
       assert.ok(cluster.history.accepted() > accepted, "there was work under way");
       cluster.resumes();

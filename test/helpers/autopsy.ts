@@ -15,11 +15,12 @@ export async function readiness(urls: readonly string[]): Promise<string[]> {
   );
 }
 
-export async function autopsy(sql: postgres.Sql, trackingId: string): Promise<string[]> {
+/** @param page its trackingId, which those it was passed on to have as well, or one's own id */
+export async function autopsy(sql: postgres.Sql, page: string): Promise<string[]> {
   const pages = await sql<{ id: string; host: string; line: string }[]>`
     select unique_id as id, host_system_id as host, format('status %s told %s due in %s version %s link %s', status, told,
       due_at - clock_timestamp(), version, link_id) as line
-    from premise_core.messages where tracking_id = ${trackingId}`;
+    from premise_core.messages where tracking_id = ${page} or unique_id::text = ${page}`;
   const lines: string[] = [];
   for (const { id, host, line } of pages) {
     const history = await sql<{ line: string }[]>`
@@ -36,7 +37,7 @@ export async function autopsy(sql: postgres.Sql, trackingId: string): Promise<st
         (select count(*) from premise_core.host_outbox where lane = link.id)) as line
       from premise_core.host_links as link left join premise_core.nodes on boot = node_boot
       where host_system_id = ${host} and closed_at is null order by opened_at`;
-    lines.push(`${trackingId} ${id}: ${line}`, ...[...history, ...outbox, ...links].map((row) => `  ${row.line}`));
+    lines.push(`${page} ${id}: ${line}`, ...[...history, ...outbox, ...links].map((row) => `  ${row.line}`));
   }
-  return lines.length > 0 ? lines : [`${trackingId}: no such page`];
+  return lines.length > 0 ? lines : [`${page}: no such page`];
 }
