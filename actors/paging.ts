@@ -282,6 +282,7 @@ export function openPaging(
       const result = await replying.submit(entry);
       if (result.kind === "recorded") {
         bus.publish(result.lane);
+        for (const device of result.noticed) bus.publish(device);
         if (result.read) reached("READ", result, result.ageSeconds, null);
       }
       if (result.kind === "repeated") meter.count("duplicates", { kind: "reply" });

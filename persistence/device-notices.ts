@@ -4,7 +4,8 @@
  * as the device has not confirmed it, and forgotten when it has, or by `expires_at`.
  */
 import type { Answer, DeviceId, UniqueId } from "../domain.ts";
-import type { Database } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
+import { isFor } from "./page-devices.ts";
 
 export type NoticeKind = "RECALLED" | "EXPIRED" | "ANSWERED";
 
@@ -13,13 +14,36 @@ export type DeviceNotice = {
   readonly deviceId: DeviceId;
   readonly uniqueId: UniqueId;
   readonly kind: NoticeKind;
-  /** Of ANSWERED: which. */
+  /** Of ANSWERED: which; null: by a reply. */
   readonly answer: Answer | null;
   readonly at: Date;
   /** The stream it last went out by, and its number there; null: by none. */
   readonly sentEpoch: string | null;
   readonly sentSeq: number | null;
 };
+
+/** Devices of one person that are told of an answer; nobody carries so many. */
+const ANSWERED_MAX = 100;
+
+/**
+ * Writes a notice for each device of a page's recipient but the one that answered, as the statement's `noticed` (unique_id,
+ * device_id). Its `answered` has the pages: (unique_id, subscriber_id, device_id, expires_at, by_device, answer).
+ */
+export function noticesOfAnswers(sql: Sql): Fragment {
+  return sql`noticed as (
+      insert into premise_core.device_notices (device_id, unique_id, kind, answer, expires_at)
+      select other.id, answered.unique_id, 'ANSWERED', answered.answer, answered.expires_at
+      from answered cross join lateral (
+        select id from premise_core.devices
+        where subscriber_id = answered.subscriber_id and state = 'ACTIVE' and id is distinct from answered.by_device
+          and ${isFor(sql, "answered", sql`devices.id`)}
+        limit ${ANSWERED_MAX}::integer
+      ) as other
+      where answered.expires_at > clock_timestamp()
+      on conflict do nothing
+      returning unique_id, device_id
+    )`;
+}
 
 /** The oldest notices of each of these devices, so many each at most; a device's own in order. */
 export async function noticesOf(

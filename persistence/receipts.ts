@@ -1,7 +1,7 @@
 /**
  * What a phone says of a page: DELIVERED, READ, ACKNOWLEDGED, IGNORED. Any node may record it; the row's own status is
  * what each receipt is compared with, under the row's lock, so the first wins and a repeat changes nothing. Whoever comes
- * after an answer is told which one stands; the recipient's other devices have a notice of it, so that they stop ringing.
+ * after an answer is told which one stands; the recipient's other devices have a notice of the first, so that they stop ringing.
  *
  * A receipt has two times. `at` is ours, when it was written: deadlines, order and alarms go by it alone. `said_at` is its
  * author's, when the phone says it happened, which may be long before where the phone had no network: it stands in the history
@@ -11,6 +11,7 @@
 import { type Answer, type DeviceId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
 import { alertProfile } from "./alert-profiles.ts";
 import type { Database } from "./database.ts";
+import { noticesOfAnswers } from "./device-notices.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 
@@ -42,9 +43,6 @@ export type ReceiptResult =
       /** How long ago the page was accepted. */
       readonly ageSeconds: number;
     };
-
-/** Devices of one person that are told of an answer by another of theirs; nobody carries so many. */
-const NOTICES_MAX = 100;
 
 /** Of a page as it was; or, where `told` is not null, of a page that was changed, and whether its host is to hear of it. */
 type Row = {
@@ -98,14 +96,16 @@ export async function recordReceipts(
           when input.receipt = 'READ' then message.status < 5
           else message.status < 4
         end as tells,
+        -- The first, of receipts and replies: one notice is enough.
+        input.receipt in ('ACKNOWLEDGED', 'IGNORED') and message.answer is null and message.replied_at is null as answers,
         message.open and exists (
           select from premise_core.devices as other
           where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
             and not other.id = any (message.fetched_by) and ${isFor(sql, "message", sql`other.id`)}) as stays_open
       from input
       cross join lateral (
-        select unique_id, status, host_system_id, priority, synthetic, accepted_at, fetched_by, answer, outcome, open, subscriber_id,
-          device_id, site_id, parent_id, message_type
+        select unique_id, status, host_system_id, priority, synthetic, accepted_at, fetched_by, answer, replied_at, outcome, open,
+          subscriber_id, device_id, site_id, parent_id, message_type
         from premise_core.messages where unique_id = input.unique_id
         for update
       ) as message
@@ -140,8 +140,8 @@ export async function recordReceipts(
         end
       from before
       where message.unique_id = any (array[before.unique_id]) and (before.tells or before.fetches)
-      returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.by_device, before.said_at,
-        message.subscriber_id, message.device_id, message.expires_at
+      returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.answers,
+        before.by_device, before.said_at, message.subscriber_id, message.device_id, message.expires_at
     ), history as (
       insert into premise_core.message_history (unique_id, seq, event, at, said_at, node, detail)
       select unique_id, version, case when tells then receipt else 'FETCHED' end, clock_timestamp(), said_at, ${node}, by_device::text from changed
@@ -150,19 +150,9 @@ export async function recordReceipts(
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
       select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
-    ), noticed as (
-      insert into premise_core.device_notices (device_id, unique_id, kind, answer, expires_at)
-      select other.id, changed.unique_id, 'ANSWERED', changed.receipt, changed.expires_at
-      from changed cross join lateral (
-        select id from premise_core.devices
-        where subscriber_id = changed.subscriber_id and state = 'ACTIVE' and id <> changed.by_device
-          and ${isFor(sql, "changed", sql`devices.id`)}
-        limit ${NOTICES_MAX}::integer
-      ) as other
-      where changed.tells and changed.receipt in ('ACKNOWLEDGED', 'IGNORED') and changed.expires_at > clock_timestamp()
-      on conflict do nothing
-      returning unique_id, device_id
-    )
+    ), answered as (
+      select unique_id, subscriber_id, device_id, expires_at, by_device, receipt as answer from changed where answers
+    ), ${noticesOfAnswers(sql)}
     select unique_id, null as told, null as lane, priority, synthetic,
       extract(epoch from clock_timestamp() - accepted_at)::double precision as age, answer, null::uuid[] as noticed
     from before

@@ -3,11 +3,13 @@
  * page's row is there: of one that has FAILED, expired or was recalled no answer is lost either.
  *
  * A reply says as well that the page was read, and that somebody has answered: it raises the page to READ, and ends the wait for
- * an answer (user_deadline), and with it the reminders. Its host is told READ, where it was not before, and then the reply.
+ * an answer (user_deadline), and with it the reminders. Its host is told READ, where it was not before, and then the reply; the
+ * person's other devices hear that it was answered, unless they had a notice of an answer before.
  */
 import { createHash } from "node:crypto";
 import { type DeviceId, PRIORITIES, type Priority, type ReplyId, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { noticesOfAnswers } from "./device-notices.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 import { saidSeconds } from "./receipts.ts";
@@ -41,6 +43,8 @@ export type ReplyResult =
   | {
       readonly kind: "recorded";
       readonly lane: Lane;
+      /** Other devices of the recipient, which have a notice of it waiting. */
+      readonly noticed: readonly DeviceId[];
       readonly priority: Priority;
       /** A test page of our own. */
       readonly synthetic: boolean;
@@ -81,6 +85,7 @@ type Row = {
   synthetic: boolean;
   age: number;
   read: boolean;
+  noticed: DeviceId[] | null;
 };
 
 /** Answers in the order of `entries`, in which `faultOf` has found nothing. One entry a message. */
@@ -105,6 +110,7 @@ export async function recordReplies(
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
         message.status < 5 as reads,
+        message.answer is null and message.replied_at is null as answers,
         message.open and exists (
           select from premise_core.devices as other
           where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
@@ -118,7 +124,8 @@ export async function recordReplies(
         end as refusal
       from input
       cross join lateral (
-        select unique_id, status, priority, synthetic, accepted_at, fetched_by, open, subscriber_id, device_id, response_choices
+        select unique_id, status, priority, synthetic, accepted_at, fetched_by, open, subscriber_id, device_id, response_choices,
+          answer, replied_at
         from premise_core.messages where unique_id = input.unique_id
         for update
       ) as message
@@ -149,7 +156,8 @@ export async function recordReplies(
         due_at = case when message.outcome = 'RECALLED' then message.due_at when fresh.stays_open then message.expires_at end
       from fresh
       where message.unique_id = any (array[fresh.unique_id])
-      returning message.unique_id, message.version, message.host_system_id, message.link_id, fresh.id, fresh.by_device, fresh.said_at, fresh.reads
+      returning message.unique_id, message.version, message.host_system_id, message.link_id, fresh.id, fresh.by_device, fresh.said_at, fresh.reads,
+        fresh.answers, message.subscriber_id, message.device_id, message.expires_at
     ), lanes as (
       select changed.*, ${laneOf(sql, "changed")} as lane from changed
     ), steps as (
@@ -164,18 +172,24 @@ export async function recordReplies(
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at, reply_id)
       select lane, host_system_id, unique_id, event, clock_timestamp(), said_at, reply_id from steps
       order by unique_id, seq
-    )
+    ), answered as (
+      select unique_id, subscriber_id, device_id, expires_at, by_device, null as answer from changed where answers
+    ), ${noticesOfAnswers(sql)}
     select before.unique_id, lanes.lane, before.known, before.refusal, before.priority, before.synthetic,
-      extract(epoch from clock_timestamp() - before.accepted_at)::double precision as age, before.reads as read
+      extract(epoch from clock_timestamp() - before.accepted_at)::double precision as age, before.reads as read,
+      array(select device_id from noticed where noticed.unique_id = before.unique_id) as noticed
     from before left join lanes using (unique_id)`,
   );
   const byPage = new Map(rows.map((row) => [row.unique_id, row]));
   return entries.map(({ uniqueId }) => {
     const row = byPage.get(uniqueId);
     if (row === undefined) return { kind: "unknown" };
-    const { lane, known, refusal, read, synthetic } = row;
+    const { lane, known, refusal, read, synthetic, noticed } = row;
     if (lane !== null)
-      return { kind: "recorded", lane, priority: PRIORITIES[row.priority]!, synthetic, ageSeconds: row.age, read };
+      return {
+        ...{ kind: "recorded", lane, priority: PRIORITIES[row.priority]!, synthetic, ageSeconds: row.age, read },
+        noticed: noticed ?? [],
+      };
     if (known || refusal === null) return { kind: "repeated" };
     return refusal === "unavailable" ? { kind: "unavailable" } : { kind: "refused", reason: refusal };
   });

@@ -253,7 +253,7 @@ export type ServerFrames = {
   readonly answered: {
     readonly NoticeId: string;
     readonly UniqueId: string;
-    readonly Answer: "ACKNOWLEDGED" | "IGNORED";
+    readonly Answer?: "ACKNOWLEDGED" | "IGNORED";
     readonly At: string;
   };
   readonly result: {

@@ -3,6 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { DeviceId, Receipt, UniqueId } from "../domain.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
+import { recordReplies } from "../persistence/replies.ts";
 import { openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -72,6 +73,33 @@ test("whoever reports anything after an answer is told which one stands and whet
     assert.equal([result.kind, result.answer], [kind, answer], word);
   }
   assert.is((await notices(uniqueId)).length, 2);
+});
+
+test("a reply is an answer too: the person's other devices have a notice of whichever came first, and of no other", async () => {
+  const replies = async (uniqueId: UniqueId, deviceId: DeviceId) => {
+    const [result] = await recordReplies(database, "node-a", [
+      { uniqueId, deviceId, clientId: deviceId, text: "coming" },
+    ]);
+    assert.is(result!.kind, "recorded");
+    return result!.kind === "recorded" ? [...result!.noticed].sort() : [];
+  };
+  const { uniqueId, devices } = await pageGiven();
+  const others = devices.slice(1).sort();
+  assert.equal(await replies(uniqueId, devices[0]), others, "who is to be hinted to");
+  assert.equal(
+    (await notices(uniqueId)).map((one) => ({ ...one })),
+    others.map((device_id) => ({ device_id, kind: "ANSWERED", answer: null })),
+  );
+  await sql`delete from premise_core.device_notices where unique_id = ${uniqueId}`;
+  assert.equal(await replies(uniqueId, devices[1]), []);
+  const answered = await says(uniqueId, devices[2], "ACKNOWLEDGED");
+  assert.equal(answered.kind === "recorded" && answered.noticed, []);
+  assert.is((await notices(uniqueId)).length, 0, "they had it, and have confirmed it");
+
+  const acknowledged = await pageGiven();
+  await says(acknowledged.uniqueId, acknowledged.devices[0], "ACKNOWLEDGED");
+  assert.equal(await replies(acknowledged.uniqueId, acknowledged.devices[0]), []);
+  assert.is((await notices(acknowledged.uniqueId)).length, 2);
 });
 
 test("a notice goes only to devices the page is for, and none for a page whose time is over", async () => {

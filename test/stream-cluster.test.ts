@@ -42,6 +42,25 @@ test("a page that another node took in is heard at once by the phone that listen
   await stream.expectsPage(textOf(trackingId), 1_500);
 });
 
+test("when one phone of a person replies, the others hear at once that it was answered, by their streams and by a fetch", async () => {
+  const replies = await hospital.phone();
+  const { person } = replies;
+  const [listens, fetches] = [await hospital.phone({ person }), await hospital.phone({ person })];
+  const stream = await listening(listens, two);
+  const trackingId = await host.sends({ destination: person.destination });
+  const { UniqueId } = await stream.expectsPage(textOf(trackingId));
+  replies.wakesOnPush(null);
+  await replies.expectsPage(textOf(trackingId));
+  await replies.replies(UniqueId, { text: "On my way" });
+  const { data } = await stream.expects("answered", undefined, 2_000);
+  assert.equal([data.UniqueId, Object.keys(data)], [UniqueId, ["NoticeId", "UniqueId", "At"]]);
+  fetches.wakesOnPush(null);
+  assert.is((await fetches.hears("ANSWERED", UniqueId)).Answer, undefined);
+  await fetches.switchesOff();
+  await replies.switchesOff();
+  assert.equal(replies.notices(), [], "who replied knows");
+});
+
 test("a second stream displaces the first, also on another node, and has the pages from then on", async () => {
   const phone = await hospital.phone();
   const [first, second] = [await listening(phone, one), await listening(phone, two)];

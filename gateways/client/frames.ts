@@ -64,8 +64,8 @@ export const ServerFrames = {
     Kind: Type.Union([Type.Literal("RECALLED"), Type.Literal("EXPIRED")]),
     At: Type.String(),
   }),
-  /** Another device of the same person has answered. Confirmed by NoticeId. */
-  answered: Type.Object({ NoticeId: Uuid, UniqueId: Uuid, Answer, At: Type.String() }),
+  /** Another device of the same person has answered; without an `Answer`, by a reply. Confirmed by NoticeId. */
+  answered: Type.Object({ NoticeId: Uuid, UniqueId: Uuid, Answer: Type.Optional(Answer), At: Type.String() }),
   /** What became of a frame of the phone's: `to` is its id. */
   result: Type.Object({
     to: Type.String(),

@@ -11,7 +11,7 @@ export type ClientNotice = {
   readonly NoticeId: string;
   readonly UniqueId: string;
   readonly Kind: DeviceNotice["kind"];
-  /** Of ANSWERED: which, by another device of the same person. */
+  /** Of ANSWERED: which; none: by a reply. */
   readonly Answer?: DeviceNotice["answer"];
   /** ISO 8601 UTC. */
   readonly At: string;
@@ -53,7 +53,7 @@ export function openNotices(premise: Database): ClientNotices {
   };
 }
 
-function clientNotice({ noticeId, uniqueId, kind, answer, at }: DeviceNotice): ClientNotice {
+export function clientNotice({ noticeId, uniqueId, kind, answer, at }: DeviceNotice): ClientNotice {
   return {
     NoticeId: noticeId,
     UniqueId: uniqueId,

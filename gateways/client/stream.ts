@@ -18,6 +18,7 @@ import type { Inbox, InboxCall, WaitingPage } from "../../persistence/inbox.ts";
 import type { StreamSend } from "../../persistence/stream-sends.ts";
 import { amcMessage } from "./amc-message.ts";
 import { CLOSE, type ClientFrame, type ServerFrameType } from "./frames.ts";
+import { clientNotice } from "./notices.ts";
 import type { Settings } from "./settings-answer.ts";
 
 export type StreamPorts = {
@@ -240,13 +241,14 @@ export class Stream {
     if (this.phase !== "live") return;
     const before = this.notices;
     this.told = all.length === 0 ? null : new Set(all.map(({ noticeId }) => noticeId).filter((id) => before.has(id)));
-    for (const { noticeId, uniqueId, kind, answer, at } of all) {
+    for (const notice of all) {
+      const { noticeId, kind } = notice;
       if (before.has(noticeId)) continue;
       this.seq += 1;
       this.told!.add(noticeId);
-      const about = { NoticeId: noticeId, UniqueId: uniqueId, At: at.toISOString() };
-      if (kind === "ANSWERED") this.write("answered", { ...about, Answer: answer });
-      else this.write("recalled", { ...about, Kind: kind });
+      const { Kind, ...about } = clientNotice(notice);
+      if (kind === "ANSWERED") this.write("answered", about);
+      else this.write("recalled", { ...about, Kind });
       this.ports.noticeSent({ noticeId, epoch: this.epoch, seq: this.seq });
     }
   }

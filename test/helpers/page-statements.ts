@@ -195,7 +195,10 @@ export function pageStatements(at: {
       recordReplies(
         database,
         "node",
-        entries.map(({ uniqueId, deviceId }) => ({ uniqueId, deviceId, clientId: randomUUID(), text: "x" })),
+        // The others are answered by a receipt first: of each page whatever comes first writes notices.
+        entries
+          .filter((_, n) => n % 2 === 0)
+          .map(({ uniqueId, deviceId }) => ({ uniqueId, deviceId, clientId: randomUUID(), text: "x" })),
       ),
     );
     await ran("answer", () =>
