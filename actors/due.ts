@@ -4,6 +4,7 @@
  *                         (first that holds)
  *   recalled                                ─► a wake-up, while some of its devices have yet to hear so; nothing
  *   its time is over                        ─► EXPIRED (told as FAILED unless told before, or settled)
+ *   answered for its family, who do not know ─► they are told, and nothing is due for them any more
  *   settled                                 ─► nothing
  *   an outcome was told, not DELIVERED      ─► kept until it expires
  *   its deadline has passed                 ─► the rule's next step, or FAILED; nothing, where that was told before it was DELIVERED
@@ -36,6 +37,7 @@ export type Standing = Pick<
   | "stepDeadline"
   | "rule"
   | "settledByFamily"
+  | "untoldAnswer"
 > & {
   /** The devices that can be woken for it; once it is recalled, those that have yet to hear so. */
   readonly targets: readonly unknown[];
@@ -45,6 +47,7 @@ export type Due =
   | { readonly kind: "expired"; readonly detail: string; readonly outcome: "EXPIRED" | null }
   | { readonly kind: "failed"; readonly detail: string; readonly kept: boolean }
   | { readonly kind: "step"; readonly number: number; readonly step: RuleStep }
+  | { readonly kind: "tell-family" }
   | { readonly kind: "wake" }
   /** `until`: it is looked at again then, if at all. */
   | { readonly kind: "nothing"; readonly detail: string; readonly until: "never" | "expiry" | "deadline" };
@@ -57,6 +60,7 @@ export function dueOf(row: Standing, now: number): Due {
   const delivered = rankOf(row.status) >= rankOf("DELIVERED");
   const settled = isSettled(row, delivered);
   if (row.expiresAt <= now) return expired(row, delivered, settled);
+  if (row.untoldAnswer) return { kind: "tell-family" };
   if (settled) return { kind: "nothing", detail: "nothing is due", until: "never" };
   if (!delivered && row.outcome !== null) return { kind: "nothing", detail: "kept until it expires", until: "expiry" };
   const deadline = deadlineOf(row, delivered);

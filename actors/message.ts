@@ -9,7 +9,7 @@
  *      │        │ the version moved on    handed over: ENROUTE, PUSH           ▲
  *      │        ▼                         not handed over: WAIT                │
  *      │      done                        all listen by a stream ──────────────┘ (hinted; due again if none confirms)
- *      ├─► noting ─► done                 a deadline has passed: FAILED, EXPIRED
+ *      ├─► noting ─► done                 a deadline has passed: FAILED, EXPIRED; somebody has answered: its family is told
  *      └─► passing ─► done                a step of the rule: those it was passed on to have pages of their own
  *             ├─► passing | noting        it found nobody: the next step, or FAILED
  *             └─► asking                  it went to more of the recipient's devices
@@ -53,6 +53,7 @@ export function freshRow(
     stepDeadline: null,
     rule: null,
     settledByFamily: false,
+    untoldAnswer: false,
   };
 }
 
@@ -81,6 +82,7 @@ export type Message =
 export type Effect =
   | { readonly kind: "write"; readonly change: Change }
   | { readonly kind: "pass-on"; readonly row: Row; readonly number: number; readonly step: RuleStep }
+  | { readonly kind: "tell-family"; readonly row: Row }
   | { readonly kind: "ask"; readonly row: Row; readonly targets: readonly PushTarget[] }
   /** The nodes that have these devices' streams are to look. */
   | { readonly kind: "hint"; readonly devices: readonly DeviceId[] }
@@ -133,6 +135,8 @@ function drive(
     }
     case "nothing":
       return note({ ...base, event: "WAIT", detail: due.detail, due: due.until });
+    case "tell-family":
+      return { state: { kind: "noting" }, effects: [{ kind: "tell-family", row }] };
     case "step":
       return {
         state: { kind: "passing", row, now },
@@ -244,6 +248,8 @@ export type MessagePorts = {
   readonly write: (change: Change) => Promise<Written | null>;
   /** Takes the step; those it found are driven by whoever calls this. null: the version had moved on. */
   readonly passOn: (row: Row, number: number, step: RuleStep) => Promise<PassedOn | null>;
+  /** All of its family are told that one of them has answered. */
+  readonly tellFamily: (row: Row) => Promise<void>;
   readonly hint: (devices: readonly DeviceId[]) => void;
   /** The host has news waiting there. */
   readonly announce: (lane: Lane) => void;
@@ -275,6 +281,10 @@ export function messageBehaviour(row: Row, ports: MessagePorts): (message: Messa
           }
           case "pass-on":
             inbox.push({ kind: "passed", result: await ports.passOn(effect.row, effect.number, effect.step) });
+            break;
+          case "tell-family":
+            await ports.tellFamily(effect.row);
+            inbox.push({ kind: "written", result: null });
             break;
           case "hint":
             ports.hint(effect.devices);

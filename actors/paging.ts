@@ -12,7 +12,16 @@ import type { Bus } from "../cluster/bus.ts";
 import { heapBytes } from "../cluster/heap.ts";
 import type { Membership } from "../cluster/membership.ts";
 import { openLeaves } from "../cluster/routing.ts";
-import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
+import {
+  type Clock,
+  type DeviceId,
+  type Priority,
+  type Shard,
+  type StatusText,
+  shardOf,
+  type UniqueId,
+  unreachable,
+} from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
 import { acceptPages, type PageToAccept, type Verdict } from "../persistence/acceptance.ts";
@@ -20,6 +29,7 @@ import { makeBatch } from "../persistence/batch.ts";
 import { type Database, urgently } from "../persistence/database.ts";
 import { DISPATCHES_LANE } from "../persistence/dispatches.ts";
 import { MEMBERS_MAX, type PassedOn, type StepToTake, takeSteps } from "../persistence/escalations.ts";
+import { tellFamilies } from "../persistence/family-answers.ts";
 import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
 import { RECALL_REASON, type Recall, type Recalled, recallPage } from "../persistence/recalls.ts";
 import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
@@ -66,6 +76,8 @@ const WAITING_MAX = 10_000;
 const CHARACTERS_MAX = 1_000_000;
 /** People who may get a page of their own in one statement: with 2,500 it takes 2 s, with 5,000 longer than it may, and would be tried for ever. */
 const PEOPLE_MAX = 4 * MEMBERS_MAX;
+/** Families told at once that one of them has answered: as many rows as they have members, up to 2,000, and a notice for each of their phones. */
+const FAMILIES_MAX = 8;
 /** An actor with what it holds takes up to 8 KiB, and all of them no more than a quarter of the heap this process was given. */
 const LEAVES_MAX = Math.min(20_000, Math.floor(heapBytes() / 4 / (2 * 8 * 1024)));
 const MESSAGES_MAX = LEAVES_MAX;
@@ -137,6 +149,18 @@ export function openPaging(
     length: { of: ({ step }) => (step.kind === "GROUP" ? MEMBERS_MAX : 1), max: PEOPLE_MAX },
     write: (steps) => takeSteps(database, node, steps),
   });
+  const telling = makeBatch<{ readonly uniqueId: UniqueId; readonly urgent: boolean }, readonly DeviceId[]>({
+    ...limits,
+    entriesMax: FAMILIES_MAX,
+    key: ({ uniqueId }) => uniqueId,
+    urgent: ({ urgent }) => urgent,
+    write: (entries) =>
+      tellFamilies(
+        entries[0]!.urgent ? urgently(database) : database,
+        node,
+        entries.map(({ uniqueId }) => uniqueId),
+      ),
+  });
   const receiving = makeBatch<ReceiptEntry, ReceiptResult>({
     ...limits,
     key: (entry) => entry.uniqueId,
@@ -176,6 +200,9 @@ export function openPaging(
         },
         passOn: (passed, number, step) =>
           passOn(passed, { uniqueId: passed.uniqueId, version: passed.version, number, step, urgent }),
+        tellFamily: async ({ uniqueId }) => {
+          for (const device of await telling.submit({ uniqueId, urgent })) bus.publish(device);
+        },
         hint: (devices) => devices.forEach(bus.publish),
         announce: bus.publish,
         ask: (asking, target) => wake(asking, target, shard, self()),
@@ -309,10 +336,11 @@ export function openPaging(
     depths: () => ({
       accept: accepting.depth(),
       change: changing.depth(),
-      step: passing.depth(),
+      step: passing.depth() + telling.depth(),
       receipt: receiving.depth() + replying.depth(),
       send: sending.depth(),
     }),
-    waitedMs: () => Math.max(...[accepting, changing, passing, receiving, replying].map((batch) => batch.waitedMs())),
+    waitedMs: () =>
+      Math.max(...[accepting, changing, passing, telling, receiving, replying].map((batch) => batch.waitedMs())),
   };
 }

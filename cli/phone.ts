@@ -171,11 +171,14 @@ function openScreen(output: Output, options: PhoneOptions, session: () => PhoneS
       if (reply !== undefined) later(ANSWER_AFTER_MS, () => session().reply(id, { text: reply }));
     },
     onNotice(notice) {
-      const { UniqueId, Kind, Answer, At } = notice;
+      const { UniqueId, Kind, Answer = "", ByThisPerson = true, At } = notice;
       output.record({ event: "notice", ...notice });
       // A key answers the newest page that still stands.
       if (newest?.UniqueId === UniqueId) newest = null;
-      const what = Answer === undefined ? Kind : `${Kind} ${Answer} on another phone`;
+      const answered = [Kind, Answer, ByThisPerson ? "on another phone" : "by somebody else"].filter(
+        (word) => word !== "",
+      );
+      const what = Kind === "ANSWERED" ? answered.join(" ") : Kind;
       if (places.has(UniqueId)) output.line(output.paint("yellow", `   ${label(UniqueId)} ${what} ${clockText(At)}`));
     },
     onReported(report) {

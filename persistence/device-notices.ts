@@ -1,6 +1,6 @@
 /**
- * What devices that may have shown a page have yet to hear of it: that it was recalled, has expired, or was answered by another
- * device of the same person. Written in the statement that brings it about, told with every fetch and by the stream for as long
+ * What devices that may have shown a page have yet to hear of it: that it was recalled, has expired, or was answered, by another
+ * device of the same person or by somebody else it was passed on to. Written in the statement that brings it about, told with every fetch and by the stream for as long
  * as the device has not confirmed it, and forgotten when it has, or by `expires_at`.
  */
 import type { Answer, DeviceId, UniqueId } from "../domain.ts";
@@ -16,6 +16,8 @@ export type DeviceNotice = {
   readonly kind: NoticeKind;
   /** Of ANSWERED: which; null: by a reply. */
   readonly answer: Answer | null;
+  /** Of ANSWERED: not by the same person, but by somebody else who has the page. */
+  readonly byOther: boolean;
   readonly at: Date;
   /** The stream it last went out by, and its number there; null: by none. */
   readonly sentEpoch: string | null;
@@ -27,12 +29,12 @@ const ANSWERED_MAX = 100;
 
 /**
  * Writes a notice for each device of a page's recipient but the one that answered, as the statement's `noticed` (unique_id,
- * device_id). Its `answered` has the pages: (unique_id, subscriber_id, device_id, expires_at, by_device, answer).
+ * device_id). Its `answered` has the pages: (unique_id, subscriber_id, device_id, expires_at, by_device, answer, by_other).
  */
 export function noticesOfAnswers(sql: Sql): Fragment {
   return sql`noticed as (
-      insert into premise_core.device_notices (device_id, unique_id, kind, answer, expires_at)
-      select other.id, answered.unique_id, 'ANSWERED', answered.answer, answered.expires_at
+      insert into premise_core.device_notices (device_id, unique_id, kind, answer, by_other, expires_at)
+      select other.id, answered.unique_id, 'ANSWERED', answered.answer, answered.by_other, answered.expires_at
       from answered cross join lateral (
         select id from premise_core.devices
         where subscriber_id = answered.subscriber_id and state = 'ACTIVE' and id is distinct from answered.by_device
@@ -53,7 +55,8 @@ export async function noticesOf(
 ): Promise<DeviceNotice[]> {
   return premise.run<DeviceNotice>(
     (sql) => sql`
-    select notice.id as "noticeId", caller.id as "deviceId", notice.unique_id as "uniqueId", notice.kind, notice.answer, notice.at,
+    select notice.id as "noticeId", caller.id as "deviceId", notice.unique_id as "uniqueId", notice.kind, notice.answer,
+      notice.by_other as "byOther", notice.at,
       notice.sent_epoch as "sentEpoch", notice.sent_seq as "sentSeq"
     from unnest(${[...devices]}::uuid[]) with ordinality as caller (id, n)
     cross join lateral (

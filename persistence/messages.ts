@@ -9,7 +9,7 @@ import type { Database } from "./database.ts";
 import type { Rule } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { canBeTold, isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
-import { settledByFamily } from "./page-family.ts";
+import { settledByFamily, untoldAnswer } from "./page-family.ts";
 
 /** All that is needed to decide what is to happen to a message next. Times in ms since 1970, on the database's clock. */
 export type DueMessage = {
@@ -37,6 +37,8 @@ export type DueMessage = {
   readonly rule: Rule | null;
   /** Another of its family, those it was passed on to or with, has settled it. */
   readonly settledByFamily: boolean;
+  /** One of its family has answered, and not all of them have been told so. */
+  readonly untoldAnswer: boolean;
   /** Of one that was recalled: those that have yet to hear so. */
   readonly targets: readonly WakeTarget[];
   /** A test page of our own. */
@@ -76,6 +78,7 @@ type DueRow = {
   on_ignored: boolean | null;
   steps: Rule["steps"] | null;
   settled_by_family: boolean;
+  untold_answer: boolean;
   targets: WakeTarget[] | null;
   synthetic: boolean;
   read_at: Date;
@@ -95,6 +98,7 @@ export async function dueMessages(
     select unique_id, version, status, answer, outcome, wakeups, due.priority, subscriber_id, device_deadline, user_deadline, expires_at,
       replied_at is not null as replied, timeout_user is not null as asks_answer, reminders, devices.interval_seconds, devices.repeats,
       step, step_deadline, rule.on_ignored, rule.steps, ${settledByFamily(sql, "due")} as settled_by_family,
+      ${untoldAnswer(sql, "due")} as untold_answer,
       synthetic, clock_timestamp() as read_at, due_at::text as due_at,
       extract(epoch from due_at)::double precision * 1000 as due_ms, devices.targets
     from (
@@ -149,6 +153,7 @@ export async function dueMessages(
     stepDeadline: row.step_deadline?.getTime() ?? null,
     rule: row.steps === null ? null : { onIgnored: row.on_ignored!, steps: row.steps },
     settledByFamily: row.settled_by_family,
+    untoldAnswer: row.untold_answer,
     targets: row.targets ?? [],
     synthetic: row.synthetic,
     readAt: row.read_at.getTime(),

@@ -4,14 +4,32 @@
  */
 import type { Fragment, Sql } from "./database.ts";
 
-/** Whether another of its family has settled the page. `page`: the statement's name for the message's row. */
+/** Whether this one's recipient has answered for all of its family. `page`: the statement's name for the message's row. */
+export function answers(sql: Sql, page: string): Fragment {
+  return sql`(${sql(page)}.answer is not distinct from 'ACKNOWLEDGED' or ${sql(page)}.replied_at is not null)`;
+}
+
+/** Whether another of its family has settled the page. */
 export function settledByFamily(sql: Sql, page: string): Fragment {
-  const settles = sql`case
-    when ${sql(page)}.timeout_user is null then kin.status >= 4
-    else kin.answer = 'ACKNOWLEDGED' or kin.replied_at is not null end`;
-  return sql`((${sql(page)}.step > 0 or ${sql(page)}.parent_id is not null) and exists (
+  const settles: Fragment = sql`case when ${sql(page)}.timeout_user is null then kin.status >= 4 else ${answers(sql, "kin")} end`;
+  return sql`(${hasFamily(sql, page)} and ${anyOfOthers(sql, page, settles)})`;
+}
+
+/** Whether one of its family has answered, and not all of them have been told so (family-answers.ts). */
+export function untoldAnswer(sql: Sql, page: string): Fragment {
+  return sql`(${hasFamily(sql, page)} and ${sql(page)}.answered_by is null
+    and (${answers(sql, page)} or ${anyOfOthers(sql, page, answers(sql, "kin"))}))`;
+}
+
+/** It was passed on, or to it. */
+export function hasFamily(sql: Sql, page: string): Fragment {
+  return sql`(${sql(page)}.step > 0 or ${sql(page)}.parent_id is not null)`;
+}
+
+function anyOfOthers(sql: Sql, page: string, holds: Fragment): Fragment {
+  return sql`exists (
     select from premise_core.messages as kin
-    where kin.parent_id = coalesce(${sql(page)}.parent_id, ${sql(page)}.unique_id) and kin.unique_id <> ${sql(page)}.unique_id and ${settles}
+    where kin.parent_id = coalesce(${sql(page)}.parent_id, ${sql(page)}.unique_id) and kin.unique_id <> ${sql(page)}.unique_id and ${holds}
     union all
-    select from premise_core.messages as kin where kin.unique_id = ${sql(page)}.parent_id and ${settles}))`;
+    select from premise_core.messages as kin where kin.unique_id = ${sql(page)}.parent_id and ${holds})`;
 }

@@ -14,6 +14,7 @@ import type { Database } from "./database.ts";
 import { noticesOfAnswers } from "./device-notices.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
+import { hasFamily } from "./page-family.ts";
 
 export type ReceiptEntry = {
   readonly uniqueId: UniqueId;
@@ -97,14 +98,18 @@ export async function recordReceipts(
           else message.status < 4
         end as tells,
         -- The first, of receipts and replies: one notice is enough.
-        input.receipt in ('ACKNOWLEDGED', 'IGNORED') and message.answer is null and message.replied_at is null as answers,
+        input.receipt in ('ACKNOWLEDGED', 'IGNORED') and message.answer is null and message.replied_at is null
+          and message.answered_by is null as answers,
+        -- One who has answered for all of its family, who have yet to hear so.
+        message.answered_by is null and ${hasFamily(sql, "message")} and message.expires_at > clock_timestamp()
+          and (message.replied_at is not null or coalesce(message.answer, input.receipt) = 'ACKNOWLEDGED') as owes,
         message.open and exists (
           select from premise_core.devices as other
           where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
             and not other.id = any (message.fetched_by) and ${isFor(sql, "message", sql`other.id`)}) as stays_open
       from input
       cross join lateral (
-        select unique_id, status, host_system_id, priority, synthetic, accepted_at, fetched_by, answer, replied_at, outcome, open,
+        select unique_id, status, host_system_id, priority, synthetic, accepted_at, fetched_by, answer, replied_at, answered_by, step, expires_at, outcome, open,
           subscriber_id, device_id, site_id, parent_id, message_type
         from premise_core.messages where unique_id = input.unique_id
         for update
@@ -129,7 +134,8 @@ export async function recordReceipts(
         due_at = case
           -- Nothing is due for it but that its phones hear so.
           when message.outcome = 'RECALLED' then message.due_at
-          when message.timeout_user is null or message.replied_at is not null
+          when before.owes then clock_timestamp()
+          when message.timeout_user is null or message.replied_at is not null or message.answered_by is not null
             or (coalesce(message.answer, before.receipt) in ('ACKNOWLEDGED', 'IGNORED') and not before.passes_on)
             then case when before.stays_open then message.expires_at end
           when before.receipt = 'IGNORED' and message.answer is null then clock_timestamp()
@@ -151,7 +157,7 @@ export async function recordReceipts(
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
       select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
     ), answered as (
-      select unique_id, subscriber_id, device_id, expires_at, by_device, receipt as answer from changed where answers
+      select unique_id, subscriber_id, device_id, expires_at, by_device, receipt as answer, false as by_other from changed where answers
     ), ${noticesOfAnswers(sql)}
     select unique_id, null as told, null as lane, priority, synthetic,
       extract(epoch from clock_timestamp() - accepted_at)::double precision as age, answer, null::uuid[] as noticed

@@ -12,6 +12,7 @@ import type { Database } from "./database.ts";
 import { noticesOfAnswers } from "./device-notices.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
+import { hasFamily } from "./page-family.ts";
 import { saidSeconds } from "./receipts.ts";
 
 /** As a phone says it. */
@@ -110,7 +111,9 @@ export async function recordReplies(
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
         message.status < 5 as reads,
-        message.answer is null and message.replied_at is null as answers,
+        message.answer is null and message.replied_at is null and message.answered_by is null as answers,
+        -- Its family has yet to hear that it was answered for all.
+        message.answered_by is null and ${hasFamily(sql, "message")} and message.expires_at > clock_timestamp() as owes,
         message.open and exists (
           select from premise_core.devices as other
           where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
@@ -125,7 +128,7 @@ export async function recordReplies(
       from input
       cross join lateral (
         select unique_id, status, priority, synthetic, accepted_at, fetched_by, open, subscriber_id, device_id, response_choices,
-          answer, replied_at
+          answer, replied_at, answered_by, step, parent_id, expires_at
         from premise_core.messages where unique_id = input.unique_id
         for update
       ) as message
@@ -153,7 +156,8 @@ export async function recordReplies(
         replied_at = coalesce(message.replied_at, clock_timestamp()),
         user_deadline = null,
         -- Of one that was recalled nothing is due but that its phones hear so.
-        due_at = case when message.outcome = 'RECALLED' then message.due_at when fresh.stays_open then message.expires_at end
+        due_at = case when message.outcome = 'RECALLED' then message.due_at
+          when fresh.owes then clock_timestamp() when fresh.stays_open then message.expires_at end
       from fresh
       where message.unique_id = any (array[fresh.unique_id])
       returning message.unique_id, message.version, message.host_system_id, message.link_id, fresh.id, fresh.by_device, fresh.said_at, fresh.reads,
@@ -173,7 +177,7 @@ export async function recordReplies(
       select lane, host_system_id, unique_id, event, clock_timestamp(), said_at, reply_id from steps
       order by unique_id, seq
     ), answered as (
-      select unique_id, subscriber_id, device_id, expires_at, by_device, null as answer from changed where answers
+      select unique_id, subscriber_id, device_id, expires_at, by_device, null as answer, false as by_other from changed where answers
     ), ${noticesOfAnswers(sql)}
     select before.unique_id, lanes.lane, before.known, before.refusal, before.priority, before.synthetic,
       extract(epoch from clock_timestamp() - before.accepted_at)::double precision as age, before.reads as read,

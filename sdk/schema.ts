@@ -157,6 +157,8 @@ export type Notice = {
   readonly UniqueId: string;
   readonly Kind: "RECALLED" | "EXPIRED" | "ANSWERED";
   readonly Answer?: "ACKNOWLEDGED" | "IGNORED";
+  /** Of ANSWERED: on another phone of the same person; else by somebody else who has the page */
+  readonly ByThisPerson?: boolean;
   /** ISO 8601, UTC */
   readonly At: string;
 };
@@ -254,6 +256,7 @@ export type ServerFrames = {
     readonly NoticeId: string;
     readonly UniqueId: string;
     readonly Answer?: "ACKNOWLEDGED" | "IGNORED";
+    readonly ByThisPerson: boolean;
     readonly At: string;
   };
   readonly result: {

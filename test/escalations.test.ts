@@ -11,7 +11,7 @@ import { eventually } from "./helpers/eventually.ts";
 const driven = await openDrivenWard();
 const { openNode, person, groupOf, toPerson, ruled, pages, events, details, told, hears, childrenOf, columnsOf } =
   driven;
-const { says, due, misses, dueIn } = driven;
+const { says, due, sweeps, misses, dueIn } = driven;
 const { database, sql, siteId } = driven.ward;
 test.after.each(driven.endNodes);
 test.after(() => driven.ward.close());
@@ -36,7 +36,7 @@ test("a page nobody fetches in time goes to the next person, as a page of their 
 
   await says(node, ben, child!.id, "ACKNOWLEDGED");
   await misses(node, id, "step_deadline");
-  await hears(id, "WAIT");
+  await hears(id, "ANSWERED");
   assert.equal((await told(id)).includes("FAILED"), false, "somebody has answered for it");
   assert.equal(await told(child!.id), ["ACCEPTED", "QUEUED", "ENROUTE", "ACKNOWLEDGED"]);
 });
@@ -217,6 +217,8 @@ test("an answer ends the chain wherever it comes from, and one that comes after 
   await misses(node, id, "device_deadline");
   await hears(id, "ESCALATED");
   await says(node, ada, id, "ACKNOWLEDGED");
+  await sweeps(node, id);
+  await hears(id, "ACKNOWLEDGED ANSWERED");
   assert.is(await dueIn(id), null, "late, and in time: nobody else is paged");
 
   const late = await pages(node, ada, messageType);
@@ -230,6 +232,8 @@ test("an answer ends the chain wherever it comes from, and one that comes after 
   await says(node, ada, late, "DELIVERED");
   await says(node, ada, late, "ACKNOWLEDGED");
   assert.equal(await told(late), ["ACCEPTED", "QUEUED", "ENROUTE", "FAILED", "DELIVERED", "ACKNOWLEDGED"]);
+  await sweeps(node, late);
+  await hears(late, "ANSWERED");
   assert.is(await dueIn(late), null);
 });
 
@@ -260,12 +264,13 @@ test("of a group whoever answers first settles it for the others and for the pag
   for (const child of [first!, second!]) await hears(child.id, "ENROUTE");
   await says(node, cem, second!.id, "DELIVERED");
   await says(node, ben, first!.id, "ACKNOWLEDGED");
-  await misses(node, second!.id, "user_deadline");
-  await hears(second!.id, "DELIVERED WAIT");
+  await sweeps(node, first!.id);
+  await hears(second!.id, "DELIVERED ANSWERED");
   assert.equal(await told(second!.id), ["ACCEPTED", "QUEUED", "ENROUTE", "DELIVERED"]);
   assert.is(await dueIn(second!.id), null);
+  await hears(id, "ESCALATED ANSWERED");
   await misses(node, id, "step_deadline");
-  await hears(id, "ESCALATED WAIT");
+  await hears(id, "ESCALATED ANSWERED WAIT");
 
   // The one it was for answers late, and late is before the others.
   const late = await pages(node, ada, messageType);
@@ -273,10 +278,12 @@ test("of a group whoever answers first settles it for the others and for the pag
   await misses(node, late, "device_deadline");
   await hears(late, "ESCALATED");
   await says(node, ada, late, "ACKNOWLEDGED");
-  for (const child of await childrenOf(late)) {
-    await hears(child.id, "ENROUTE");
+  const children = await childrenOf(late);
+  for (const child of children) await hears(child.id, "ENROUTE");
+  for (const child of children) {
+    // Whichever is looked at first, of all of them.
     await misses(node, child.id, "device_deadline");
-    await hears(child.id, "ENROUTE WAIT");
+    await hears(child.id, child === children[0] ? "ENROUTE ANSWERED" : "ENROUTE ANSWERED WAIT");
     assert.equal((await told(child.id)).includes("FAILED"), false);
   }
 });

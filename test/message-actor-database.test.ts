@@ -196,6 +196,7 @@ test("a node that may not act writes nothing and asks nobody, also when it loses
       return result!;
     },
     passOn: async () => null,
+    tellFamily: async () => {},
     hint: () => {},
     announce: () => {},
     ask: (_row, one) => asked.push(one),

@@ -35,6 +35,7 @@ const row: Row = {
   stepDeadline: null,
   rule: null,
   settledByFamily: false,
+  untoldAnswer: false,
   targets: [target(1), target(2)],
   synthetic: false,
 };

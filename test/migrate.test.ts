@@ -30,6 +30,8 @@ const DIGESTS: Readonly<Record<string, string>> = {
   "premise_core/0011-devices.sql": "8a1b227fc0cd8dc0",
   "premise_core/0012-replies-told.sql": "3c672bb029aea535",
   "premise_core/0013-nodes-know.sql": "9f5ce141ee2a2a2d",
+  "premise_core/0014-answered-by.sql": "18407fdf5c110032",
+  "premise_core/0015-answers-of-others.sql": "99e47b3c56167a98",
 };
 
 const folders: string[] = [];

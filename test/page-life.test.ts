@@ -9,14 +9,16 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { freshRow, type Message, messageBehaviour, type Row } from "../actors/message.ts";
-import { type DeviceId, type NotificationId, type Receipt, STATUS_TEXTS, shardOf, type UniqueId } from "../domain.ts";
+import { type DeviceId, type NotificationId, type Receipt, shardOf } from "../domain.ts";
 import { acceptPages, type Verdict } from "../persistence/acceptance.ts";
 import { putRule, type RuleStep } from "../persistence/escalation-rules.ts";
 import { type PassedOn, takeSteps } from "../persistence/escalations.ts";
+import { tellFamilies } from "../persistence/family-answers.ts";
 import { changeMessages, type DueMessage, dueMessages } from "../persistence/messages.ts";
 import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { recordReplies } from "../persistence/replies.ts";
+import { type Heard, judge, judgeHeard, type Line, type Page, RECEIPTS, type Told } from "./helpers/page-life.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
 const RUNS = Number(process.env.RUNS ?? 40);
@@ -36,6 +38,7 @@ const people = await Promise.all(
     };
   }),
 );
+const phonesOf = (subscriber: string) => people.find(({ subscriberId }) => subscriberId === subscriber)!.devices;
 const [group] = await sql<{ id: string }[]>`
   insert into premise_core.subscriber_groups (tenant_id, site_id, name) values ('default', ${siteId}, 'on call') returning id`;
 for (const { subscriberId } of people.slice(1))
@@ -52,6 +55,8 @@ type Event =
   /** One of two things to say. */
   | { readonly kind: "reply"; readonly who: number; readonly device: number; readonly said: number }
   | { readonly kind: "recall" }
+  /** The phones confirm what they were told has become of their pages. */
+  | { readonly kind: "confirm" }
   /** `effects`: how many the driver performs before it dies. `handed`: whether the hosted side takes its requests. */
   | { readonly kind: "drive"; readonly effects: number; readonly handed: boolean }
   /** Two owners at once: both have read what is due, and one acts behind the other. */
@@ -59,15 +64,16 @@ type Event =
   /** The driver reads what is due, and acts on it only when it wakes. */
   | { readonly kind: "sleep" }
   | { readonly kind: "wake"; readonly effects: number }
-  | { readonly kind: "time"; readonly seconds: number };
+  | { readonly kind: "time"; readonly seconds: number }
+  /** Whatever it waits for does not come in time. */
+  | { readonly kind: "miss" };
 
-const receipts: Receipt[] = ["DELIVERED", "READ", "ACKNOWLEDGED", "IGNORED"];
 const event: fc.Arbitrary<Event> = fc.oneof(
   {
-    weight: 3,
+    weight: 6,
     arbitrary: fc.record({
       ...{ kind: fc.constant("receipt" as const), who: fc.nat(2), device: fc.nat(1) },
-      receipt: fc.constantFrom(...receipts),
+      receipt: fc.constantFrom(...RECEIPTS),
     }),
   },
   {
@@ -78,6 +84,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.constant({ kind: "recall" as const }) },
+  { weight: 1, arbitrary: fc.constant({ kind: "confirm" as const }) },
   {
     weight: 4,
     arbitrary: fc.record({
@@ -96,6 +103,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({ kind: fc.constant("time" as const), seconds: fc.constantFrom(5, 20, 61, 130, 310, 90_000) }),
   },
+  { weight: 4, arbitrary: fc.constant({ kind: "miss" as const }) },
 );
 const shape = fc.record({
   steps: fc.subarray([...STEPS], { minLength: 0 }),
@@ -104,19 +112,6 @@ const shape = fc.record({
   narrowed: fc.boolean(),
 });
 type Shape = typeof shape extends fc.Arbitrary<infer S> ? S : never;
-
-type Line = { id: UniqueId; at: Date; seq: number; event: string; detail: string | null };
-type Told = { id: UniqueId; status: string };
-type Page = {
-  id: UniqueId;
-  due: Date | null;
-  status: number;
-  answer: string | null;
-  replied: boolean;
-  outcome: string | null;
-  subscriber: string;
-  parent: string | null;
-};
 
 /** One family of pages, and what may happen to it. */
 async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
@@ -148,6 +143,7 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
         if (found?.kind === "passed") children.push(...found.children.map(freshRow));
         return found;
       },
+      tellFamily: async ({ uniqueId }) => void (await tellFamilies(database, "node", [uniqueId])),
       hint: () => {},
       announce: () => {},
       ask: (_row, { deviceId }) => {
@@ -174,9 +170,16 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
 
   const pages = async () => [
     ...(await sql<Page[]>`
-      select unique_id as id, due_at as due, status, answer, replied_at is not null as replied, outcome, subscriber_id as subscriber, parent_id as parent
+      select unique_id as id, due_at as due, status, answer, replied_at is not null as replied, outcome, subscriber_id as subscriber, parent_id as parent,
+        device_id as device, expires_at <= clock_timestamp() as over
       from premise_core.messages where ${inThread()}`),
   ];
+  const heard: Heard[] = [];
+  async function confirm(): Promise<void> {
+    const rows = await sql<(Heard & { kind: string })[]>`
+      delete from premise_core.device_notices where ${inThread()} returning unique_id as id, device_id as device, kind`;
+    heard.push(...rows.filter(({ kind }) => kind === "ANSWERED"));
+  }
   async function passTime(seconds: number): Promise<void> {
     const by = `${seconds} seconds`;
     await sql`
@@ -206,6 +209,9 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
         case "recall":
           await recallPage(database, "node", { uniqueId: page.uniqueId, by: "operator", reason: null });
           break;
+        case "confirm":
+          await confirm();
+          break;
         case "drive":
           await drive(await look(), one.effects, one.handed);
           break;
@@ -223,7 +229,17 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
           break;
         case "time":
           await passTime(one.seconds);
+          break;
+        case "miss":
+          await passTime(310);
+          await drive(await look(), 9, true);
       }
+    },
+    /** What is due now is done, and every phone has heard what there is to hear. */
+    async settlesNow(): Promise<readonly Heard[]> {
+      await drive(await look(), 9, true);
+      await confirm();
+      return [...heard];
     },
     /** Everything that is due is done, until nothing is. */
     async settles(): Promise<void> {
@@ -248,81 +264,18 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
   };
 }
 
-const LADDER = STATUS_TEXTS.slice(0, 5) as readonly string[];
-const ANSWERED = new Set(["ACKNOWLEDGED", "IGNORED"]);
-
-/** What a driver does to a page, but for waking phones of one that was recalled. */
-const DRIVEN = ["WAKE", "ESCALATED", "SKIPPED", "FAILED"];
-const unlessRecalled = (lines: readonly Line[]) => {
-  const recalled = lines.findIndex(({ event }) => event === "RECALLED");
-  return recalled < 0 ? lines : lines.slice(0, recalled);
-};
-
-function judge(shape: Shape, pages: readonly Page[], history: readonly Line[], told: readonly Told[]): void {
-  const root = pages.find(({ parent }) => parent === null)!;
-  const linesOf = (id: UniqueId) => history.filter((line) => line.id === id);
-  const settles = ({ event }: Line, passesOn: boolean) =>
-    shape.asksAnswer
-      ? event === "ACKNOWLEDGED" || event === "REPLY" || (event === "IGNORED" && !passesOn)
-      : [...receipts, "REPLY"].includes(event);
-  for (const { id, answer, replied, outcome } of pages) {
-    const mine = told.filter((one) => one.id === id).map((one) => one.status);
-    const statuses = mine.filter((word) => word !== "REPLY");
-    assert.is(new Set(statuses).size, statuses.length, `nothing is told twice: ${mine}`);
-    const rungs = mine.filter((word) => LADDER.includes(word)).map((word) => LADDER.indexOf(word));
-    assert.equal(
-      rungs,
-      [...rungs].sort((a, b) => a - b),
-      `no rung is told late: ${mine}`,
-    );
-    const lines = linesOf(id);
-    assert.equal(
-      lines.map(({ seq }) => seq),
-      lines.map((_line, n) => n + 1),
-      "the history has no gap",
-    );
-    const answers = lines.filter(({ event }) => ANSWERED.has(event)).map(({ event }) => event);
-    assert.ok(answers.length <= 1, "the first answer stands");
-    assert.equal(
-      [answers[0] ?? null, mine.find((word) => ANSWERED.has(word)) ?? null],
-      [answer, answer],
-      "no answer is lost",
-    );
-    const said = lines.filter(({ event }) => event === "REPLY").length;
-    assert.equal([said, said > 0], [mine.length - statuses.length, replied], "each reply is told, once");
-    const passesOn = id === root.id && shape.onIgnored;
-    const driven = unlessRecalled(lines);
-    const end = driven.findIndex((line) => settles(line, passesOn));
-    const after = end < 0 ? [] : driven.slice(end + 1).map(({ event }) => event);
-    for (const word of DRIVEN) assert.not(after.includes(word), `${word} after it was settled`);
-    // Finished, or told that it is not: silence is neither.
-    const byKin = history.filter((line) => line.id !== id && settles(line, true));
-    if (outcome !== "RECALLED" && end < 0 && byKin.length === 0)
-      assert.ok(mine.includes("FAILED"), `nobody answered, and the host was told ${mine}`);
-    assert.is(mine.includes("FAILED"), outcome !== null);
-    const settledAt = Math.min(...byKin.map(({ at }) => at.getTime()));
-    for (const { event, at } of driven)
-      if (at.getTime() > settledAt)
-        assert.not(DRIVEN.includes(event), `${event} after another of its family had settled it`);
-  }
-  const steps = linesOf(root.id).filter(({ event }) => event === "ESCALATED" || event === "SKIPPED");
-  const numbers = steps.map(({ detail }) => Number(/^step (\d+)/.exec(detail!)![1]));
-  assert.equal(
-    numbers,
-    numbers.map((_number, n) => n + 1),
-    "each step once, in order",
-  );
-  const reached = pages.map(({ subscriber }) => subscriber);
-  assert.is(new Set(reached).size, reached.length, "nobody has it twice");
-}
-
 test(`whatever happens to a page in whatever order, it is lost nowhere and done twice nowhere (RUNS=${RUNS})`, async () => {
   await fc.assert(
     fc.asyncProperty(shape, fc.array(event, { maxLength: 14 }), async (how, events) => {
       const life = await begin(how);
       for (const one of events) await life.happens(one);
+      const heard = await life.settlesNow();
+      judgeHeard(how, phonesOf, await life.pages(), await life.history(), heard);
       await life.settles();
-      judge(how, await life.pages(), await life.history(), await life.told());
+      const [pages, history] = [await life.pages(), await life.history()];
+      judge(how, pages, history, await life.told());
+      const over = pages.map((page) => ({ ...page, over: true }));
+      judgeHeard(how, phonesOf, over, history, await life.settlesNow());
     }),
     {
       numRuns: RUNS,

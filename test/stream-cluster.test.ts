@@ -53,12 +53,47 @@ test("when one phone of a person replies, the others hear at once that it was an
   await replies.expectsPage(textOf(trackingId));
   await replies.replies(UniqueId, { text: "On my way" });
   const { data } = await stream.expects("answered", undefined, 2_000);
-  assert.equal([data.UniqueId, Object.keys(data)], [UniqueId, ["NoticeId", "UniqueId", "At"]]);
+  assert.equal([data.UniqueId, Object.keys(data)], [UniqueId, ["NoticeId", "UniqueId", "ByThisPerson", "At"]]);
   fetches.wakesOnPush(null);
-  assert.is((await fetches.hears("ANSWERED", UniqueId)).Answer, undefined);
+  const { Answer, ByThisPerson } = await fetches.hears("ANSWERED", UniqueId);
+  assert.equal([Answer, ByThisPerson], [undefined, true]);
   await fetches.switchesOff();
   await replies.switchesOff();
   assert.equal(replies.notices(), [], "who replied knows");
+});
+
+test("when one of a group answers, the phones of the others and of who was paged first hear at once that somebody else has", async () => {
+  const [first, answers, listens] = [await hospital.phone(), await hospital.phone(), await hospital.phone()];
+  const members = [answers.person.id, listens.person.id];
+  const group = await hospital.operator("POST", "/subscriber-groups", {
+    siteId: hospital.siteId,
+    name: "ICU",
+    members,
+  });
+  const steps = [{ kind: "GROUP", groupId: group.body.id }];
+  await hospital.operator("PUT", `/sites/${hospital.siteId}/escalation-rules/Alert`, { steps });
+  const [paged, other] = [await listening(first, one), await listening(listens, two)];
+  const { destination } = first.person;
+  const trackingId = await host.sends({
+    destination,
+    messageType: "Alert",
+    timeoutDeviceSeconds: 600,
+    timeoutUserSeconds: 1,
+  });
+  const pages = [await paged.expectsPage(textOf(trackingId)), await other.expectsPage(textOf(trackingId))];
+  answers.wakesOnPush(null);
+  const { UniqueId } = await answers.expectsPage(textOf(trackingId));
+  await answers.reports(UniqueId, "ACKNOWLEDGED");
+  for (const [n, stream] of [paged, other].entries()) {
+    const { data } = await stream.expects("answered", undefined, 5_000);
+    assert.equal(
+      [data.UniqueId, data.Answer, data.ByThisPerson, Object.keys(data).length],
+      [pages[n]!.UniqueId, "ACKNOWLEDGED", false, 5],
+      "and not who",
+    );
+  }
+  await answers.switchesOff();
+  assert.equal(answers.notices(), []);
 });
 
 test("a second stream displaces the first, also on another node, and has the pages from then on", async () => {

@@ -42,6 +42,7 @@ const pages: fc.Arbitrary<Both> = fc
         ...common,
         status,
         settledByFamily: settledByFamily && step > 0,
+        untoldAnswer: false,
         targets: [],
         profile: { intervalSeconds: 60, repeats: 2 },
         rule: (rule && { ...rule, steps: rule.steps.map((kind) => ({ kind })) }) as Standing["rule"],

@@ -55,6 +55,11 @@ export const Notice = Type.Object({
   UniqueId: Uuid,
   Kind: Type.Union([Type.Literal("RECALLED"), Type.Literal("EXPIRED"), Type.Literal("ANSWERED")]),
   Answer: Type.Optional(Answer),
+  ByThisPerson: Type.Optional(
+    Type.Boolean({
+      description: "Of ANSWERED: on another phone of the same person; else by somebody else who has the page",
+    }),
+  ),
   At: Time,
 });
 

@@ -64,8 +64,17 @@ export const ServerFrames = {
     Kind: Type.Union([Type.Literal("RECALLED"), Type.Literal("EXPIRED")]),
     At: Type.String(),
   }),
-  /** Another device of the same person has answered; without an `Answer`, by a reply. Confirmed by NoticeId. */
-  answered: Type.Object({ NoticeId: Uuid, UniqueId: Uuid, Answer: Type.Optional(Answer), At: Type.String() }),
+  /**
+   * It was answered by another device of the same person, or by somebody else who has the page; without an `Answer`, by a reply.
+   * Confirmed by NoticeId.
+   */
+  answered: Type.Object({
+    NoticeId: Uuid,
+    UniqueId: Uuid,
+    Answer: Type.Optional(Answer),
+    ByThisPerson: Type.Boolean(),
+    At: Type.String(),
+  }),
   /** What became of a frame of the phone's: `to` is its id. */
   result: Type.Object({
     to: Type.String(),

@@ -13,6 +13,8 @@ export type ClientNotice = {
   readonly Kind: DeviceNotice["kind"];
   /** Of ANSWERED: which; none: by a reply. */
   readonly Answer?: DeviceNotice["answer"];
+  /** Of ANSWERED: by the same person on another phone; else by somebody else who has the page. */
+  readonly ByThisPerson?: boolean;
   /** ISO 8601 UTC. */
   readonly At: string;
 };
@@ -53,12 +55,13 @@ export function openNotices(premise: Database): ClientNotices {
   };
 }
 
-export function clientNotice({ noticeId, uniqueId, kind, answer, at }: DeviceNotice): ClientNotice {
+export function clientNotice({ noticeId, uniqueId, kind, answer, byOther, at }: DeviceNotice): ClientNotice {
   return {
     NoticeId: noticeId,
     UniqueId: uniqueId,
     Kind: kind,
     ...(answer === null ? {} : { Answer: answer }),
+    ...(kind === "ANSWERED" ? { ByThisPerson: !byOther } : {}),
     At: at.toISOString(),
   };
 }

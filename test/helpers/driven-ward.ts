@@ -121,12 +121,17 @@ export async function openDrivenWard() {
     const { subscriber_id: subscriber } = await columnsOf(id);
     return (await dueMessages(database, [shardOf(subscriber)], 200)).find(({ uniqueId }) => uniqueId === id);
   }
+  /** A sweep finds it, if it is due by now. */
+  async function sweeps(paging: Paging, id: UniqueId): Promise<void> {
+    const found = await due(id);
+    assert.ok(found, "it is due");
+    await eventually("it is driven", () => paging.drive(found));
+  }
   /** Its deadline passes, and a sweep finds it. */
   async function misses(paging: Paging, id: UniqueId, deadline: (typeof DEADLINES)[number]): Promise<void> {
     await sql`update premise_core.messages set due_at = clock_timestamp() - interval '1 ms', ${sql(deadline)} = clock_timestamp() - interval '1 ms'
     where unique_id = ${id}`;
-    const found = (await due(id))!;
-    await eventually("it is driven", () => paging.drive(found));
+    await sweeps(paging, id);
   }
   const dueIn = async (id: UniqueId) => {
     const [row] = await sql<{ s: number | null }[]>`
@@ -136,7 +141,7 @@ export async function openDrivenWard() {
 
   return {
     ...{ ward, openNode, person, groupOf, toPerson, ruled, pages, events, details, told, hears },
-    ...{ childrenOf, columnsOf, says, due, misses, dueIn },
+    ...{ childrenOf, columnsOf, says, due, sweeps, misses, dueIn },
     endNodes(): void {
       for (const close of closers.splice(0)) close();
     },

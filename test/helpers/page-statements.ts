@@ -18,6 +18,7 @@ import { confirmNotices, noticesOf } from "../../persistence/device-notices.ts";
 import { recordVersions, settingsOf, versionsOf } from "../../persistence/device-settings.ts";
 import { authenticate, clearDeadAddresses } from "../../persistence/devices.ts";
 import { takeSteps } from "../../persistence/escalations.ts";
+import { tellFamilies } from "../../persistence/family-answers.ts";
 import { inboxes } from "../../persistence/inbox.ts";
 import { claimDuePushes, claimPushes, enqueue, settlePushes } from "../../persistence/message-queue.ts";
 import { changeMessages, dueMessages } from "../../persistence/messages.ts";
@@ -235,7 +236,7 @@ export function pageStatements(at: {
     };
   }
 
-  /** Pages that nobody fetches: each goes to the next of these people. */
+  /** Pages that nobody fetches: each goes to the next of these people, who answers. */
   async function passesOn(whose: readonly Person[], ran: Ran) {
     const pages = whose.map(({ destination }) => pageFor(ward, lab, destination, { linkId: link }));
     const next = new Map(whose.map(({ destination }, n) => [destination, whose[(n + 1) % whose.length]!]));
@@ -250,6 +251,33 @@ export function pageStatements(at: {
       });
       const taken = await takeSteps(database, "node", steps);
       assert.ok(taken.every((one) => one?.kind === "passed" && one.children.length === 1));
+    });
+    const answerer = new Map(whose.map(({ subscriberId, deviceId }) => [subscriberId, deviceId]));
+    const children = await database.run<{ id: UniqueId; subscriberId: SubscriberId }>(
+      (sql) => sql`
+      select unique_id as id, subscriber_id as "subscriberId" from premise_core.messages
+      where parent_id = any (${pages.map(({ uniqueId }) => uniqueId)}::uuid[])`,
+    );
+    await ran("answer for others", () =>
+      recordReceipts(
+        database,
+        "node",
+        children
+          .map(({ id, subscriberId }) => ({
+            ...{ uniqueId: id, deviceId: answerer.get(subscriberId)!, receipt: "ACKNOWLEDGED" as const },
+          }))
+          .sort(byId),
+      ),
+    );
+    const shards = Array.from({ length: SHARD_COUNT }, (_, shard) => shard as Shard);
+    await ran("due of answered", () => dueMessages(database, shards, whose.length));
+    await ran("tell families", async () => {
+      const told = await tellFamilies(
+        database,
+        "node",
+        children.map(({ id }) => id),
+      );
+      assert.ok(told.every((devices) => devices.length === 1));
     });
   }
 

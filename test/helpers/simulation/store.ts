@@ -304,6 +304,7 @@ function rowOf(page: Page): Row {
     stepDeadline: null,
     rule: null,
     settledByFamily: false,
+    untoldAnswer: false,
     targets: [target],
     synthetic: false,
   };
