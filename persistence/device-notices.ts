@@ -24,6 +24,9 @@ export type DeviceNotice = {
   readonly sentSeq: number | null;
 };
 
+/** In one answer to a device, and under way by its stream; the rest comes when these are confirmed. */
+export const NOTICES_MAX = 100;
+
 /** Devices of one person that are told of an answer; nobody carries so many. */
 const ANSWERED_MAX = 100;
 
@@ -47,7 +50,10 @@ export function noticesOfAnswers(sql: Sql): Fragment {
     )`;
 }
 
-/** The oldest notices of each of these devices, so many each at most; a device's own in order. */
+/**
+ * The newest notices of each of these devices, so many each at most; a device's own in order. One that never confirms must hear what
+ * is new all the same: what is old leaves by its expiry.
+ */
 export async function noticesOf(
   premise: Database,
   devices: readonly DeviceId[],
@@ -62,11 +68,23 @@ export async function noticesOf(
     cross join lateral (
       select * from premise_core.device_notices
       where device_id = caller.id and expires_at > clock_timestamp()
-      order by at, id
+      order by at desc, id desc
       limit ${limitEach}
     ) as notice
     order by caller.n, notice.at, notice.id`,
   );
+}
+
+/** Of a device's newest notices, NOTICES_MAX at most: whether they are those a phone was told can be told by it. */
+export type NoticesWaiting = { readonly count: number; readonly newest: string | null };
+
+/** A row as NoticesWaiting. `device`: its id, in the statement. */
+export function noticesWaiting(sql: Sql, device: Fragment): Fragment {
+  return sql`(select count(*)::integer as count, (array_agg(id order by at desc, id desc))[1] as newest
+    from (
+      select id, at from premise_core.device_notices where device_id = ${device} and expires_at > now()
+      order by at desc, id desc limit ${NOTICES_MAX}::integer
+    ) as notice)`;
 }
 
 export type NoticeEntry = { readonly deviceId: DeviceId; readonly noticeId: string };

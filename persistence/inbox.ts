@@ -1,6 +1,7 @@
 /** What waits for devices: the pages each has yet to fetch. The only statement that hands out a page's text. */
 import { type Answer, type BootId, type Outcome, PRIORITIES, type Priority, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { type NoticesWaiting, noticesWaiting } from "./device-notices.ts";
 import type { Device } from "./devices.ts";
 import { isFor } from "./page-devices.ts";
 
@@ -37,8 +38,8 @@ export type Inbox = {
   readonly more: boolean;
   /** The device's stream, by its row; null where it has none, or is not registered any more. */
   readonly stream: { readonly boot: BootId; readonly epoch: string } | null;
-  /** How many it has yet to confirm (device-notices.ts). */
-  readonly notices: number;
+  /** What it has yet to confirm (device-notices.ts). */
+  readonly notices: NoticesWaiting;
 };
 
 /** Bytes of text for one caller, but for a single page's, and for all callers of one statement. */
@@ -51,6 +52,7 @@ type Row = Omit<WaitingPage, "priority" | "text" | "uniqueId"> & {
   boot: BootId | null;
   epoch: string | null;
   notices: number;
+  newest: string | null;
   uniqueId: UniqueId | null;
   priority: number;
   text: string | null;
@@ -67,15 +69,16 @@ export async function inboxes(premise: Database, calls: readonly InboxCall[]): P
         ${calls.map(({ limit }) => limit)}::integer[], ${calls.map(({ except = [] }) => `{${except.join()}}`)}::text[])
         with ordinality as caller (device_id, subscriber_id, pages_max, except_ids, n)
     )
-    select caller.n::integer as n, listens.boot, listens.epoch, coalesce(listens.notices, 0) as notices, unique_id as "uniqueId", sent_at as "sentAt", accepted_at as "acceptedAt", expires_at as "expiresAt",
+    select caller.n::integer as n, listens.boot, listens.epoch, coalesce(listens.notices, 0) as notices, listens.newest,
+      unique_id as "uniqueId", sent_at as "sentAt", accepted_at as "acceptedAt", expires_at as "expiresAt",
       case when place = 1 or upto <= ${most}::integer then body end as text, status, answer, outcome, host_site_id as "hostSiteId",
       conversation_id as "conversationId", priority, message_type as "messageType", from_id as "fromId", from_name as "fromName",
       response_choices as "responseChoices"
     from caller
     left join lateral (
-      select stream_boot as boot, stream_epoch as epoch, state,
-        (select count(*) from premise_core.device_notices where device_id = caller.device_id and expires_at > now())::integer as notices
-      from premise_core.devices where id = caller.device_id limit 1
+      select stream_boot as boot, stream_epoch as epoch, state, waiting.count as notices, waiting.newest
+      from premise_core.devices cross join lateral ${noticesWaiting(sql, sql`caller.device_id`)} as waiting
+      where id = caller.device_id limit 1
     ) as listens on listens.state = 'ACTIVE'
     left join lateral (
       select waiting.*, row_number() over way as place, sum(octet_length(body)) over way as upto
@@ -95,12 +98,12 @@ export async function inboxes(premise: Database, calls: readonly InboxCall[]): P
     pages: [] as WaitingPage[],
     more: false,
     stream: null as Inbox["stream"],
-    notices: 0,
+    notices: { count: 0, newest: null } as NoticesWaiting,
   }));
-  for (const { n, boot, epoch, notices, uniqueId, text, ...row } of rows) {
+  for (const { n, boot, epoch, notices, newest, uniqueId, text, ...row } of rows) {
     const inbox = found[n - 1]!;
     inbox.stream = boot === null || epoch === null ? null : { boot, epoch };
-    inbox.notices = notices;
+    inbox.notices = { count: notices, newest };
     if (uniqueId === null) continue;
     if (text === null || inbox.pages.length === calls[n - 1]!.limit) inbox.more = true;
     else inbox.pages.push({ ...row, uniqueId, text, priority: PRIORITIES[row.priority]! });

@@ -5,6 +5,7 @@
  */
 import type { BootId, DeviceId, SubscriberId, UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { type NoticesWaiting, noticesWaiting } from "./device-notices.ts";
 import { isFor } from "./page-devices.ts";
 
 export type StreamClaim = {
@@ -147,7 +148,7 @@ export type StreamPlace = {
   readonly boot: BootId;
   readonly epoch: string;
   readonly underWay: readonly UniqueId[];
-  readonly notices: number;
+  readonly notices: NoticesWaiting;
 };
 export type StreamNews = {
   /** Its place in what was asked. */
@@ -165,10 +166,11 @@ export async function newsOfStreams(database: Database, places: readonly StreamP
   const rows = await database.run<Omit<StreamNews, "settled"> & { settled: readonly UniqueId[] | null }>(
     (sql) => sql`
     with place as materialized (
-      select device_id, subscriber_id, boot, epoch, under_way::uuid[] as under_way, notices, n::integer as n
+      select device_id, subscriber_id, boot, epoch, under_way::uuid[] as under_way, notices, newest, n::integer as n
       from unnest(${places.map((p) => p.deviceId)}::uuid[], ${places.map((p) => p.subscriberId)}::uuid[], ${places.map((p) => p.boot)}::uuid[],
         ${places.map((p) => p.epoch)}::uuid[], ${places.map((p) => `{${p.underWay.join()}}`)}::text[],
-        ${places.map((p) => p.notices)}::integer[]) with ordinality as place (device_id, subscriber_id, boot, epoch, under_way, notices, n)
+        ${places.map((p) => p.notices.count)}::integer[], ${places.map((p) => p.notices.newest)}::uuid[])
+        with ordinality as place (device_id, subscriber_id, boot, epoch, under_way, notices, newest, n)
     ), found as (
       select n,
         (select stream_boot = place.boot and stream_epoch = place.epoch and state = 'ACTIVE'
@@ -178,8 +180,8 @@ export async function newsOfStreams(database: Database, places: readonly StreamP
            and not unique_id = any (place.under_way)
            and ${isFor(sql, "messages", sql`place.device_id`)}
          limit 1) is true
-        or (select count(*) from premise_core.device_notices
-            where device_id = place.device_id and expires_at > now()) <> place.notices as news,
+        or (select waiting.count <> place.notices or waiting.newest is distinct from place.newest
+            from ${noticesWaiting(sql, sql`place.device_id`)} as waiting) as news,
         case when cardinality(place.under_way) > 0 then array(
           select sent.id from unnest(place.under_way) as sent (id)
           where (select open and expires_at > now() and not place.device_id = any (fetched_by)

@@ -50,18 +50,27 @@ test("a phone hears what it may show was recalled, with each fetch until it conf
   assert.equal((await fetches(phone, { v: 3, confirm: [randomUUID(), NoticeId.toUpperCase()] })).Notices, []);
 });
 
-test("of many notices a hundred come at once, and the next when they are confirmed", async () => {
+test("of many notices the newest hundred come at once, and those before them when these are confirmed", async () => {
   const phone = await hospital.phone();
   const sql = postgres(hospital.databaseUrl, { max: 1 });
-  await sql`insert into premise_core.device_notices (device_id, unique_id, kind, answer, expires_at)
-    select ${phone.registration.vendorId}, gen_random_uuid(), 'ANSWERED', 'IGNORED', now() + interval '1 hour' from generate_series(1, 250)`;
+  await sql`insert into premise_core.device_notices (device_id, unique_id, kind, answer, at, expires_at)
+    select ${phone.registration.vendorId}, gen_random_uuid(), 'ANSWERED', 'IGNORED', now() - n * interval '1 minute', now() + interval '1 hour'
+    from generate_series(1, 250) as n`;
   await sql.end();
   const seen = new Set<string>();
+  let before = Number.POSITIVE_INFINITY;
   let confirm: string[] = [];
   for (const count of [100, 100, 50, 0]) {
     const { Notices } = await fetches(phone, { v: 3, confirm });
     assert.is(Notices.length, count);
     assert.ok(Notices.every((notice) => notice.Answer === "IGNORED"));
+    const at = Notices.map((notice) => Date.parse(notice.At));
+    assert.equal(
+      at,
+      [...at].sort((a, b) => a - b),
+    );
+    assert.ok(at.every((ms) => ms < before));
+    before = at[0] ?? before;
     confirm = Notices.map((notice) => notice.NoticeId);
     for (const id of confirm) seen.add(id);
   }

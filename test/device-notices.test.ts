@@ -21,7 +21,7 @@ async function notice(device: DeviceId, kind: string, secondsAgo: number, leftSe
 const idsOf = async (devices: readonly DeviceId[], limit = 100) =>
   (await noticesOf(database, devices, limit)).map(({ deviceId, noticeId }) => [deviceId, noticeId]);
 
-test("each device hears its own notices, oldest first, so many at most, and none whose time is over", async () => {
+test("each device hears its own notices in order, the newest so many at most, and none whose time is over", async () => {
   const [one, other, quiet] = [await phone(), await phone(), await phone()];
   const late = await notice(one, "RECALLED", 1);
   const early = await notice(one, "EXPIRED", 9);
@@ -32,7 +32,7 @@ test("each device hears its own notices, oldest first, so many at most, and none
     [one, early],
     [one, late],
   ]);
-  assert.equal(await idsOf([one], 1), [[one, early]]);
+  assert.equal(await idsOf([one], 1), [[one, late]]);
   assert.equal(await idsOf([]), []);
 });
 

@@ -1,5 +1,6 @@
 // limit: 180 s
 import { randomUUID } from "node:crypto";
+import postgres from "postgres";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { eventually } from "./helpers/eventually.ts";
@@ -153,6 +154,32 @@ test("a phone that shows a page hears by its stream that it was recalled, again 
   await third.expects("resumed");
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   assert.equal(third.frames("recalled"), []);
+});
+
+test("a phone hears what is new also where as much has gone meanwhile, and where it has confirmed none of a hundred before", async () => {
+  const phone = await hospital.phone();
+  const { vendorId } = phone.registration;
+  const sql = postgres(hospital.databaseUrl, { max: 1 });
+  const notices = async (count: number) =>
+    sql<{ id: string }[]>`
+      insert into premise_core.device_notices (device_id, unique_id, kind, expires_at)
+      select ${vendorId}, gen_random_uuid(), 'RECALLED', now() + interval '1 hour' from generate_series(1, ${count}) returning id`;
+  await notices(1);
+  const stream = await listening(phone);
+  await stream.expects("recalled");
+  const told = (id: string) => stream.expects("recalled", ({ data }) => data.NoticeId === id);
+  const [instead] = await sql.begin(async (together) => {
+    await together`delete from premise_core.device_notices where device_id = ${vendorId}`;
+    return together<{ id: string }[]>`
+      insert into premise_core.device_notices (device_id, unique_id, kind, expires_at)
+      values (${vendorId}, ${randomUUID()}, 'RECALLED', now() + interval '1 hour') returning id`;
+  });
+  await told(instead!.id);
+  await notices(150);
+  await eventually("the newest hundred came", () => stream.frames("recalled").length >= 102);
+  const [newest] = await notices(1);
+  await told(newest!.id);
+  await sql.end();
 });
 
 test("a second stream of a device displaces the first", async () => {

@@ -5,7 +5,7 @@
 import type { DeviceId } from "../../domain.ts";
 import { makeBatch } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
-import { confirmNotices, type DeviceNotice, noticesOf } from "../../persistence/device-notices.ts";
+import { confirmNotices, type DeviceNotice, NOTICES_MAX, noticesOf } from "../../persistence/device-notices.ts";
 
 export type ClientNotice = {
   readonly NoticeId: string;
@@ -18,9 +18,6 @@ export type ClientNotice = {
   /** ISO 8601 UTC. */
   readonly At: string;
 };
-
-/** In one answer; the rest comes when these are confirmed. */
-const NOTICES_MAX = 100;
 
 export type ClientNotices = {
   of(device: DeviceId): Promise<readonly ClientNotice[]>;

@@ -146,7 +146,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       );
       const { pages, more, notices: untold } = await fetching.submit({ device, limit });
       // The look at the inbox has counted them, and mostly there are none.
-      const told = v < 3 ? null : untold === 0 ? [] : await notices.of(device.id);
+      const told = v < 3 ? null : untold.count === 0 ? [] : await notices.of(device.id);
       if (!device.confirms && pages.length > 0)
         void deliverWhenTaken(
           device,

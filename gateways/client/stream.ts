@@ -12,7 +12,7 @@
  */
 import type { WebSocket } from "ws";
 import type { BootId, UniqueId } from "../../domain.ts";
-import type { DeviceNotice } from "../../persistence/device-notices.ts";
+import type { DeviceNotice, NoticesWaiting } from "../../persistence/device-notices.ts";
 import type { Device } from "../../persistence/devices.ts";
 import type { Inbox, InboxCall, WaitingPage } from "../../persistence/inbox.ts";
 import type { StreamSend } from "../../persistence/stream-sends.ts";
@@ -84,6 +84,7 @@ export class Stream {
   /** From its opening until its first look is over all it is told waited for it. */
   private fresh = true;
   private pages: Set<UniqueId> | null = null;
+  /** Notices that are under way, the newest last. */
   private told: Set<string> | null = null;
 
   constructor(
@@ -108,8 +109,9 @@ export class Stream {
     return this.pages ?? NONE;
   }
 
-  get notices(): ReadonlySet<string> {
-    return this.told ?? NONE;
+  get notices(): NoticesWaiting {
+    const told = [...(this.told ?? NONE)];
+    return { count: told.length, newest: told.at(-1) ?? null };
   }
 
   write(type: ServerFrameType, data: object): void {
@@ -207,7 +209,8 @@ export class Stream {
     }
     if (this.socket.bufferedAmount > SWOLLEN) this.ports.swollen(this);
     if (more) this.again = true;
-    if (notices !== this.notices.size) await this.tellNotices();
+    const { count, newest } = this.notices;
+    if (notices.count !== count || notices.newest !== newest) await this.tellNotices();
   }
 
   private full(): boolean {
@@ -239,13 +242,12 @@ export class Stream {
   private async tellNotices(): Promise<void> {
     const all = await this.ports.notices(this);
     if (this.phase !== "live") return;
-    const before = this.notices;
-    this.told = all.length === 0 ? null : new Set(all.map(({ noticeId }) => noticeId).filter((id) => before.has(id)));
+    const before: ReadonlySet<string> = this.told ?? NONE;
+    this.told = all.length === 0 ? null : new Set(all.map(({ noticeId }) => noticeId));
     for (const notice of all) {
       const { noticeId, kind } = notice;
       if (before.has(noticeId)) continue;
       this.seq += 1;
-      this.told!.add(noticeId);
       const { Kind, ...about } = clientNotice(notice);
       if (kind === "ANSWERED") this.write("answered", about);
       else this.write("recalled", { ...about, Kind });

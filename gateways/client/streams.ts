@@ -298,7 +298,7 @@ export function openStreams(
       const some = streams.slice(first, first + AT_ONCE);
       const places = some.map(({ device, epoch, underWay, notices }) => ({
         ...{ deviceId: device.id, subscriberId: device.subscriberId, boot, epoch },
-        ...{ underWay: [...underWay], notices: notices.size },
+        ...{ underWay: [...underWay], notices },
       }));
       for (const { n, own, news, settled } of await newsOfStreams(urgently(premise), places)) {
         some[n - 1]!.confirmed(settled);

@@ -22,7 +22,7 @@ export async function listens(
   });
   const places = whose.map(({ deviceId, subscriberId }) => {
     const underWay = entries.flatMap((entry) => (entry.deviceId === deviceId ? [entry.uniqueId] : []));
-    return { deviceId, subscriberId, boot: living, epoch, underWay, notices: 1 };
+    return { deviceId, subscriberId, boot: living, epoch, underWay, notices: { count: 1, newest: null } };
   });
   const devices = whose.map(({ deviceId }) => deviceId);
   let notices: string[] = [];
