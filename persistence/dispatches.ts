@@ -12,7 +12,7 @@
  */
 import type { Priority, UniqueId } from "../domain.ts";
 import { PRIORITIES } from "../domain.ts";
-import type { Database } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
 import type { Lane } from "./outbox.ts";
 import type { OutputGateway } from "./output-gateways.ts";
 import { settledByFamily } from "./page-family.ts";
@@ -115,7 +115,28 @@ export type RecordedDispatch = Pick<ClaimedDispatch, "id" | "attempts"> & {
   readonly retryMs: number;
 };
 
-/** Writes outcomes down, each only while nobody else has; true for those that were. */
+/**
+ * Of pages whose last step is refused for good (the statement's `refused`: id, unique_id) the next is due now. The row's version stays:
+ * whoever changes it meanwhile finds the step's deadline past, and one that takes the next step finds it taken from here.
+ */
+export function nextStepNow(sql: Sql): Fragment {
+  return sql`stopped as (
+      select message.unique_id
+      from (select id, unique_id from refused order by unique_id) as refused
+      cross join lateral (
+        select unique_id, step, outcome, due_at, step_deadline from premise_core.messages
+        where unique_id = refused.unique_id for update
+      ) as message
+      -- As the step made the dispatch's id. One that somebody has answered is due later than that, if at all.
+      where refused.id = md5(message.unique_id::text || message.step)::uuid and message.outcome is null
+        and message.due_at <= message.step_deadline
+    ), hastened as (
+      update premise_core.messages as message set step_deadline = clock_timestamp(), due_at = clock_timestamp()
+      from stopped where message.unique_id = any (array[stopped.unique_id])
+    )`;
+}
+
+/** Writes outcomes down, each only while nobody else has; true for those that were. What is refused brings its page's next step forward. */
 export async function recordDispatches(
   premise: Database,
   outcomes: readonly RecordedDispatch[],
@@ -134,13 +155,17 @@ export async function recordDispatches(
         -- By id alone: the planner takes STORED for rare, and would read all that waits.
         select attempts, state from premise_core.dispatches where id = outcome.id for update
       ) as dispatch
-    )
-    update premise_core.dispatches as dispatch set
-      attempts = held.attempts + held.tries, state = held.state, code = coalesce(held.code, dispatch.code),
-      due_at = case when held.state = 'STORED' then clock_timestamp() + held.retry_ms * interval '1 ms' else dispatch.due_at end,
-      claimed_until = null, done_at = case when held.state <> 'STORED' then clock_timestamp() end
-    from held where dispatch.id = any (array[held.id]) and held.attempts = attempts_before and state_before = 'STORED'
-    returning dispatch.id`,
+    ), recorded as (
+      update premise_core.dispatches as dispatch set
+        attempts = held.attempts + held.tries, state = held.state, code = coalesce(held.code, dispatch.code),
+        due_at = case when held.state = 'STORED' then clock_timestamp() + held.retry_ms * interval '1 ms' else dispatch.due_at end,
+        claimed_until = null, done_at = case when held.state <> 'STORED' then clock_timestamp() end
+      from held where dispatch.id = any (array[held.id]) and held.attempts = attempts_before and state_before = 'STORED'
+      returning dispatch.id, dispatch.unique_id, dispatch.state
+    ), refused as (
+      select id, unique_id from recorded where state = 'REFUSED'
+    ), ${nextStepNow(sql)}
+    select id from recorded`,
   );
   const written = new Set(rows.map((row) => row.id));
   return outcomes.map(({ id }) => written.has(id));

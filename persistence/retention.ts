@@ -13,6 +13,7 @@
  */
 import type { HostSystemId } from "../domain.ts";
 import type { Database } from "./database.ts";
+import { nextStepNow } from "./dispatches.ts";
 
 /** Rows of one kind that one statement deletes or changes. */
 export const BATCH_ROWS = 1_000;
@@ -176,13 +177,16 @@ export async function deleteForgottenPushes(core: Database): Promise<number> {
 export async function endLostDispatches(premise: Database): Promise<number> {
   const rows = await premise.run(
     (sql) => sql`
-    update premise_core.dispatches as dispatch set state = 'REFUSED', code = 'no-gateway', done_at = clock_timestamp(), claimed_until = null
-    where id = any (array(
-      select id from premise_core.dispatches as lost
-      where state = 'STORED' and not exists (select from premise_core.output_gateways where id = lost.gateway_id)
-      limit ${BATCH_ROWS}
-      for update skip locked))
-    returning id`,
+    with refused as (
+      update premise_core.dispatches as dispatch set state = 'REFUSED', code = 'no-gateway', done_at = clock_timestamp(), claimed_until = null
+      where id = any (array(
+        select id from premise_core.dispatches as lost
+        where state = 'STORED' and not exists (select from premise_core.output_gateways where id = lost.gateway_id)
+        limit ${BATCH_ROWS}
+        for update skip locked))
+      returning id, unique_id
+    ), ${nextStepNow(sql)}
+    select id from refused`,
   );
   return rows.length;
 }

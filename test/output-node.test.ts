@@ -11,6 +11,7 @@ import { issueCertificate, makeAuthority } from "../gateways/emulator/certificat
 import { openDispatches, TAKEN } from "./helpers/dispatches.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
+import { textOf } from "./helpers/host.ts";
 import { openMailServer } from "./helpers/mail-server.ts";
 import { startNode } from "./helpers/node.ts";
 import { NAME_MARK, TEXT_MARK } from "./helpers/secrets.ts";
@@ -97,6 +98,31 @@ test("a page that nobody fetches leaves by its site's rule: the mail goes out at
     events.indexOf("ESCALATED") > 0 && events.indexOf("GATEWAY SENT") < events.indexOf("FAILED"),
     events.join(),
   );
+});
+
+test("a mail that is refused for good brings the rule's next step at once, not at the deadline of the one that came to nothing", async () => {
+  const next = await hospital.phone();
+  const steps = [
+    { kind: "GATEWAY", gatewayId: await desk("Refused"), address: "{destination}@pager.example", waitSeconds: 3_600 },
+    { kind: "SUBSCRIBER", subscriberId: next.person.id, waitSeconds: 3_600 },
+    {
+      kind: "GATEWAY",
+      gatewayId: await desk("Refused too"),
+      address: "{destination}@pager.example",
+      waitSeconds: 3_600,
+    },
+  ];
+  const made = await hospital.operator("PUT", `/sites/${hospital.siteId}/escalation-rules/Refused`, { steps });
+  assert.is(made.status, 200, JSON.stringify(made.body));
+  const { person: away } = await hospital.phone();
+  server.answers({ "RCPT TO": [550, 550] });
+  const sent = { destination: away.destination, messageType: "Refused", timeoutDeviceSeconds: 2 };
+  const trackingId = await host.sends(sent);
+  const passedOn = await eventually("it is with the next", async () => (await next.fetches())[0], 20_000);
+  assert.is(passedOn.Text, textOf(trackingId));
+  await sql`update premise_core.messages set due_at = now(), step_deadline = now() where tracking_id = ${trackingId} and step = 2`;
+  // Of the last step there is nothing left to wait for.
+  await host.awaits(trackingId, "FAILED", { within: 20_000 });
 });
 
 test("a server that a node cannot reach is told by the test as what it is, and the node stays ready", async () => {

@@ -146,7 +146,7 @@ test("what leaves by gateways is found by its gateway and its page, whatever els
     await ran("claim dispatches", async () => {
       claimed = await claimDispatches(database, BATCH, [], BATCH);
     });
-    const outcome = { state: "SENT", code: "250", tried: true, retryMs: 0 } as const;
+    const outcome = { state: "REFUSED", code: "550", tried: true, retryMs: 0 } as const;
     await ran("record dispatches", () =>
       recordDispatches(
         database,
@@ -172,8 +172,8 @@ test("what leaves by gateways is found by its gateway and its page, whatever els
     if (each > READ_MAX) costs.push(`${what}: ${each}`);
   });
   assert.equal(costs, []);
-  const [row] = await sql`select count(*)::integer as sent from premise_core.dispatches where code = '250'`;
-  assert.is(row!.sent, BATCH);
+  const [row] = await sql`select count(*)::integer as refused from premise_core.dispatches where code = '550'`;
+  assert.is(row!.refused, BATCH);
 });
 
 test.run();
