@@ -51,13 +51,16 @@ type ClaimedRow = Omit<ClaimedDispatch, "gateway" | "page"> & {
   acceptedAt: Date;
 };
 
+/** Of each gateway, how many may be on their way from here at once: so many where it is known to answer, else one. */
+export type Slots = { readonly answering: readonly string[]; readonly each: number };
+
 /**
- * Claims what is due, the oldest of each gateway first, each gateway by itself: up to `slots` of it less those in `flying`, which
- * has its id once for each that is on its way from here. At most `limit`.
+ * Claims what is due, the most urgent and then the oldest of each gateway first, each gateway by itself: as many as it has slots, less
+ * those in `flying`, which has its id once for each that is on its way from here. At most `limit`.
  */
 export async function claimDispatches(
   premise: Database,
-  slots: number,
+  slots: Slots,
   flying: readonly string[],
   limit: number,
 ): Promise<ClaimedDispatch[]> {
@@ -66,13 +69,18 @@ export async function claimDispatches(
     with free as (
       select dispatch.id from premise_core.output_gateways as gateway
       cross join lateral (
-        select id from premise_core.dispatches
-        where state = 'STORED' and gateway_id = gateway.id and due_at <= clock_timestamp()
-          and (claimed_until is null or claimed_until < clock_timestamp())
-        order by due_at
-        limit greatest(0, ${slots}::integer - (
+        -- Each priority by itself, in order: what is due later would be read before it came to the next.
+        select due.id from unnest(${[...PRIORITIES.keys()]}::smallint[]) as lane (priority)
+        cross join lateral (
+          select id from premise_core.dispatches
+          where state = 'STORED' and gateway_id = gateway.id and priority = lane.priority and due_at <= clock_timestamp()
+            and (claimed_until is null or claimed_until < clock_timestamp())
+          order by due_at
+          limit ${slots.each}::integer
+          for update skip locked
+        ) as due
+        limit greatest(0, case when gateway.id = any (${[...slots.answering]}::uuid[]) then ${slots.each}::integer else 1 end - (
           select count(*) from unnest(${[...flying]}::uuid[]) as other (id) where other.id = gateway.id))
-        for update skip locked
       ) as dispatch
       limit ${limit}
     ), claimed as (

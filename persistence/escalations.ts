@@ -129,8 +129,8 @@ export async function takeSteps(
       on conflict (unique_id) do nothing
       returning unique_id, subscriber_id, parent_id, host_system_id, link_id, priority, expires_at, synthetic
     ), sent as (
-      insert into premise_core.dispatches (id, unique_id, gateway_id, address, expires_at)
-      select md5(held.unique_id::text || held.number)::uuid, held.unique_id, gateway.id,
+      insert into premise_core.dispatches (id, unique_id, gateway_id, priority, address, expires_at)
+      select md5(held.unique_id::text || held.number)::uuid, held.unique_id, gateway.id, held.priority,
         replace(held.address, '{destination}', held.destination), held.expires_at
       from held cross join lateral (
         select id from premise_core.output_gateways where id = held.target and site_id = held.site_id limit 1

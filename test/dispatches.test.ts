@@ -29,12 +29,14 @@ async function passOn(gatewayId: string, more: Parameters<typeof dispatches.pass
   return dispatches.passOn(gatewayId, page.uniqueId, more);
 }
 
+const slots = (...answering: string[]) => ({ answering, each: 4 });
+
 test("an outcome that comes when another has been written down changes nothing", async () => {
   const sent = await passOn(await gateway("Desk"));
-  const [late] = await claimDispatches(database, 4, [], 10);
-  assert.equal(await claimDispatches(database, 4, [], 10), [], "it is claimed");
+  const [late] = await claimDispatches(database, slots(), [], 10);
+  assert.equal(await claimDispatches(database, slots(), [], 10), [], "it is claimed");
   await sql`update premise_core.dispatches set claimed_until = now() - interval '1 second'`;
-  const [again] = await claimDispatches(database, 4, [], 10);
+  const [again] = await claimDispatches(database, slots(), [], 10);
   assert.is(again!.id, sent.id);
   const outcome = { code: null, tried: true, retryMs: 60_000 };
   const record = (attempts: number, state: "SENT" | "STORED" | "REFUSED") =>
@@ -53,11 +55,24 @@ test("a claim takes the oldest of each gateway, no more than it has places", asy
   await sql`update premise_core.dispatches set due_at = now() - interval '1 minute'`;
   for (let n = 0; n < 5; n += 1) await passOn(a);
   await passOn(b);
-  const claimed = await claimDispatches(database, 4, [a, a, a, b], 10);
+  const claimed = await claimDispatches(database, slots(a, b), [a, a, a, b], 10);
   assert.equal(claimed.map(({ gateway }) => gateway.name).sort(), ["A", "B"]);
   assert.ok(claimed.some(({ id }) => id === old.id));
-  assert.equal(await claimDispatches(database, 4, [a, a, a, a, b, b, b, b], 10), []);
-  assert.is((await claimDispatches(database, 4, [], 3)).length, 3);
+  assert.equal(await claimDispatches(database, slots(a, b), [a, a, a, a, b, b, b, b], 10), []);
+  assert.is((await claimDispatches(database, slots(a, b), [], 3)).length, 3);
+});
+
+test("of one gateway the urgent leave first, whatever has waited for longer, and one alone while its server has not answered", async () => {
+  const desk = await gateway("Desk");
+  const all = [];
+  for (const priority of ["low", "medium", "high", "high"] as const) all.push(await passOn(desk, { priority }));
+  const [low, medium, high, later] = all.map(({ id }) => id);
+  const claims = async (more: readonly string[], flying: number) =>
+    (await claimDispatches(database, slots(...more), Array(flying).fill(desk), 10)).map(({ id }) => id).sort();
+  assert.equal(await claims([], 0), [high]);
+  assert.equal(await claims([], 1), []);
+  assert.equal(await claims([desk], 2), [later, medium].sort());
+  assert.equal(await claims([desk], 3), [low]);
 });
 
 test("what is over goes after a week; what has no gateway any more is ended, not forgotten", async () => {

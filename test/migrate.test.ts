@@ -32,6 +32,7 @@ const DIGESTS: Readonly<Record<string, string>> = {
   "premise_core/0013-nodes-know.sql": "9f5ce141ee2a2a2d",
   "premise_core/0014-answered-by.sql": "18407fdf5c110032",
   "premise_core/0015-answers-of-others.sql": "99e47b3c56167a98",
+  "premise_core/0016-urgent-dispatches.sql": "47c7c3e060654137",
 };
 
 const folders: string[] = [];

@@ -141,10 +141,11 @@ test("what a lost node had claimed is found without a look at what others are to
 
 test("what leaves by gateways is found by its gateway and its page, whatever else is there", async () => {
   const { gateway } = openDispatches(sql, ward.siteId);
+  let desk: string[] = [];
   const round = async (ran: (what: string, work: () => Promise<unknown>) => Promise<void>) => {
     let claimed: Awaited<ReturnType<typeof claimDispatches>> = [];
     await ran("claim dispatches", async () => {
-      claimed = await claimDispatches(database, BATCH, [], BATCH);
+      claimed = await claimDispatches(database, { answering: desk, each: BATCH }, [], BATCH);
     });
     const outcome = { state: "REFUSED", code: "550", tried: true, retryMs: 0 } as const;
     await ran("record dispatches", () =>
@@ -158,9 +159,9 @@ test("what leaves by gateways is found by its gateway and its page, whatever els
     );
   };
   await round((_, work) => work().then(() => {}));
-  const desk = await gateway("Desk");
+  desk = [await gateway("Desk")];
   await sql`insert into premise_core.dispatches (id, unique_id, gateway_id, address, expires_at, state, done_at)
-    select gen_random_uuid(), unique_id, ${desk}, 'desk@hospital.example', now() + interval '1 hour',
+    select gen_random_uuid(), unique_id, ${desk[0]!}, 'desk@hospital.example', now() + interval '1 hour',
       case when n % 2 = 0 then 'STORED' else 'SENT' end, case when n % 2 = 1 then now() end
     from (select unique_id, row_number() over () as n from premise_core.messages limit ${PEOPLE}) as page`;
   await Promise.all([1, 2].map(() => sql`select pg_stat_force_next_flush(), pg_sleep(0.1)`));

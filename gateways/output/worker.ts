@@ -7,7 +7,8 @@
  *                 │    └─ failed ─► due later, or EXPIRED when that would be too late
  *                 └─ too late, or nobody has to be told any more ─► EXPIRED
  *
- * A gateway has so many places and no more, so that one whose server hangs holds up none but itself.
+ * A gateway has so many places and no more, so that one whose server hangs holds up none but itself; and one alone until its server
+ * has answered, so that many that hang leave places for those that do not.
  */
 import type { Bus } from "../../cluster/bus.ts";
 import type { Membership } from "../../cluster/membership.ts";
@@ -58,6 +59,8 @@ export function openOutputWorker(
   const closing = new AbortController();
   /** By dispatch, its gateway's id. */
   const flying = new Map<Promise<void>, string>();
+  /** Gateways whose server gave an answer, whatever it was, the last time it was asked. */
+  const answering = new Set<string>();
   let closed = false;
   let more = false;
 
@@ -65,6 +68,7 @@ export function openOutputWorker(
     const { id, attempts, gateway } = dispatch;
     const begun = clock.monotonic();
     const outcome = await outcomeFor(dispatch);
+    judge(gateway.id, outcome);
     const left = dispatch.leftMs - (clock.monotonic() - begun);
     const result = recordOf(outcome, attempts, left);
     if (!(await record({ id, attempts, ...result }))) {
@@ -77,6 +81,13 @@ export function openOutputWorker(
     const fields = { gateway: gateway.name, kind: gateway.kind, id, code: result.code, attempts: attempts + 1 };
     if (result.state === "STORED") log.warn(fields, "a page could not leave by its gateway yet");
     else log.error({ ...fields, state: result.state }, "a page did not leave by its gateway");
+  }
+
+  function judge(gatewayId: string, outcome: DispatchOutcome | "settled" | "late"): void {
+    if (typeof outcome === "string") return;
+    // A code of its own, or of this side where it said nothing.
+    if (/^\d/.test(outcome.code)) answering.add(gatewayId);
+    else if (outcome.kind === "retry") answering.delete(gatewayId);
   }
 
   async function outcomeFor(dispatch: ClaimedDispatch): Promise<DispatchOutcome | "settled" | "late"> {
@@ -147,11 +158,16 @@ export function openOutputWorker(
     const room = FLYING_MAX - flying.size;
     more = room <= 0;
     if (closed || more || !premise.isUp() || membership.shards().length === 0) return;
-    const claimed = await claimDispatches(premise, SLOTS, [...flying.values()], room);
+    const claimed = await claimDispatches(
+      premise,
+      { answering: [...answering], each: SLOTS },
+      [...flying.values()],
+      room,
+    );
     for (const dispatch of claimed) track(dispatch);
     // Where a gateway's places are all taken there may be more of it.
     const ids = [...flying.values()];
-    more = ids.some((id) => ids.filter((other) => other === id).length >= SLOTS);
+    more = ids.some((id) => ids.filter((other) => other === id).length >= (answering.has(id) ? SLOTS : 1));
   }
 
   const loop = superviseLoop("output gateways", () => LOOK_MS, round, { log, clock });

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type postgres from "postgres";
 import * as assert from "uvu/assert";
-import type { UniqueId } from "../../domain.ts";
+import { PRIORITIES, type Priority, type UniqueId } from "../../domain.ts";
 import type { SmtpSettings } from "../../persistence/output-gateways.ts";
 import { eventually } from "./eventually.ts";
 
@@ -49,11 +49,15 @@ export function openDispatches(sql: postgres.Sql, siteId: string) {
     async passOn(
       gatewayId: string,
       uniqueId: UniqueId,
-      { address = "desk@hospital.example", seconds = 600 } = {},
+      {
+        address = "desk@hospital.example",
+        seconds = 600,
+        priority = "medium",
+      }: { address?: string; seconds?: number; priority?: Priority } = {},
     ): Promise<{ id: string; uniqueId: UniqueId }> {
       const id = randomUUID();
-      await sql`insert into premise_core.dispatches (id, unique_id, gateway_id, address, expires_at)
-        values (${id}, ${uniqueId}, ${gatewayId}, ${address}, now() + ${seconds} * interval '1 second')`;
+      await sql`insert into premise_core.dispatches (id, unique_id, gateway_id, priority, address, expires_at)
+        values (${id}, ${uniqueId}, ${gatewayId}, ${PRIORITIES.indexOf(priority)}, ${address}, now() + ${seconds} * interval '1 second')`;
       return { id, uniqueId };
     },
   };
