@@ -1,6 +1,7 @@
 /**
  * What a site does with a page of one type that nobody fetched, or answered, in time: its rule, a list of steps taken one
- * after the other, each when the time given to the one before is over. A page of a type without a rule just fails.
+ * after the other, each when the time given to the one before is over. A type without a rule of its own, or a page without a type, goes
+ * by the site's rule for ANY_TYPE; where there is none either, the page just fails.
  */
 import type { SiteId, SubscriberId, TenantId } from "../domain.ts";
 import type { Database, Fragment, Sql } from "./database.ts";
@@ -32,6 +33,24 @@ export const STEPS_MAX = 10;
 /** A type as it is compared: by the database, as its pages' are, since by the C locale it knows no other small letters than ASCII's. */
 function ruleType(sql: Sql, messageType: string): Fragment {
   return sql`lower(btrim(${messageType}::text))`;
+}
+
+/** The type of a rule for every type that has none. */
+const ANY_TYPE = "*";
+/** It is between two people, and never passed on. */
+const CHAT = "chat";
+
+/** The rule of a page's site for its type: (on_ignored, steps), or no row. `page`: the statement's name for the message's row. */
+export function ruleFor(sql: Sql, page: string): Fragment {
+  const type = sql`lower(btrim(${sql(page)}.message_type))`;
+  return sql`(
+    select rule.on_ignored, rule.steps from premise_core.escalation_rules as rule
+    where rule.site_id = ${sql(page)}.site_id and rule.message_type = any (array[${type}, ${ANY_TYPE}::text]) and ${type} <> ${CHAT}::text
+    order by rule.message_type = ${ANY_TYPE}::text limit 1)`;
+}
+
+export function canHaveRule(messageType: string): boolean {
+  return messageType.trim().toLowerCase() !== CHAT;
 }
 
 type Row = { siteId: SiteId; messageType: string; onIgnored: boolean; steps: readonly RuleStep[]; changedAt: Date };

@@ -6,7 +6,7 @@ import type { Answer, Outcome, Priority, Shard, SubscriberId, UniqueId } from ".
 import { PRIORITIES, rankOf, type StatusText, type Transport, transportOf } from "../domain.ts";
 import { type AlertProfile, alertProfile, DEFAULT_PROFILES } from "./alert-profiles.ts";
 import type { Database } from "./database.ts";
-import type { Rule } from "./escalation-rules.ts";
+import { type Rule, ruleFor } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { canBeTold, isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
 import { settledByFamily, untoldAnswer } from "./page-family.ts";
@@ -124,10 +124,7 @@ export async function dueMessages(
       left join lateral (${alertProfile(sql, "devices", sql`due.priority`)}) as profile on due.status >= 4
       where devices.subscriber_id = due.subscriber_id and state = 'ACTIVE' and ${isFor(sql, "due", sql`devices.id`)}
     ) as devices on true
-    left join lateral (
-      select on_ignored, steps from premise_core.escalation_rules
-      where site_id = due.site_id and message_type = lower(btrim(due.message_type)) limit 1
-    ) as rule on due.parent_id is null
+    left join lateral ${ruleFor(sql, "due")} as rule on due.parent_id is null
     order by due.priority, due_at, unique_id`,
   );
   return rows.map((row) => ({

@@ -12,6 +12,7 @@ import { type Answer, type DeviceId, PRIORITIES, type Priority, type Receipt, ty
 import { alertProfile } from "./alert-profiles.ts";
 import type { Database } from "./database.ts";
 import { noticesOfAnswers } from "./device-notices.ts";
+import { ruleFor } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 import { hasFamily } from "./page-family.ts";
@@ -84,9 +85,7 @@ export async function recordReceipts(
         not input.device_id = any (message.fetched_by) as fetches,
         -- Declined, and its site's rule passes on what is declined.
         case when message.parent_id is null and message.outcome is null and coalesce(message.answer, input.receipt) = 'IGNORED'
-          then exists (
-            select from premise_core.escalation_rules
-            where site_id = message.site_id and message_type = lower(btrim(message.message_type)) and on_ignored)
+          then exists (select from ${ruleFor(sql, "message")} as rule where rule.on_ignored)
           else false end as passes_on,
         -- When it is first brought back to mind, after DELIVERED; null: it is not.
         case when message.status < 4 then (

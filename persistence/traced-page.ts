@@ -2,6 +2,7 @@
 import type { Answer, DeviceId, Outcome, StatusText, UniqueId } from "../domain.ts";
 import { alertProfile } from "./alert-profiles.ts";
 import type { Database, Fragment, Sql } from "./database.ts";
+import { ruleFor } from "./escalation-rules.ts";
 import type { News } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 import type { RuleFacts } from "./trace-next.ts";
@@ -130,8 +131,7 @@ export async function readPage(premise: Database, uniqueId: UniqueId): Promise<T
               when 'GATEWAY' then (select name from premise_core.output_gateways where id = (step.value->>'gatewayId')::uuid)
             end) order by step.n), '[]')
           from jsonb_array_elements(rule.steps) with ordinality as step (value, n)))
-       from premise_core.escalation_rules as rule
-       where rule.site_id = message.site_id and rule.message_type = lower(btrim(message.message_type)) and message.parent_id is null) as rule,
+       from ${ruleFor(sql, "message")} as rule where message.parent_id is null) as rule,
       (select json_agg(json_build_object('deviceId', notice.device_id, 'kind', notice.kind, 'at', notice.at) order by notice.at, notice.device_id)
        from (
          select found.* from premise_core.devices as device

@@ -106,6 +106,9 @@ test("a rule is a list of steps that reach somebody of its site; a group in use 
   const lost = await api.call("PUT", `/api/v1/sites/${randomUUID()}/escalation-rules/Alert`, { steps });
   assert.is(lost.status, 422);
 
+  const any = await api.call("PUT", `${rules}/*`, { steps: [{ kind: "SUBSCRIBER", subscriberId: ada }] });
+  assert.equal([any.status, any.body.messageType], [200, "*"]);
+  assert.is((await api.call("DELETE", `${rules}/*`)).status, 204);
   assert.is((await api.call("DELETE", `${rules}/aLERT`)).status, 204);
   assert.is((await api.call("DELETE", `${rules}/alert`)).status, 404);
   assert.is((await api.call("DELETE", `/api/v1/subscriber-groups/${groupId}`)).status, 204);

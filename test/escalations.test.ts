@@ -171,6 +171,34 @@ test("once all of somebody's devices have it, declining it brings the next step 
   assert.is((await childrenOf(id)).length, 1);
 });
 
+test("a rule for every type is for pages without one and for types that have none, and for no chat", async () => {
+  const node = openNode();
+  const [ada, ben, cem] = [await person(), await person(), await person()];
+  const steps: RuleStep[] = [{ kind: "SUBSCRIBER", subscriberId: ben.subscriberId, waitSeconds: 200 }];
+  await putRule(database, { siteId, tenantId: "default" as TenantId, messageType: "*" }, { onIgnored: true, steps });
+  for (const [messageType, to] of [
+    ["", [ben.destination]],
+    ["Unheard of", [ben.destination]],
+    [await ruled([toPerson(cem)]), [cem.destination]],
+    [" cHaT", []],
+  ] as const) {
+    const id = await pages(node, ada, messageType);
+    await hears(id, "ENROUTE");
+    await misses(node, id, "device_deadline");
+    await hears(id, to.length > 0 ? "ESCALATED" : "FAILED");
+    assert.equal(
+      (await childrenOf(id)).map(({ destination }) => destination),
+      to,
+      messageType,
+    );
+    const declined = await pages(node, ada, messageType);
+    await hears(declined, "ENROUTE");
+    await says(node, ada, declined, "IGNORED");
+    assert.is((await dueIn(declined)) !== null, to[0] === ben.destination, "by its own rule the host decides");
+  }
+  assert.is(await deleteRule(database, siteId, "*"), true);
+});
+
 test("the type a rule is for is compared as its pages' are, whatever letters the database's locale knows", async () => {
   const node = openNode();
   const [ada, ben] = [await person(), await person()];

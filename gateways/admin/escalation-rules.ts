@@ -3,6 +3,7 @@ import { type Static, Type } from "@fastify/type-provider-typebox";
 import type { SubscriberId } from "../../domain.ts";
 import type { Database } from "../../persistence/database.ts";
 import {
+  canHaveRule,
   deleteRule,
   listRules,
   putRule,
@@ -50,7 +51,12 @@ const RuleAnswer = Type.Object({
 });
 const TypeParams = strict({
   id: Id,
-  messageType: Type.String({ minLength: 1, maxLength: 100, description: "As hosts send it; compared without case" }),
+  messageType: Type.String({
+    minLength: 1,
+    maxLength: 100,
+    description:
+      "As hosts send it; compared without case. `*`: every type that has no rule of its own, and pages without a type, but for chats",
+  }),
 });
 
 export function escalationRuleRoutes(app: App, premise: Database, meta: Database): void {
@@ -75,7 +81,7 @@ export function escalationRuleRoutes(app: App, premise: Database, meta: Database
       const { id, messageType } = request.params;
       const { onIgnored = false, steps } = request.body;
       const site = await siteNamed(meta, id);
-      if (messageType.trim().toLowerCase() === "chat")
+      if (!canHaveRule(messageType))
         throw new Problem("invalid-field", "A chat is between two people, and is not passed on.");
       const given = steps.map(stepOf);
       const strangers = new Set(await strangersIn(premise, site.id, given));
