@@ -58,9 +58,9 @@ test("the cluster is told: its nodes, what they own, why one drains, what moved;
     assert.equal(await asked(), after);
   }
   assert.equal(api.audited, [
-    "an operator asked a node to drain",
-    "an operator asked a node to drain",
-    "an operator took a drain back",
+    "bootstrap POST /api/v1/cluster/nodes/:name/drain a",
+    "bootstrap POST /api/v1/cluster/nodes/:name/drain a",
+    "bootstrap DELETE /api/v1/cluster/nodes/:name/drain a",
   ]);
 });
 

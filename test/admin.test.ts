@@ -51,6 +51,7 @@ test("a page is recalled once, by whose key and why stands in its history, and w
   const page = pageFor(ward, host, "5550178");
   await acceptPages(ward.database, "node-a", [page]);
   const path = `/api/v1/messages/${page.uniqueId}/recall`;
+  const audited = api.audited.length;
   for (const reason of ["", " ", "x".repeat(201), "a\u0000b", 5])
     assert.is((await api.call("POST", path, { reason })).status, 400, JSON.stringify(reason));
   assert.is((await api.call("POST", path, { who: "me" })).status, 400);
@@ -66,7 +67,8 @@ test("a page is recalled once, by whose key and why stands in its history, and w
   const { uniqueId, status, outcome, reason } = recalled.body;
   assert.equal([uniqueId, status, outcome, reason], [page.uniqueId, "FAILED", "RECALLED", "recalled by an operator"]);
   assert.equal((await api.call("POST", path)).body, recalled.body, "without a body, and again");
-  assert.is(api.audited.filter((event) => event === "an operator recalled a page").length, 1);
+  const recall = "bootstrap POST /api/v1/messages/:uniqueId/recall";
+  assert.equal(api.audited.slice(audited), [`${recall} ${page.uniqueId.toUpperCase()}`, `${recall} ${page.uniqueId}`]);
   const trace = (await api.call("GET", `/api/v1/messages/${page.uniqueId}/trace`)).body;
   assert.match(trace.why!, /^Recalled by an operator \d s ago; no phone has said that it fetched it/);
   const lines = trace.events!.filter((event) => event.event === "RECALLED");
@@ -77,6 +79,24 @@ test("a page is recalled once, by whose key and why stands in its history, and w
   const listed = await api.call("GET", "/api/v1/messages?status=FAILED&destination=5550178");
   assert.equal(listed.body.items!, [recalled.body]);
   assert.is((await noticesOf(ward.database, [phone], 10)).length, 1);
+});
+
+test("whatever an operator changes is on record with whose key it was; what is read or refused is not", async () => {
+  const before = api.audited.length;
+  const made = await api.call("POST", "/api/v1/device-groups", { siteId, name: "Recorded" });
+  const { id, version } = made.body;
+  await api.call("GET", `/api/v1/device-groups/${id}`);
+  await api.call("POST", "/api/v1/device-groups", { siteId, name: "Recorded" });
+  await api.call("POST", "/api/v1/device-groups", { siteId });
+  await api.call("DELETE", "/api/v1/device-groups/SECRET");
+  await api.call("DELETE", `/api/v1/device-groups/${id}`, undefined, { authorization: "Bearer nobody" });
+  await api.call("PATCH", `/api/v1/device-groups/${id}`, { version, locked: ["retentionDays"] });
+  await api.call("DELETE", `/api/v1/device-groups/${id}`);
+  assert.equal(api.audited.slice(before), [
+    `bootstrap POST /api/v1/device-groups ${id}`,
+    `bootstrap PATCH /api/v1/device-groups/:id ${id}`,
+    `bootstrap DELETE /api/v1/device-groups/:id ${id}`,
+  ]);
 });
 
 test("lists are read to their end by cursors, each row once", async () => {

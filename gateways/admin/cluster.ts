@@ -1,7 +1,6 @@
 /** `/api/v1/cluster`: the nodes and what they drive, as the primary has it, and asking one to give its shards away. */
 import { Type } from "@fastify/type-provider-typebox";
 import { SHARD_COUNT, type Shard } from "../../domain.ts";
-import type { Log } from "../../log.ts";
 import type { Database } from "../../persistence/database.ts";
 import { askDrain, clusterNodes, recentMoves, takeBackDrain } from "../../persistence/leases.ts";
 import type { App } from "../http.ts";
@@ -41,7 +40,7 @@ const ClusterAnswer = Type.Object({
 });
 const NodeParams = strict({ name: Name });
 
-export function clusterRoutes(app: App, premise: Database, log: Log): void {
+export function clusterRoutes(app: App, premise: Database): void {
   const tags = ["cluster"];
   app.get(
     "/cluster",
@@ -62,9 +61,9 @@ export function clusterRoutes(app: App, premise: Database, log: Log): void {
     },
   );
 
-  for (const [method, change, summary, event] of [
-    ["POST", askDrain, "Have a node give its shards to the others and take none", "an operator asked a node to drain"],
-    ["DELETE", takeBackDrain, "Have it take shards again", "an operator took a drain back"],
+  for (const [method, change, summary] of [
+    ["POST", askDrain, "Have a node give its shards to the others and take none"],
+    ["DELETE", takeBackDrain, "Have it take shards again"],
   ] as const) {
     app.route({
       method,
@@ -73,7 +72,6 @@ export function clusterRoutes(app: App, premise: Database, log: Log): void {
       async handler(request, reply) {
         const { name } = request.params;
         if (!(await change(premise, name))) throw new Problem("not-found", "There is no living node of this name.");
-        log.info({ part: "audit", drained: name, peer: request.ip }, event);
         return reply.code(204).send(null);
       },
     });

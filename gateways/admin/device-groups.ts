@@ -4,7 +4,6 @@
  */
 import { type Static, Type } from "@fastify/type-provider-typebox";
 import type { DeviceId } from "../../domain.ts";
-import type { Log } from "../../log.ts";
 import type { Database } from "../../persistence/database.ts";
 import {
   changeGroup,
@@ -93,14 +92,12 @@ const ProgressAnswer = Type.Object({
 export type GroupPorts = {
   readonly premise: Database;
   readonly meta: Database;
-  readonly log: Log;
   /** Something in this lane is set otherwise than before. */
   readonly settingsChanged: (lane: SettingsLane) => void;
 };
 
-export function deviceGroupRoutes(app: App, { premise, meta, log, settingsChanged }: GroupPorts): void {
+export function deviceGroupRoutes(app: App, { premise, meta, settingsChanged }: GroupPorts): void {
   const tags = ["device-groups"];
-  const audit = (group: string, peer: string, event: string) => log.info({ part: "audit", group, peer }, event);
 
   app.get(
     "/device-groups",
@@ -132,7 +129,6 @@ export function deviceGroupRoutes(app: App, { premise, meta, log, settingsChange
       const owner = { siteId: site.id, tenantId: site.tenantId };
       const group = await createGroup(premise, owner, { name, settings, locked });
       if (group === null) throw taken();
-      audit(group.id, request.ip, "an operator made a device group");
       return reply.code(201).send(present(group));
     },
   );
@@ -165,7 +161,6 @@ export function deviceGroupRoutes(app: App, { premise, meta, log, settingsChange
       if (changed === "taken") throw taken();
       if (changed === null) throw changedMeanwhile();
       settingsChanged(laneOfGroup(changed));
-      audit(id, request.ip, "an operator changed a device group");
       return present(changed);
     },
   );
@@ -187,7 +182,6 @@ export function deviceGroupRoutes(app: App, { premise, meta, log, settingsChange
       if (removed === "too many")
         throw new Problem("in-use", `More than ${REMOVED_WITH_MAX} phones are in this group; move some of them first.`);
       settingsChanged(group.id);
-      audit(group.id, request.ip, "an operator removed a device group");
       return reply.code(204).send(null);
     },
   );
@@ -206,7 +200,6 @@ export function deviceGroupRoutes(app: App, { premise, meta, log, settingsChange
       const { id } = request.params;
       const devices = inOrder(request.body.deviceIds);
       const { moved, known } = await moveInto(premise, settingsChanged, id, devices);
-      audit(id, request.ip, "an operator moved devices into a group");
       return { moved, unknown: devices.filter((device) => !known.has(device)) };
     },
   );

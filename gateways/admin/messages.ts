@@ -3,7 +3,6 @@ import { type Static, Type } from "@fastify/type-provider-typebox";
 import type { Paging } from "../../actors/paging.ts";
 import type { UniqueId } from "../../domain.ts";
 import { OUTCOMES, PRIORITIES, STATUS_TEXTS } from "../../domain.ts";
-import type { Log } from "../../log.ts";
 import type { Database } from "../../persistence/database.ts";
 import {
   findMessage,
@@ -93,9 +92,9 @@ const CHANGES_LIMIT = 500;
 
 export function messageRoutes(
   app: App,
-  ports: { readonly premise: Database; readonly paging: Pick<Paging, "recall">; readonly log: Log },
+  ports: { readonly premise: Database; readonly paging: Pick<Paging, "recall"> },
 ): void {
-  const { premise, paging, log } = ports;
+  const { premise, paging } = ports;
   const tags = ["messages"];
   app.get(
     "/messages",
@@ -158,12 +157,6 @@ export function messageRoutes(
       const recalled = await paging.recall({ uniqueId, by, reason: request.body?.reason ?? null });
       const message = recalled === null ? null : await findMessage(premise, uniqueId);
       if (recalled === null || message === null) throw new Problem("not-found", "No page has this uniqueId.");
-      const pages = recalled.pages.map((page) => page.uniqueId);
-      if (pages.length > 0)
-        log.info(
-          { part: "audit", uniqueId, pages: pages.length, key: by, peer: request.ip },
-          "an operator recalled a page",
-        );
       return present(message);
     },
   );

@@ -7,6 +7,7 @@ import type { Database } from "../../persistence/database.ts";
 import type { SettingsLane } from "../../persistence/device-groups.ts";
 import type { App, RouteSet } from "../http.ts";
 import type { Outputs } from "../output/outputs.ts";
+import { auditCalls } from "./audit.ts";
 import { openAttempts, requireKey } from "./authentication.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { deviceGroupRoutes } from "./device-groups.ts";
@@ -47,6 +48,7 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         api.addHook("onRoute", (route) => {
           route.schema = { ...route.schema, security: [{ apiKey: [] }] };
         });
+        auditCalls(api, log);
         siteRoutes(api, premise, meta);
         hostSystemRoutes(api, premise, meta);
         subscriberRoutes(api, premise, meta);
@@ -57,7 +59,7 @@ export function adminRoutes(ports: AdminPorts): RouteSet {
         messageRoutes(api, ports);
         outputGatewayRoutes(api, premise, meta, outputs);
         traceRoutes(api, premise);
-        clusterRoutes(api, premise, log);
+        clusterRoutes(api, premise);
       },
       { prefix: "/api/v1" },
     );

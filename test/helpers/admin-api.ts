@@ -25,7 +25,7 @@ export type AdminApi = {
   readonly settingsChanged: readonly SettingsLane[];
   /** Names of counters, once for each count. */
   readonly counted: readonly string[];
-  /** What the routes logged for the record. */
+  /** What was logged for the record: whose key, what was called, about what. */
   readonly audited: readonly string[];
   /** Addresses that tests of output gateways were sent to; each is accepted. */
   readonly tested: readonly string[];
@@ -57,7 +57,7 @@ export async function openAdminApi(): Promise<AdminApi> {
     paging: { recall: (recall) => recallPage(ward.database, "node-a", recall) },
     clock: systemClock,
     meter: { ...silentMeter, count: (metric) => void counted.push(metric) },
-    log: { ...silentLog, info: (_fields, event) => void audited.push(event) },
+    log: { ...silentLog, info: ({ call, about, key }) => void audited.push(`${key} ${call} ${about}`) },
     outputs: {
       async test(_gateway, address) {
         tested.push(address);
