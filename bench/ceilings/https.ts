@@ -36,7 +36,7 @@ export async function httpsCeiling(
     const { certFile, keyFile, ca } = orders.tls;
     server.send({ kind, certFile, keyFile } satisfies BareServerOrders);
     const { port } = (await next(server)) as { port: number };
-    const visitors = await Promise.all(Array.from({ length: CONNECTIONS }, () => openVisitor({ port, ca })));
+    const visitors = await Promise.all(Array.from({ length: CONNECTIONS }, () => openVisitor([{ port, ca }])));
     let good = 0;
     const ask = async (n: number, lane: number) => {
       const { vendorId, token } = benchPhone(n % 1_000);

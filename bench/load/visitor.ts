@@ -10,11 +10,34 @@ export type Visitor = {
   close(): void;
 };
 
+type Place = { readonly port: number; readonly ca: string };
+type Connection = Visitor & {
+  /** The last answer said that no other comes by this connection. */
+  over(): boolean;
+};
+
 const SILENCE_MS = 20_000;
 const HEAD_END = "\r\n\r\n";
 
-export function openVisitor({ port, ca }: { readonly port: number; readonly ca: string }): Promise<Visitor> {
+/** @param places where it goes in turn, from the first on: a node with much to do sends phones to another with its answer */
+export async function openVisitor(places: readonly Place[]): Promise<Visitor> {
+  let turn = 0;
+  let connection = await dial(places[turn]!);
+  return {
+    async post(path, token, body) {
+      if (connection.over()) {
+        turn = (turn + 1) % places.length;
+        connection = await dial(places[turn]!);
+      }
+      return connection.post(path, token, body);
+    },
+    close: () => connection.close(),
+  };
+}
+
+function dial({ port, ca }: Place): Promise<Connection> {
   return new Promise((opened, refused) => {
+    let over = false;
     let waiting: { resolve(body: string): void; reject(error: Error): void } | null = null;
     const socket = connect({ port, host: "127.0.0.1", ca, ALPNProtocols: ["http/1.1"], timeout: SILENCE_MS });
     socket.setNoDelay(true);
@@ -32,7 +55,12 @@ export function openVisitor({ port, ca }: { readonly port: number; readonly ca: 
     let chunks: Buffer[] = [];
     let length = 0;
     /** Bytes of the whole answer, once its head is there. */
-    let wanted: { readonly total: number; readonly head: number; readonly status: number } | null = null;
+    let wanted: {
+      readonly total: number;
+      readonly head: number;
+      readonly status: number;
+      readonly last: boolean;
+    } | null = null;
     socket.on("data", (chunk: Buffer) => {
       chunks.push(chunk);
       length += chunk.length;
@@ -46,6 +74,7 @@ export function openVisitor({ port, ca }: { readonly port: number; readonly ca: 
       const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
       const body = whole.toString("utf8", wanted.head, wanted.total);
       const { status } = wanted;
+      over = wanted.last;
       const asked = waiting;
       waiting = null;
       wanted = null;
@@ -67,6 +96,7 @@ export function openVisitor({ port, ca }: { readonly port: number; readonly ca: 
             );
           });
         },
+        over: () => over,
         close: () => void socket.destroy(),
       }),
     );
@@ -84,6 +114,7 @@ export function openVisitor({ port, ca }: { readonly port: number; readonly ca: 
         head: end + HEAD_END.length,
         total: end + HEAD_END.length + Number(size),
         status: Number(head.slice(9, 12)),
+        last: /^connection: *close/im.test(head),
       };
     }
   });

@@ -27,9 +27,9 @@ export async function openWard(
   failed: (error: Error) => void,
 ): Promise<Ward> {
   const phones: readonly BenchPhone[] = Array.from({ length: phoneCount }, (_, n) => benchPhone(n));
-  const visitors = await Promise.all(
-    Array.from({ length: count }, (_, n) => openVisitor({ port: nodes[n % nodes.length]!.httpsPort, ca })),
-  );
+  const places = nodes.map(({ httpsPort: port }) => ({ port, ca }));
+  const from = (n: number) => places.map((_, step) => places[(n + step) % places.length]!);
+  const visitors = await Promise.all(Array.from({ length: count }, (_, n) => openVisitor(from(n))));
   const free: Visitor[] = [...visitors];
   const queued = new Set<number>();
   const visiting = new Set<number>();

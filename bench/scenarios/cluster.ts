@@ -3,10 +3,12 @@
  * much. The pages of `burst`: 20 to each phone, so that pushes coalesce.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Stage, StageSlice } from "../stage/stage.ts";
+import { HOSTS, type Stage, type StageSlice } from "../stage/stage.ts";
 import { countFigures, cpuFigures, onStage, type Scenario, type Size, WINDOW } from "./scenario.ts";
 
 const NODES = 3;
+/** As many on each node: one that had more to bear than the others would send some of its callers to them. */
+const EVEN_SENDERS = HOSTS.slice(0, NODES);
 const PAGES_PER_PHONE = 20;
 const VISITORS = 32;
 const PAGES: Readonly<Record<Size, number>> = { tiny: 200, quick: 6_000, full: 20_000 };
@@ -43,7 +45,7 @@ function playOn(nodes: number, slice: StageSlice, size: Size) {
   return onStage(slice, size, { phones, visitors: VISITORS, nodes }, async (stage, load) => {
     await sleep(SETTLING_MS[size]);
     const idlePercent = await idlePercentOf(stage, size, nodes);
-    const common = { inARow: PAGES_PER_PHONE, pace: { window: WINDOW } };
+    const common = { inARow: PAGES_PER_PHONE, pace: { window: WINDOW }, senders: EVEN_SENDERS };
     await load.play({ ...common, pages: WARM_UP[size] });
     const cost = await load.play({ ...common, pages: PAGES[size] });
     return { cost, idlePercent, postgresSettings: stage.postgresSettings };

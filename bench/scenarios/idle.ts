@@ -53,7 +53,7 @@ async function resting(stage: Stage, size: Size, visits: number, phoneOf: (visit
   let next = 0;
   await Promise.all(
     Array.from({ length: CONNECTIONS }, async () => {
-      const visitor = await openVisitor({ port: server.httpsPort, ca: server.ca });
+      const visitor = await openVisitor([{ port: server.httpsPort, ca: server.ca }]);
       while (next < visits) {
         const { vendorId, token } = benchPhone(phoneOf(next++));
         await visitor.post(PATH, token, JSON.stringify({ vendorId }));
