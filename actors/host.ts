@@ -13,7 +13,7 @@
  */
 import { type HostSystemId, type LinkId, unreachable } from "../domain.ts";
 import { Conflict, DatabaseDown } from "../persistence/database.ts";
-import type { News, NewsPage, NewsRow } from "../persistence/outbox.ts";
+import type { LaneRead, News, NewsPage, NewsRow } from "../persistence/outbox.ts";
 
 export type Message =
   /** Something may be waiting; `unclaimed`: perhaps in the host system's own lane. */
@@ -156,11 +156,8 @@ export type HostPorts = {
   readonly era: () => number;
   /** Whether that was all there is to claim. */
   readonly claim: (link: LinkId, host: HostSystemId) => Promise<boolean>;
-  readonly look: (
-    link: LinkId,
-    from: { cursor: string; afterId: string; snapshot: string | null },
-    limit: number,
-  ) => Promise<NewsPage>;
+  /** One look at this link's lane, of up to `PAGE_ROWS` rows. */
+  readonly look: (read: LaneRead) => Promise<NewsPage>;
   readonly forget: (link: LinkId, rows: readonly NewsRow[]) => Promise<void>;
   /** Writes to the connection. `end`: where these bytes end in it; not `more`: it takes no more until it has drained. */
   readonly write: (news: readonly News[]) => { readonly end: number; readonly more: boolean };
@@ -194,7 +191,7 @@ export function hostActor(ports: HostPorts): HostActor {
         if (!(await ports.claim(ports.link, ports.hostSystemId))) ports.later({ kind: "news", unclaimed: true });
         return null;
       case "look": {
-        const page = await ports.look(ports.link, effect, PAGE_ROWS);
+        const page = await ports.look({ link: ports.link, ...effect });
         // It may be the last one's answer.
         if (ports.era() !== era) throw new DatabaseDown(false);
         return { kind: "looked", page, now: ports.now() };

@@ -1,6 +1,6 @@
 /**
  * The way in to the actors, for every protocol: accepts pages, drives what is due, records what phones say. Owns the
- * batches through which all changes of messages go, and the message and device actors.
+ * message and device actors; what is written goes by batches (persistence/page-writes.ts).
  *
  *   accept ─► one statement ─► message actor ─► device actors ─► hosted side
  *   sweep ───────── due ─────────┘                                (gateways/core2core)
@@ -12,29 +12,19 @@ import type { Bus } from "../cluster/bus.ts";
 import { heapBytes } from "../cluster/heap.ts";
 import type { Membership } from "../cluster/membership.ts";
 import { openLeaves } from "../cluster/routing.ts";
-import {
-  type Clock,
-  type DeviceId,
-  type Priority,
-  type Shard,
-  type StatusText,
-  shardOf,
-  type UniqueId,
-  unreachable,
-} from "../domain.ts";
+import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
-import { acceptPages, type PageToAccept, type Verdict } from "../persistence/acceptance.ts";
-import { makeBatch } from "../persistence/batch.ts";
-import { type Database, urgently } from "../persistence/database.ts";
+import type { PageToAccept, Verdict } from "../persistence/acceptance.ts";
+import type { Database } from "../persistence/database.ts";
 import { DISPATCHES_LANE } from "../persistence/dispatches.ts";
-import { MEMBERS_MAX, type PassedOn, type StepToTake, takeSteps } from "../persistence/escalations.ts";
-import { tellFamilies } from "../persistence/family-answers.ts";
-import { type Change, CLAIM_MS, changeMessages, type DueMessage, type Written } from "../persistence/messages.ts";
+import type { PassedOn, StepToTake } from "../persistence/escalations.ts";
+import { CLAIM_MS, type DueMessage } from "../persistence/messages.ts";
+import { openPageWrites, type PageWrites } from "../persistence/page-writes.ts";
 import { RECALL_REASON, type Recall, type Recalled, recallPage } from "../persistence/recalls.ts";
-import { type ReceiptEntry, type ReceiptResult, recordReceipts } from "../persistence/receipts.ts";
-import { faultOf, type ReplyEntry, type ReplyResult, recordReplies } from "../persistence/replies.ts";
-import { recordSends, type StreamSend, type StreamSent } from "../persistence/stream-sends.ts";
+import type { ReceiptEntry, ReceiptResult } from "../persistence/receipts.ts";
+import { faultOf, type ReplyEntry, type ReplyResult } from "../persistence/replies.ts";
+import type { StreamSend } from "../persistence/stream-sends.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
 import { freshRow, type Message as MessageMessage, messageBehaviour, type PushTarget, type Row } from "./message.ts";
 
@@ -52,15 +42,8 @@ export type Paging = {
   /** How many more messages may be driven now. */
   room(): number;
   reap(): void;
-  depths(): {
-    readonly accept: number;
-    readonly change: number;
-    readonly step: number;
-    readonly receipt: number;
-    readonly send: number;
-  };
-  /** How long the oldest of those has waited, ms. */
-  waitedMs(): number;
+  depths: PageWrites["depths"];
+  waitedMs: PageWrites["waitedMs"];
 };
 
 export type PagingSlice = {
@@ -70,14 +53,6 @@ export type PagingSlice = {
   readonly coreVersion: string;
 };
 
-const ENTRIES_MAX = 250;
-const WAITING_MAX = 10_000;
-/** Of text in one statement: what is longer takes the more of its deadline, and is held three times over while it flies. */
-const CHARACTERS_MAX = 1_000_000;
-/** People who may get a page of their own in one statement: with 2,500 it takes 2 s, with 5,000 longer than it may, and would be tried for ever. */
-const PEOPLE_MAX = 4 * MEMBERS_MAX;
-/** Families told at once that one of them has answered: as many rows as they have members, up to 2,000, and a notice for each of their phones. */
-const FAMILIES_MAX = 8;
 /** An actor with what it holds takes up to 8 KiB, and all of them no more than a quarter of the heap this process was given. */
 const LEAVES_MAX = Math.min(20_000, Math.floor(heapBytes() / 4 / (2 * 8 * 1024)));
 const MESSAGES_MAX = LEAVES_MAX;
@@ -121,63 +96,10 @@ export function openPaging(
     ports,
   );
 
-  const limits = { entriesMax: ENTRIES_MAX, waitingMax: WAITING_MAX };
-  const accepting = makeBatch<PageToAccept, Verdict>({
-    ...limits,
-    key: (page) => page.uniqueId,
-    urgent: (page) => page.priority === "high",
-    length: { of: (page) => page.text.length, max: CHARACTERS_MAX },
-    write: (pages) => acceptPages(database, node, pages),
-  });
-  type UrgentChange = { readonly change: Change; readonly urgent: boolean };
-  const changing = makeBatch<UrgentChange, Written | null>({
-    ...limits,
-    key: ({ change }) => change.uniqueId,
-    urgent: ({ urgent }) => urgent,
-    write: (entries) =>
-      changeMessages(
-        entries[0]!.urgent ? urgently(database) : database,
-        node,
-        entries.map(({ change }) => change),
-      ),
-  });
-  const passing = makeBatch<StepToTake, PassedOn | null>({
-    ...limits,
-    entriesMax: 50,
-    key: (step) => step.uniqueId,
-    urgent: ({ urgent }) => urgent,
-    length: { of: ({ step }) => (step.kind === "GROUP" ? MEMBERS_MAX : 1), max: PEOPLE_MAX },
-    write: (steps) => takeSteps(database, node, steps),
-  });
-  const telling = makeBatch<{ readonly uniqueId: UniqueId; readonly urgent: boolean }, readonly DeviceId[]>({
-    ...limits,
-    entriesMax: FAMILIES_MAX,
-    key: ({ uniqueId }) => uniqueId,
-    urgent: ({ urgent }) => urgent,
-    write: (entries) =>
-      tellFamilies(
-        entries[0]!.urgent ? urgently(database) : database,
-        node,
-        entries.map(({ uniqueId }) => uniqueId),
-      ),
-  });
-  const receiving = makeBatch<ReceiptEntry, ReceiptResult>({
-    ...limits,
-    key: (entry) => entry.uniqueId,
-    write: (entries) => recordReceipts(database, node, entries),
-  });
-  const sending = makeBatch<StreamSend, StreamSent>({
-    ...limits,
-    key: (send) => send.uniqueId,
-    write: (sends) => recordSends(database, node, sends),
-  });
-
-  const replying = makeBatch<ReplyEntry, ReplyResult>({
-    ...limits,
-    key: (entry) => entry.uniqueId,
-    length: { of: ({ text, choice }) => (text ?? choice ?? "").length, max: CHARACTERS_MAX },
-    write: (entries) => recordReplies(database, node, entries),
-  });
+  const { accepting, changing, passing, telling, receiving, sending, replying, ...writes } = openPageWrites(
+    database,
+    node,
+  );
 
   type Counted = { readonly priority: Priority; readonly synthetic: boolean };
   function reached(status: StatusText, page: Counted, ageSeconds: number, detail: string | null): void {
@@ -333,14 +255,7 @@ export function openPaging(
       const reaped = messages.reap() + devices.reap();
       if (reaped > 0) log.warn({ reaped }, "actors that nobody answered were ended; their rows come due again");
     },
-    depths: () => ({
-      accept: accepting.depth(),
-      change: changing.depth(),
-      step: passing.depth() + telling.depth(),
-      receipt: receiving.depth() + replying.depth(),
-      send: sending.depth(),
-    }),
-    waitedMs: () =>
-      Math.max(...[accepting, changing, passing, telling, receiving, replying].map((batch) => batch.waitedMs())),
+    depths: writes.depths,
+    waitedMs: writes.waitedMs,
   };
 }

@@ -177,7 +177,16 @@ export async function newsOfLinks(database: Database, places: readonly LinkPlace
 /** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */
 export type NewsPage = { readonly snapshot: string; readonly oldestRunning: string; readonly news: readonly News[] };
 
+/** A look at a lane: what transaction `cursor` or later has written, after row `afterId`, as `snapshot` saw it (null: as it is now). */
+export type LaneRead = {
+  readonly link: LinkId;
+  readonly cursor: string;
+  readonly afterId: string;
+  readonly snapshot: string | null;
+};
+
 type ReadRow = {
+  n: number;
   snapshot: string;
   oldest_running: string;
   id: string | null;
@@ -195,30 +204,28 @@ type ReadRow = {
 };
 
 /**
- * Up to `limit` rows of the lane in order, written by transaction `cursor` or later, after row `afterId`. With the
- * `snapshot` of an earlier page, only what that page could have seen: ids are drawn before they become visible, and a
- * later page on a newer view could show a page's second status while its first is behind us.
+ * Up to `limit` rows of each lane in order. With the `snapshot` of an earlier page only what that page could have seen: ids are drawn
+ * before they become visible, and a later page on a newer view could show a page's second status while its first is behind us. Answers in
+ * the order of `reads`.
  */
-export async function readNews(
-  database: Database,
-  link: LinkId,
-  from: { readonly cursor: string; readonly afterId: string; readonly snapshot: string | null },
-  limit: number,
-): Promise<NewsPage> {
+export async function readNews(database: Database, reads: readonly LaneRead[], limit: number): Promise<NewsPage[]> {
   const rows = await database.run<ReadRow>(
     (sql) => sql`
-    select here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, row.id, row.written::text as written,
-      row.unique_id, row.status, row.reply_id, coalesce(row.said_at, row.at) as at, row.reason, message.origin, message.destination,
-      message.tracking_id, message.system_id,
+    select read.n::integer as n, here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, row.id,
+      row.written::text as written, row.unique_id, row.status, row.reply_id, coalesce(row.said_at, row.at) as at, row.reason,
+      message.origin, message.destination, message.tracking_id, message.system_id,
       case when row.status = 'REPLY' then json_build_object('text', coalesce(said.body, ''),
         'destination', coalesce(person.destination, message.destination), 'name', coalesce(person.name, ''), 'toId', message.from_id,
         'deviceId', message.device_id, 'conversationId', message.conversation_id, 'siteId', message.host_site_id,
         'priority', message.priority) end as reply
     from (select pg_current_snapshot() as snapshot) as here
+    cross join unnest(${reads.map((r) => r.link)}::uuid[], ${reads.map((r) => r.cursor)}::text[]::xid8[],
+      ${reads.map((r) => r.afterId)}::bigint[], ${reads.map((r) => r.snapshot)}::text[])
+      with ordinality as read (lane, cursor, after_id, snapshot, n)
     left join lateral (
       select * from premise_core.host_outbox
-      where lane = ${link} and written >= ${from.cursor}::text::xid8 and id > ${from.afterId}
-        and pg_visible_in_snapshot(written, coalesce(${from.snapshot}::text::pg_snapshot, here.snapshot))
+      where lane = read.lane and written >= read.cursor and id > read.after_id
+        and pg_visible_in_snapshot(written, coalesce(read.snapshot::pg_snapshot, here.snapshot))
       order by id
       limit ${limit}
     ) as row on true
@@ -228,10 +235,15 @@ export async function readNews(
     ) as message on true
     left join lateral (select body, subscriber_id from premise_core.replies where id = row.reply_id limit 1) as said on true
     left join lateral (select destination, name from premise_core.subscribers where id = said.subscriber_id limit 1) as person on true
-    order by row.id`,
+    order by read.n, row.id`,
   );
-  const news = rows.flatMap((row) => (row.id === null ? [] : [newsOf({ ...row, id: row.id })]));
-  return { snapshot: rows[0]!.snapshot, oldestRunning: rows[0]!.oldest_running, news };
+  const pages = new Map<number, { snapshot: string; oldestRunning: string; news: News[] }>();
+  for (const row of rows) {
+    const page = pages.get(row.n) ?? { snapshot: row.snapshot, oldestRunning: row.oldest_running, news: [] };
+    if (row.id !== null) page.news.push(newsOf({ ...row, id: row.id }));
+    pages.set(row.n, page);
+  }
+  return reads.map((_, index) => pages.get(index + 1)!);
 }
 
 function newsOf({ status, reply_id: replyId, reply, reason, ...row }: ReadRow & { id: string }): News {

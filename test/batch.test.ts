@@ -2,49 +2,9 @@ import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BatchFull, type BatchOptions, makeBatch } from "../persistence/batch.ts";
+import { BatchFull, makeBatch } from "../persistence/batch.ts";
 import { BadData, Conflict, DatabaseDown } from "../persistence/database.ts";
-
-type Entry = { readonly key: string; readonly id: number; readonly urgent: boolean; readonly poison: boolean };
-
-let ids = 0;
-function entry(key: string, more: Partial<Entry> = {}): Entry {
-  ids += 1;
-  return { key, id: ids, urgent: false, poison: false, ...more };
-}
-
-type Call = {
-  readonly entries: readonly Entry[];
-  answer(): void;
-  answerWith(results: readonly string[]): void;
-  fail(error: unknown): void;
-};
-
-/** A batch whose writes wait until the test answers them. */
-function heldBatch(limits: Partial<Pick<BatchOptions<Entry, string>, "entriesMax" | "waitingMax">> = {}) {
-  const calls: Call[] = [];
-  const batch = makeBatch<Entry, string>({
-    entriesMax: 10,
-    waitingMax: 100,
-    ...limits,
-    key: (one) => one.key,
-    urgent: (one) => one.urgent,
-    write: (entries) =>
-      new Promise((resolve, reject) => {
-        calls.push({
-          entries,
-          answer: () => resolve(entries.map((one) => `done ${one.id}`)),
-          answerWith: resolve,
-          fail: reject,
-        });
-      }),
-  });
-  return { batch, calls };
-}
-
-function keysOf(call: Call | undefined): string[] {
-  return call === undefined ? [] : call.entries.map((one) => one.key);
-}
+import { type Entry, entry, heldBatch, keysOf } from "./helpers/held-batch.ts";
 
 /** How each promise ended, in the order given. */
 async function endings(promises: readonly Promise<string>[]): Promise<string[]> {

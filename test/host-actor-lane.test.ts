@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { hostActor, KEPT_MS, type Message } from "../actors/host.ts";
+import { hostActor, KEPT_MS, type Message, PAGE_ROWS } from "../actors/host.ts";
 import type { HostSystemId, LinkId, UniqueId } from "../domain.ts";
 import { DatabaseDown } from "../persistence/database.ts";
 import type { NewsPage } from "../persistence/outbox.ts";
@@ -197,7 +197,7 @@ test("whatever becomes visible in whatever order: each status is written once, a
         now: () => now,
         era: () => 0,
         claim: () => statement(() => lane.claim(150)),
-        look: (_link, from, limit) => statement(() => lane.read(from, limit)),
+        look: (read) => statement(() => lane.read(read, PAGE_ROWS)),
         forget: (_link, rows) =>
           statement(() => {
             for (const { id } of rows) {

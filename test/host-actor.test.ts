@@ -207,7 +207,7 @@ test("another primary's transactions are not compared with the last one's: its l
   let during = () => {};
   const { behave, cursor } = endless({
     era: () => era,
-    async look(_link, { cursor }) {
+    async look({ cursor }) {
       from.push(cursor);
       during();
       return { ...page([]), oldestRunning: "1261" };

@@ -3,7 +3,7 @@ import { Socket } from "node:net";
 import { test } from "uvu";
 import { startActorSystem } from "../cluster/actor-system.ts";
 import { openBus } from "../cluster/bus.ts";
-import type { BootId, HostSystemId } from "../domain.ts";
+import type { BootId, HostSystemId, UniqueId } from "../domain.ts";
 import { systemClock } from "../domain.ts";
 import { makeLink } from "../gateways/mxpp/link.ts";
 import { silentLog } from "../log.ts";
@@ -24,20 +24,24 @@ test("a socket that drains while hints pour in is written to again at once, not 
       const text = String(build((parts: readonly string[]) => parts.join("?")));
       if (text.includes("insert into premise_core.host_links")) return [];
       if (text.includes("exists (select from links")) return [{ open: true, moved: 0 }];
-      if (text.includes("pg_current_snapshot")) {
-        looks += 1;
-        if (holding) {
-          await new Promise<void>((resolve) => {
-            held = resolve;
-          });
-        }
-        const row = { unique_id: "u", status: "QUEUED", at: new Date(), reason: null, origin: "o" };
-        const more = { destination: "d", tracking_id: "t", system_id: "s", written: "1", id: String(looks) };
-        return [{ snapshot: "1:1:", oldest_running: "1", ...row, ...more }];
-      }
       return [];
     },
   } as unknown as Database;
+  async function read() {
+    looks += 1;
+    if (holding) {
+      await new Promise<void>((resolve) => {
+        held = resolve;
+      });
+    }
+    const told = { id: String(looks), written: "1", uniqueId: "u" as UniqueId, at: 0, origin: "o", source: "d" };
+    const status = { kind: "status", status: "QUEUED", replyId: null, reason: null } as const;
+    return {
+      snapshot: "1:1:",
+      oldestRunning: "1",
+      news: [{ ...told, trackingId: "t", systemId: "s", ...status }],
+    };
+  }
   const written: number[] = [];
   // Each write fills the socket.
   const write = (news: readonly unknown[]) => {
@@ -52,7 +56,7 @@ test("a socket that drains while hints pour in is written to again at once, not 
     boot: "7e5d7c4e-0000-4000-8000-000000000002" as BootId,
     log: silentLog,
     clock: systemClock,
-    links: { add: () => {}, remove: () => {}, unclosed: () => {}, era: () => 0, close: async () => {} },
+    links: { add: () => {}, remove: () => {}, unclosed: () => {}, read, era: () => 0, close: async () => {} },
   });
   try {
     await eventually("its first news is written", () => written.length === 1);

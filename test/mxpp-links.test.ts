@@ -7,8 +7,9 @@ import { type LinkId, systemClock } from "../domain.ts";
 import { type LinkOnWatch, openLinks } from "../gateways/mxpp/links.ts";
 import { silentLog } from "../log.ts";
 import type { Database } from "../persistence/database.ts";
-import { closeLinks, openLink, readNews } from "../persistence/outbox.ts";
+import { closeLinks, openLink } from "../persistence/outbox.ts";
 import { eventually } from "./helpers/eventually.ts";
+import { lookAt } from "./helpers/lane.ts";
 import { openPages } from "./helpers/pages.ts";
 import { rest } from "./helpers/together.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
@@ -42,7 +43,7 @@ async function watched(id?: LinkId): Promise<Watched> {
     cursor: () => cursor,
     hint: (unclaimed: boolean) => void hints.push(unclaimed),
     async read() {
-      const { oldestRunning } = await readNews(ward.database, link, { cursor, afterId: "0", snapshot: null }, 100);
+      const { oldestRunning } = await lookAt(ward.database, link, { cursor });
       cursor = oldestRunning;
     },
   };

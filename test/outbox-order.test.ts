@@ -2,21 +2,14 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { hostActor, KEPT_MS, type Message } from "../actors/host.ts";
+import { hostActor, KEPT_MS, type Message, PAGE_ROWS } from "../actors/host.ts";
 import type { BootId, DeviceId, HostSystemId, LinkId, Receipt, Transport, UniqueId } from "../domain.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import type { Database, Sql } from "../persistence/database.ts";
 import { changeMessages } from "../persistence/messages.ts";
-import {
-  claimNews,
-  closeLinks,
-  forgetNews,
-  type News,
-  newsOfLinks,
-  openLink,
-  readNews,
-} from "../persistence/outbox.ts";
+import { claimNews, closeLinks, forgetNews, type News, newsOfLinks, openLink } from "../persistence/outbox.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
+import { lookAt } from "./helpers/lane.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
 const ward = await openWard();
@@ -48,7 +41,7 @@ async function startLink(host: HostSystemId, more: { forgets?: boolean } = {}): 
     now,
     era: () => 0,
     claim: async (link, of) => (await claimNews(database, link, of, 500)).moved < 500,
-    look: (link, from, limit) => readNews(database, link, from, limit),
+    look: ({ link, ...from }) => lookAt(database, link, from, PAGE_ROWS),
     forget: (link, rows) => forgetNews(database, link, rows),
     write(news) {
       if (open) for (const { uniqueId, status } of news) told.push({ uniqueId, status });
@@ -259,7 +252,7 @@ test("a link that ends while its claim is still under way does not let the next 
   const seen: Told[] = [];
   const look = async () => {
     await claimNews(database, next, host, 100);
-    const { news } = await readNews(database, next, { cursor: "0", afterId: "0", snapshot: null }, 100);
+    const { news } = await lookAt(database, next);
     for (const one of news) {
       seen.push({ uniqueId: one.uniqueId, status: one.status });
       await forgetNews(database, next, [one]);

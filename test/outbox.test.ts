@@ -5,7 +5,8 @@ import { acceptPages } from "../persistence/acceptance.ts";
 import type { Database } from "../persistence/database.ts";
 import { DatabaseBusy } from "../persistence/database-faults.ts";
 import { changeMessages } from "../persistence/messages.ts";
-import { claimNews, closeLinks, forgetNews, readNews } from "../persistence/outbox.ts";
+import { claimNews, closeLinks, forgetNews } from "../persistence/outbox.ts";
+import { lookAt } from "./helpers/lane.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -13,7 +14,6 @@ const ward = await openWard();
 const { database, sql } = ward;
 const { accept, history, link, receipt, recipient, statusesTold } = openPages(ward);
 const lab = await ward.host("lab");
-const start = { cursor: "0", afterId: "0", snapshot: null };
 
 test("news waits in the lane of the link that brought the page, and goes to the next when that ends", async () => {
   const host = await ward.host("nurse-call");
@@ -22,16 +22,16 @@ test("news waits in the lane of the link that brought the page, and goes to the 
   const page = pageFor(ward, host, destination, { linkId: first });
   await accept(page);
   await claimNews(database, second, host, 100);
-  assert.is((await readNews(database, second, start, 100)).news.length, 0, "a living link keeps its rows");
+  assert.is((await lookAt(database, second)).news.length, 0, "a living link keeps its rows");
   assert.equal(
-    (await readNews(database, first, start, 100)).news.map((news) => news.status),
+    (await lookAt(database, first)).news.map((news) => news.status),
     ["ACCEPTED", "QUEUED"],
   );
   await closeLinks(database, [first]);
   await receipt(page.uniqueId, deviceId, "DELIVERED");
   assert.equal(await claimNews(database, second, host, 100), { open: true, moved: 3 });
   assert.equal(
-    (await readNews(database, second, start, 100)).news.map((news) => news.status),
+    (await lookAt(database, second)).news.map((news) => news.status),
     ["ACCEPTED", "QUEUED", "DELIVERED"],
   );
 });
@@ -51,9 +51,9 @@ test("news of a host that is away waits for it, and only its oldest link takes i
   await accept(page);
   const [first, second] = [await link(host), await link(host)];
   await claimNews(database, second, host, 100);
-  assert.is((await readNews(database, second, start, 100)).news.length, 0);
+  assert.is((await lookAt(database, second)).news.length, 0);
   assert.equal(await claimNews(database, first, host, 100), { open: true, moved: 2 });
-  const { news } = await readNews(database, first, start, 100);
+  const { news } = await lookAt(database, first);
   assert.equal(
     { ...news[0], id: "", written: "", at: 0 },
     {
@@ -72,7 +72,7 @@ test("news of a host that is away waits for it, and only its oldest link takes i
     },
   );
   await forgetNews(database, first, news);
-  assert.is((await readNews(database, first, start, 100)).news.length, 0);
+  assert.is((await lookAt(database, first)).news.length, 0);
 });
 
 test("a reader that goes on from its cursor sees every row, those of slow transactions too", async () => {
@@ -90,12 +90,12 @@ test("a reader that goes on from its cursor sees every row, those of slow transa
   });
   await written.promise;
   await accept(held);
-  let page = await readNews(database, lane, start, 100);
+  let page = await lookAt(database, lane);
   for (const news of page.news) seen.add(news.status);
   assert.equal([...seen], ["ACCEPTED", "QUEUED"]);
   released.resolve();
   await slow;
-  page = await readNews(database, lane, { ...start, cursor: page.oldestRunning }, 100);
+  page = await lookAt(database, lane, { cursor: page.oldestRunning });
   for (const news of page.news) seen.add(news.status);
   assert.is(seen.has("ENROUTE"), true, "drawn earlier, visible later, and found");
 });
@@ -183,11 +183,9 @@ test("a repeat by another connection is answered there, and what waited for the 
   assert.equal(await accept({ ...page, linkId: second }), [{ kind: "repeated" }]);
   await receipt(page.uniqueId, deviceId, "DELIVERED");
   const told = async (lane: LinkId) =>
-    (await readNews(database, lane, start, 100)).news.flatMap((news) =>
-      news.uniqueId === page.uniqueId ? [news.status] : [],
-    );
+    (await lookAt(database, lane)).news.flatMap((news) => (news.uniqueId === page.uniqueId ? [news.status] : []));
   assert.equal([await told(first), await told(second)], [[], ["ACCEPTED", "QUEUED", "DELIVERED"]]);
-  assert.is((await readNews(database, first, start, 100)).news.length, 2, "the other page stays where it was");
+  assert.is((await lookAt(database, first)).news.length, 2, "the other page stays where it was");
 });
 
 test("our own second try of a page, after an answer was lost, tells nothing twice", async () => {
@@ -200,7 +198,7 @@ test("our own second try of a page, after an answer was lost, tells nothing twic
   assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED"]);
   await accept({ ...page, retry: true, linkId: second });
   assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "QUEUED"], "told by the second connection alone");
-  assert.is((await readNews(database, second, start, 100)).news.length, 2);
+  assert.is((await lookAt(database, second)).news.length, 2);
 });
 
 test("a second try of our own is no repeat where the host has brought the page over a later connection meanwhile", async () => {
@@ -210,12 +208,12 @@ test("a second try of our own is no repeat where the host has brought the page o
   const page = pageFor(ward, host, destination, { linkId: first });
   await accept(page);
   await accept({ ...page, linkId: second });
-  const toldBySecond = async () => (await readNews(database, second, start, 100)).news.map(({ id }) => id);
+  const toldBySecond = async () => (await lookAt(database, second)).news.map(({ id }) => id);
   const before = await toldBySecond();
   assert.is(before.length, 2);
   assert.equal(await accept({ ...page, retry: true }), [{ kind: "repeated" }]);
   assert.equal(await toldBySecond(), before, "what the later connection is told stays as it is");
-  assert.equal((await readNews(database, first, start, 100)).news, []);
+  assert.equal((await lookAt(database, first)).news, []);
 });
 
 test("two connections that bring one page at once make one message", async () => {

@@ -5,9 +5,10 @@ import * as assert from "uvu/assert";
 import type { DeviceId, UniqueId } from "../domain.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
 import { changeMessages } from "../persistence/messages.ts";
-import { claimNews, closeLinks, forgetNews, type News, readNews } from "../persistence/outbox.ts";
+import { claimNews, closeLinks, forgetNews, type News } from "../persistence/outbox.ts";
 import { faultOf, REPLIES_MAX, REPLY_CHARACTERS, type ReplyEntry, recordReplies } from "../persistence/replies.ts";
 import { deleteEndedPages } from "../persistence/retention.ts";
+import { lookAt } from "./helpers/lane.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -263,10 +264,9 @@ test("what the host is to hear of a reply is read with the page's own names, and
   const given = { uniqueId: page.uniqueId, deviceId, destination };
   await reply(entry(given, { text: "one", clientId: "1" }));
   await reply(entry(given, { text: "two", clientId: "2" }));
-  const start = { cursor: "0", afterId: "0", snapshot: null };
   await closeLinks(database, [first]);
   assert.equal(await claimNews(database, second, host, 100), { open: true, moved: 5 });
-  const { news } = await readNews(database, second, start, 100);
+  const { news } = await lookAt(database, second);
   const replies = news.filter((one): one is News & { kind: "reply" } => one.kind === "reply");
   assert.equal(
     news.map(({ status }) => status),
@@ -278,9 +278,9 @@ test("what the host is to hear of a reply is read with the page's own names, and
   });
   // After a failover another primary may give the number of one reply to another.
   await forgetNews(database, second, [{ ...replies[0]!, replyId: replies[1]!.replyId }]);
-  assert.is((await readNews(database, second, start, 100)).news.length, 5);
+  assert.is((await lookAt(database, second)).news.length, 5);
   await forgetNews(database, second, [replies[0]!]);
-  const left = (await readNews(database, second, start, 100)).news;
+  const left = (await lookAt(database, second)).news;
   assert.equal(
     left.flatMap((one) => (one.kind === "reply" ? [one.reply.text] : [])),
     ["two"],
@@ -299,7 +299,7 @@ test("a page brought again is answered with where it stands, and every reply tha
     assert.equal(await accept({ ...page, linkId: second }), [{ kind: "repeated" }]);
     assert.equal(await statusesTold(page.uniqueId), ["ACCEPTED", "READ", "REPLY", "REPLY", "REPLY"]);
   }
-  const { news } = await readNews(database, second, { cursor: "0", afterId: "0", snapshot: null }, 100);
+  const { news } = await lookAt(database, second);
   assert.equal(
     news.flatMap((one) => (one.kind === "reply" ? [one.reply.text] : [])),
     ["1", "2", "3"],

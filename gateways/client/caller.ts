@@ -9,7 +9,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
 import { type Clock, canonicalDestination } from "../../domain.ts";
-import { makeBatch } from "../../persistence/batch.ts";
+import { makeBatch, PACE_MS } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
 import { authenticate, type Device, findRegistrant, type Registrant } from "../../persistence/devices.ts";
 import { hashRegistrationCode } from "../../persistence/registration-codes.ts";
@@ -57,6 +57,7 @@ export function openCallers(ports: { readonly premise: Database; readonly clock:
   const authenticating = makeBatch<string, Device | null>({
     entriesMax: 100,
     waitingMax: 10_000,
+    paceMs: PACE_MS,
     key: (token) => token,
     write: (tokens) => authenticate(premise, tokens),
   });

@@ -11,7 +11,7 @@ import type { Paging } from "../../actors/paging.ts";
 import type { Clock, GatewayType, Receipt, UniqueId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
-import { makeBatch } from "../../persistence/batch.ts";
+import { makeBatch, PACE_MS } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
 import { type Device, register, unregister, updateAddress } from "../../persistence/devices.ts";
 import { type Inbox, type InboxCall, inboxes } from "../../persistence/inbox.ts";
@@ -79,6 +79,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const fetching = makeBatch<InboxCall, Inbox>({
     entriesMax: 50,
     waitingMax: 10_000,
+    paceMs: PACE_MS,
     key: ({ device }) => device.id,
     write: (calls) => inboxes(premise, calls),
   });

@@ -1,7 +1,7 @@
 /** What streams read and write, of many at once in one statement. */
 import type { BootId, DeviceId, UniqueId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
-import { isPassing, makeBatch } from "../../persistence/batch.ts";
+import { isPassing, makeBatch, PACE_MS } from "../../persistence/batch.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
 import {
   carryNotices,
@@ -52,6 +52,7 @@ export function openStreamRows({
   const looking = makeBatch<InboxCall, Inbox>({
     ...LIMITS,
     key: ({ device }) => device.id,
+    paceMs: PACE_MS,
     write: (calls) => inboxes(urgently(premise), calls),
   });
   const claiming = makeBatch<StreamClaim, StreamClaimed>({

@@ -7,7 +7,7 @@ import type { HostedPort } from "../../actors/device.ts";
 import { superviseLoop } from "../../cluster/supervision.ts";
 import type { Clock } from "../../domain.ts";
 import type { Log } from "../../log.ts";
-import { makeBatch } from "../../persistence/batch.ts";
+import { makeBatch, PACE_MS } from "../../persistence/batch.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
 import { enqueue, type QueueEntry } from "../../persistence/message-queue.ts";
 import { type Notification, overdueNotifications, storeNotifications } from "../../persistence/notifications.ts";
@@ -28,7 +28,7 @@ export function openHosted(ports: {
   readonly log: Log;
   readonly clock: Clock;
 }): Hosted {
-  const limits = { entriesMax: 250, waitingMax: 10_000 };
+  const limits = { entriesMax: 250, waitingMax: 10_000, paceMs: PACE_MS };
   // By device: one statement stores at most one request for each, and so does the next, which finds it there.
   const storing = makeBatch<Urgent<Notification>, QueueEntry | null>({
     ...limits,

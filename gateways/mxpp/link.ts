@@ -7,7 +7,7 @@ import type { Bus } from "../../cluster/bus.ts";
 import type { BootId, Clock, HostSystemId, LinkId } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
-import { claimNews, closeLinks, forgetNews, type News, openLink, readNews } from "../../persistence/outbox.ts";
+import { claimNews, closeLinks, forgetNews, type News, openLink } from "../../persistence/outbox.ts";
 import type { LinkOnWatch, Links } from "./links.ts";
 import type { Wrote } from "./outlet.ts";
 
@@ -37,8 +37,6 @@ export type Link = LinkOnWatch & {
 };
 
 const CLAIM_ROWS = 500;
-/** Between two looks for news: of those that come in a stream, one look finds several. The first is looked for at once. */
-const LOOK_PAUSE_MS = 3;
 
 /** Rejects with DatabaseDown when the link's row cannot be written. */
 export async function makeLink(
@@ -69,7 +67,7 @@ export async function makeLink(
       if (!claim.open) throw new LinkEnded();
       return claim.moved < CLAIM_ROWS;
     },
-    look: (link, from, limit) => readNews(database, link, from, limit),
+    look: links.read,
     forget: (link, rows) => forgetNews(database, link, rows),
     write,
     later: (message) => actor.tell(message),
@@ -94,23 +92,8 @@ export async function makeLink(
     },
   );
 
-  const wanted = new Set<boolean>();
-  let pause: NodeJS.Timeout | null = null;
-  let passedAt = Number.NEGATIVE_INFINITY;
-
   function hint(unclaimed: boolean): void {
-    wanted.add(unclaimed);
-    if (pause !== null) return;
-    const waitMs = passedAt + LOOK_PAUSE_MS - clock.monotonic();
-    if (waitMs <= 0) pass();
-    else pause = setTimeout(pass, waitMs);
-  }
-  function pass(): void {
-    pause = null;
-    passedAt = clock.monotonic();
-    for (const unclaimed of wanted)
-      if (!hinted.has(unclaimed) && actor.tell({ kind: "news", unclaimed }) === "queued") hinted.add(unclaimed);
-    wanted.clear();
+    if (!hinted.has(unclaimed) && actor.tell({ kind: "news", unclaimed }) === "queued") hinted.add(unclaimed);
   }
   const unsubscribes = [
     bus.subscribe(id, true, () => hint(false)),
@@ -128,7 +111,6 @@ export async function makeLink(
       void actor.tell({ kind: "tick", acknowledged, writable: !socket.writableNeedDrain, now }),
     async close() {
       for (const unsubscribe of unsubscribes) unsubscribe();
-      if (pause !== null) clearTimeout(pause);
       actor.stop();
       links.remove(link);
       await closeLinks(database, [id]).catch(() => links.unclosed(id));

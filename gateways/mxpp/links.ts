@@ -1,12 +1,15 @@
 /**
- * All links of this node together: whether there is news for any of them, asked once a second in one statement for each
- * thousand, since hints may be lost; and the ends of those whose end could not be written.
+ * All links of this node together: what there is to tell over those that look, read in one statement; whether there is news for any of
+ * them, asked once a second in one statement for each thousand, since hints may be lost; and the ends of those whose end could not be
+ * written.
  */
+import { PAGE_ROWS } from "../../actors/host.ts";
 import { superviseLoop } from "../../cluster/supervision.ts";
 import type { Clock, HostSystemId, LinkId } from "../../domain.ts";
 import type { Log } from "../../log.ts";
+import { makeBatch, PACE_MS } from "../../persistence/batch.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
-import { closeLinks, newsOfLinks } from "../../persistence/outbox.ts";
+import { closeLinks, type LaneRead, type NewsPage, newsOfLinks, readNews } from "../../persistence/outbox.ts";
 
 export type LinkOnWatch = {
   readonly id: LinkId;
@@ -22,6 +25,8 @@ export type Links = {
   remove(link: LinkOnWatch): void;
   /** The row of this link may still stand open though the link is no more. */
   unclosed(link: LinkId): void;
+  /** Looks at the lane of a link. */
+  read(read: LaneRead): Promise<NewsPage>;
   /** See actors/host.ts. */
   era(): number;
   close(): Promise<void>;
@@ -32,6 +37,8 @@ const EVERY_MS = 1_000;
 const AGAIN_MS = 100;
 /** Links in one statement. */
 const AT_ONCE = 1_000;
+/** Of those that look, with up to `PAGE_ROWS` rows each; a link has one look under way. */
+const READS = { entriesMax: 25, waitingMax: 50_000, paceMs: PACE_MS };
 
 export function openLinks(ports: { readonly database: Database; readonly log: Log; readonly clock: Clock }): Links {
   const { database } = ports;
@@ -40,6 +47,13 @@ export function openLinks(ports: { readonly database: Database; readonly log: Lo
   let era = 0;
   database.onChange((up) => {
     if (up) era += 1;
+  });
+
+  // Whatever a host is told goes in one order, so that of its pages of high priority cannot go by itself.
+  const reading = makeBatch<LaneRead, NewsPage>({
+    ...READS,
+    key: ({ link }) => link,
+    write: (reads) => readNews(urgently(database), reads, PAGE_ROWS),
   });
 
   async function look(): Promise<void> {
@@ -68,6 +82,7 @@ export function openLinks(ports: { readonly database: Database; readonly log: Lo
     add: (link) => void links.set(link.id, link),
     remove: (link) => void links.delete(link.id),
     unclosed: (link) => void unclosed.add(link),
+    read: reading.submit,
     era: () => era,
     async close() {
       await Promise.all([looking.close(), closing.close()]);

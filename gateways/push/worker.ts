@@ -15,7 +15,7 @@ import { type Loop, superviseLoop } from "../../cluster/supervision.ts";
 import { type Clock, type DeviceId, unreachable } from "../../domain.ts";
 import { faultFields, type Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
-import { isPassing, makeBatch } from "../../persistence/batch.ts";
+import { isPassing, makeBatch, PACE_MS } from "../../persistence/batch.ts";
 import { type Database, urgently } from "../../persistence/database.ts";
 import { clearDeadAddresses } from "../../persistence/devices.ts";
 import {
@@ -84,7 +84,7 @@ export function openPushWorker(
   const [premise, core] = lane.urgent ? [urgently(ports.premise), urgently(ports.core)] : [ports.premise, ports.core];
   const flying = new Set<Promise<void>>();
   let closed = false;
-  const limits = { entriesMax: 200, waitingMax: 5_000 };
+  const limits = { entriesMax: 200, waitingMax: 5_000, paceMs: PACE_MS };
 
   const claiming = makeBatch<DeviceId, ClaimedPush | null>({
     ...limits,

@@ -29,7 +29,7 @@ import {
   recordOutcomes,
   storeNotifications,
 } from "../../persistence/notifications.ts";
-import { claimNews, forgetNews, newsOfLinks, readNews } from "../../persistence/outbox.ts";
+import { claimNews, forgetNews, newsOfLinks } from "../../persistence/outbox.ts";
 import { changesSince } from "../../persistence/page-changes.ts";
 import { recallPage } from "../../persistence/recalls.ts";
 import { recordReceipts } from "../../persistence/receipts.ts";
@@ -37,6 +37,7 @@ import { answerRepeats } from "../../persistence/repeats.ts";
 import { recordReplies } from "../../persistence/replies.ts";
 import { deleteExpiredNotices } from "../../persistence/retention.ts";
 import { trace } from "../../persistence/trace.ts";
+import { lookAt } from "./lane.ts";
 import { change } from "./pages.ts";
 import { listens } from "./stream-journey.ts";
 import { pageFor, type Ward } from "./ward.ts";
@@ -187,9 +188,9 @@ export function pageStatements(at: {
     await ran("due", () => dueMessages(database, shards, whose.length));
     await ran("news of links", () => newsOfLinks(database, [{ link, hostSystemId: lab, cursor: "0" }]));
     await ran("claim news", () => claimNews(database, link, lab, whose.length));
-    let news: Awaited<ReturnType<typeof readNews>>["news"] = [];
+    let news: Awaited<ReturnType<typeof lookAt>>["news"] = [];
     await ran("look", async () => {
-      ({ news } = await readNews(database, link, { cursor: "0", afterId: "0", snapshot: null }, 4 * whose.length));
+      ({ news } = await lookAt(database, link, {}, 4 * whose.length));
     });
     await ran("forget", () => forgetNews(database, link, news));
     await ran("reply", () =>
