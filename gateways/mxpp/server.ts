@@ -3,7 +3,6 @@ import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TLSSocket, Server as TlsServer } from "node:tls";
 import type { HostSystemId } from "../../domain.ts";
 import { makeBatch } from "../../persistence/batch.ts";
-import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
 import { type Refusal, recordRefusals } from "../../persistence/refusals.ts";
 import { addressKey, openAllowance } from "../allowance.ts";
 import { budgetBytes, openBudget } from "../budget.ts";
@@ -17,6 +16,7 @@ import type { Pressure } from "../pressure.ts";
 import { type Balancers, readProxyHeaders } from "../proxy-protocol.ts";
 import { makeTurns } from "../turns.ts";
 import { openBeginnings } from "./beginnings.ts";
+import { openKnownHosts } from "./known-hosts.ts";
 import { openLinks } from "./links.ts";
 import { type OwnHost, openOwnHost } from "./own-host.ts";
 import { choosePartings } from "./parting.ts";
@@ -54,8 +54,6 @@ const HANDSHAKE_MS = 10_000;
 const SETTLED_MS = 4_000;
 /** What was read is answered within this. */
 const PARTING_MS = 5_000;
-/** How old the list of host systems may be; also how soon a new one is known. */
-const HOSTS_FRESH_MS = 1_000;
 /** Of what one address is refused that is no host system: a stranger must not fill the database. */
 const STRANGERS_REFUSALS = { burst: 500, perMinute: 60, callersMax: 50_000 };
 /** Two batches of a host system's pages: one in flight, and one that gathers meanwhile. */
@@ -80,7 +78,7 @@ export async function openMxpp(
   const sessions = new Map<Session, Held>();
   const own = openOwnConnections();
   const counts = { plain: 0, tls: 0 };
-  const hosts = cachedHosts();
+  const hosts = openKnownHosts(ports);
   const note = openNotes(ports);
   const strangersRefusals = openAllowance(STRANGERS_REFUSALS, ports);
 
@@ -121,30 +119,6 @@ export async function openMxpp(
       refusals.submit({ ...refusal, hostSystemId, n: refusalCount }).catch(() => {});
     },
   };
-
-  function cachedHosts(): SessionPorts["hosts"] {
-    let known: readonly HostSystem[] | null = null;
-    let readAt = Number.NEGATIVE_INFINITY;
-    let reading: Promise<readonly HostSystem[]> | null = null;
-    return (fresh) => {
-      if (!fresh && known !== null && clock.monotonic() - readAt < HOSTS_FRESH_MS) return Promise.resolve(known);
-      reading ??= hostSystems(database)
-        .then((rows) => {
-          known = rows;
-          readAt = clock.monotonic();
-          return rows;
-        })
-        .catch((error) => {
-          // An old list serves while the database is away: nothing is accepted without it anyway.
-          if (known !== null) return known;
-          throw error;
-        })
-        .finally(() => {
-          reading = null;
-        });
-      return reading;
-    };
-  }
 
   function hold(socket: Socket, kind: "plain" | "tls", fingerprint: string | null): void {
     const { localPort, remoteAddress, remotePort } = socket;

@@ -30,6 +30,7 @@ import { makeEnding } from "./ending.ts";
 import { type FramerEvent, makeFramer } from "./framing.ts";
 import { type AddressTest, admit, knownFrom, type PeerFacts } from "./identity.ts";
 import { makeIntake } from "./intake.ts";
+import type { KnownHosts } from "./known-hosts.ts";
 import { type Link, type LinkPorts, makeLink } from "./link.ts";
 import type { NewMessage } from "./new-message.ts";
 import { makeOutlet, type Wrote } from "./outlet.ts";
@@ -42,7 +43,7 @@ import { watchPeer } from "./watch.ts";
 export type SessionPorts = LinkPorts & {
   readonly paging: Pick<Paging, "accept">;
   /** `fresh`: as they are now, not as they were a moment ago. */
-  readonly hosts: (fresh: boolean) => Promise<readonly HostSystem[]>;
+  readonly hosts: KnownHosts;
   readonly addressAllowed: AddressTest;
   readonly messageKey: string;
   readonly refused: (

@@ -147,7 +147,10 @@ function toldFaults(alert: AlertSeen, member: Member): string[] {
   const which = `${alert.trackingId} (${member.isChild ? "passed on" : "its own"})`;
   const faults = untold(alert, member).map((event) => `the host of ${which} never heard ${event}`);
   for (const status of new Set(about.map((one) => one.status)))
-    if (!was.has(status)) faults.push(`the host of ${which} heard ${status}, which it never was`);
+    if (!was.has(status)) {
+      const reasons = about.filter((one) => one.status === status).map(({ reason }) => reason);
+      faults.push(`the host of ${which} heard ${status} (${reasons.join(", ")}), which it never was`);
+    }
   const repeats = member.isChild ? 0 : alert.timesSent - 1;
   for (const [connection, told] of Map.groupBy(about, (one) => one.connection)) {
     const statuses = told.map(({ status }) => status);
