@@ -1,9 +1,8 @@
 /** What a page's other gateways made of it, as events of its trace. Neither the address nor what the server wrote: its code. */
-
 import type { UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 import { type DispatchFacts, dispatchesOf } from "./dispatches.ts";
-import type { TraceEvent } from "./trace.ts";
+import type { TraceEvent } from "./traced-page.ts";
 
 const DISPATCHES_MAX = 100;
 

@@ -8,17 +8,8 @@ import { gatewayEvents } from "./dispatch-events.ts";
 import { findPage, type Refusal } from "./page-search.ts";
 import { isSettled, nextOf, nextText } from "./trace-next.ts";
 import { type TraceFacts, whyOf } from "./trace-reason.ts";
-import { EVENTS_MAX, type Kin, type Notice, readPage, type TracedPage } from "./traced-page.ts";
+import { EVENTS_MAX, type Kin, type Notice, readPage, type TracedPage, type TraceEvent } from "./traced-page.ts";
 import { eventsOfPush, furthest, readPushes, type TracedPush } from "./traced-pushes.ts";
-
-export type TraceEvent = {
-  /** The same whenever it is read. */
-  readonly id: string;
-  readonly at: Date;
-  readonly event: string;
-  readonly node: string;
-  readonly detail: string | null;
-};
 
 export type Relative = Pick<Kin, "uniqueId" | "relation" | "destination" | "status" | "outcome" | "acceptedAt"> & {
   readonly why: string;

@@ -7,13 +7,16 @@ import type { News } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 import type { RuleFacts } from "./trace-next.ts";
 
-export type HistoryLine = {
-  readonly seq: number;
+export type TraceEvent = {
+  /** The same whenever it is read. */
+  readonly id: string;
   readonly at: Date;
   readonly event: string;
   readonly node: string;
   readonly detail: string | null;
 };
+
+export type HistoryLine = Omit<TraceEvent, "id"> & { readonly seq: number };
 
 /** A page that this one was passed on from or to, or that went beside it. */
 export type Kin = {

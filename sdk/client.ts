@@ -4,15 +4,14 @@
  */
 import { type Fetch, openCalls } from "./calls.ts";
 import { type Device, openDevice, type Registration } from "./device.ts";
-import { openEventStream } from "./event-stream.ts";
+import { type ClientEvent, openEventStream } from "./event-stream.ts";
 import { NotRegistered } from "./faults.ts";
 import { type KeptPage, openInbox } from "./inbox.ts";
 import type { OpenSocket } from "./link.ts";
-import { openOutbox, type Receipt, type Report, type Said } from "./outbox.ts";
-import type { AmcMessage, Notice, Settings } from "./schema.ts";
-import { type LastWords, type Outcome, openLastWords, type SenderEvents } from "./sender.ts";
+import { openOutbox, type Receipt, type Said } from "./outbox.ts";
+import { type LastWords, openLastWords, type SenderEvents } from "./sender.ts";
 import { openServerTime } from "./server-time.ts";
-import { openSession, type Session, type SessionEnd, type SessionState } from "./session.ts";
+import { openSession, type Session, type SessionEnd } from "./session.ts";
 import { type ClientStorage, memoryStorage } from "./storage.ts";
 
 export type ClientOptions = {
@@ -30,20 +29,6 @@ export type ClientOptions = {
   /** Of one call to one server, in ms; 10 s by default. */
   readonly deadlineMs?: number;
 };
-
-export type ClientEvent =
-  /** Kept when the next event is asked for, and confirmed to the server only then. */
-  | { readonly type: "page"; readonly page: AmcMessage }
-  /** What has become of a page: it was withdrawn, its time is over, somebody else has answered. */
-  | { readonly type: "notice"; readonly notice: Notice }
-  /** The server has taken what this phone said. */
-  | { readonly type: "reported"; readonly report: Report; readonly outcome: Outcome }
-  /** The server will never take it. */
-  | { readonly type: "refused"; readonly report: Report; readonly reason: string }
-  | { readonly type: "state"; readonly state: SessionState; readonly fault: unknown }
-  | { readonly type: "settings"; readonly settings: Settings }
-  /** Something did not work and is done again or left out: the storage's faults above all. */
-  | { readonly type: "fault"; readonly fault: unknown };
 
 export type Client = {
   readonly device: Device;

@@ -2,8 +2,24 @@
  * A session's events as a loop's. Each waits until the loop has come round to the next: a page counts as kept when its turn of the loop is
  * over, and one in whose turn the loop was left does not.
  */
-import type { ClientEvent } from "./client.ts";
-import type { Session, SessionEnd } from "./session.ts";
+import type { Report } from "./outbox.ts";
+import type { AmcMessage, Notice, Settings } from "./schema.ts";
+import type { Outcome } from "./sender.ts";
+import type { Session, SessionEnd, SessionState } from "./session.ts";
+
+export type ClientEvent =
+  /** Kept when the next event is asked for, and confirmed to the server only then. */
+  | { readonly type: "page"; readonly page: AmcMessage }
+  /** What has become of a page: it was withdrawn, its time is over, somebody else has answered. */
+  | { readonly type: "notice"; readonly notice: Notice }
+  /** The server has taken what this phone said. */
+  | { readonly type: "reported"; readonly report: Report; readonly outcome: Outcome }
+  /** The server will never take it. */
+  | { readonly type: "refused"; readonly report: Report; readonly reason: string }
+  | { readonly type: "state"; readonly state: SessionState; readonly fault: unknown }
+  | { readonly type: "settings"; readonly settings: Settings }
+  /** Something did not work and is done again or left out: the storage's faults above all. */
+  | { readonly type: "fault"; readonly fault: unknown };
 
 type Waiting = { readonly event: ClientEvent; kept(): void; left(error: Error): void };
 

@@ -11,10 +11,18 @@ import type { ReceiptEntry, ReceiptResult } from "../../persistence/receipts.ts"
 import type { ReplyEntry, ReplyResult } from "../../persistence/replies.ts";
 import { Refused } from "./answers.ts";
 import { readSaidAt } from "./bodies.ts";
+import type { Callers } from "./caller.ts";
 import type { ClientFrame, ServerFrames } from "./frames.ts";
-import { answerOf, receiptOf, replyOf } from "./receipts.ts";
+import { answerOf, type ReceiptShare, receiptOf, replyOf } from "./receipts.ts";
+import type { PhoneSettings } from "./settings.ts";
 import type { Stream } from "./stream.ts";
-import type { Desk } from "./streams.ts";
+
+/** What all calls and streams of phones share. */
+export type Desk = {
+  readonly charge: Callers["charge"];
+  readonly sharing: ReceiptShare;
+  readonly settings: PhoneSettings;
+};
 
 export type SaidPorts = {
   readonly record: (entry: ReceiptEntry) => Promise<ReceiptResult>;

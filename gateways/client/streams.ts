@@ -19,25 +19,16 @@ import { type Database, urgently } from "../../persistence/database.ts";
 import { closeStreamsOf, newsOfStreams } from "../../persistence/streams.ts";
 import { connectionsMax } from "../connections.ts";
 import type { Upgrade } from "../upgrades.ts";
-import type { Callers, Listener } from "./caller.ts";
+import type { Listener } from "./caller.ts";
 import { openDepartures } from "./departures.ts";
 import { CLOSE, FRAME_MAX, readFrame } from "./frames.ts";
-import type { ReceiptShare } from "./receipts.ts";
-import { hearSaid } from "./said.ts";
-import type { PhoneSettings } from "./settings.ts";
+import { type Desk, hearSaid } from "./said.ts";
 import type { SettingsSlice } from "./settings-answer.ts";
 import { openSettingsReach } from "./settings-reach.ts";
 import { openSlowStreams } from "./slow-streams.ts";
 import { Stream, type StreamPorts } from "./stream.ts";
 import { openStreamRows } from "./stream-rows.ts";
 import { openWheel } from "./wheel.ts";
-
-/** What all calls and streams of phones share. */
-export type Desk = {
-  readonly charge: Callers["charge"];
-  readonly sharing: ReceiptShare;
-  readonly settings: PhoneSettings;
-};
 
 export type Streams = {
   /** No more are opened: what is left of the port is for calls, and for those who look whether the node is there. */
