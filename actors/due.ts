@@ -12,13 +12,12 @@
  *   not DELIVERED                           ─► another wake-up
  *   DELIVERED, reminders left               ─► a reminder; none left ─► nothing before the deadline
  *
- *   deadline   before any step: timeoutDevice from acceptance, and once DELIVERED timeoutUser from there; then the step's
- *   settled    an answer is asked for: somebody has answered (ACKNOWLEDGED, a reply, or IGNORED where a page that is declined is
- *              not passed on), here or another of its family; else: it was DELIVERED, here or there
+ * What is settled, and which deadline it has: persistence/page-standing.ts.
  */
 import { rankOf } from "../domain.ts";
 import type { RuleStep } from "../persistence/escalation-rules.ts";
 import type { DueMessage } from "../persistence/messages.ts";
+import { deadlineOf, isPassedOn, isSettled, type PageStanding } from "../persistence/page-standing.ts";
 
 /** What of the row decides it. */
 export type Standing = Pick<
@@ -58,45 +57,25 @@ export function dueOf(row: Standing, now: number): Due {
     return { kind: "nothing", detail: "recalled, and no phone has to be woken for it", until: "never" };
   }
   const delivered = rankOf(row.status) >= rankOf("DELIVERED");
-  const settled = isSettled(row, delivered);
+  const family = { delivered: row.settledByFamily, answered: row.settledByFamily };
+  const page: PageStanding = { ...row, delivered, family };
+  const settled = isSettled(page);
   if (row.expiresAt <= now) return expired(row, delivered, settled);
   if (row.untoldAnswer) return { kind: "tell-family" };
   if (settled) return { kind: "nothing", detail: "nothing is due", until: "never" };
   if (!delivered && row.outcome !== null) return { kind: "nothing", detail: "kept until it expires", until: "expiry" };
-  const deadline = deadlineOf(row, delivered);
+  const deadline = deadlineOf(page);
   if (deadline !== null && deadline <= now) {
     if (row.outcome !== null) return { kind: "nothing", detail: "it has failed before", until: "never" };
     const step = row.rule?.steps[row.step];
     if (step !== undefined) return { kind: "step", number: row.step + 1, step };
     return { kind: "failed", detail: failureOf(row, delivered), kept: !delivered };
   }
-  if (isPassedOn(row)) return { kind: "nothing", detail: "passed on", until: "deadline" };
+  if (isPassedOn(page)) return { kind: "nothing", detail: "passed on", until: "deadline" };
   if (!delivered) return { kind: "wake" };
   if (row.reminders >= row.profile.repeats)
     return { kind: "nothing", detail: "reminded as often as is set", until: "deadline" };
   return { kind: "wake" };
-}
-
-function isSettled(row: Standing, delivered: boolean): boolean {
-  if (row.settledByFamily || row.replied) return true;
-  if (!row.asksAnswer) return delivered;
-  return row.answer === "ACKNOWLEDGED" || (row.answer === "IGNORED" && declinesAreFinal(row));
-}
-
-function declinesAreFinal({ rule }: Standing): boolean {
-  return rule === null || !rule.onIgnored;
-}
-
-/** Passed on to others, that is: its own devices are left alone then. What went to more of them is still theirs. */
-function isPassedOn({ step, outcome, rule }: Standing): boolean {
-  return step > 0 && outcome === null && rule?.steps[step - 1]?.kind !== "DEVICES";
-}
-
-function deadlineOf(row: Standing, delivered: boolean): number | null {
-  // It was declined, and is to be passed on.
-  if (row.answer === "IGNORED" && row.outcome === null && !isPassedOn(row)) return 0;
-  if (row.step > 0 && row.outcome === null) return row.stepDeadline;
-  return delivered ? row.userDeadline : row.deviceDeadline;
 }
 
 function failureOf(row: Standing, delivered: boolean): string {

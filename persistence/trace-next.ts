@@ -7,35 +7,23 @@
  *   its deadline is behind                        ─► the same, now
  *   it has none                                   ─► it expires, told as FAILED
  */
-import type { Answer, Outcome } from "../domain.ts";
+import type { RuleStep } from "./escalation-rules.ts";
+import { deadlineOf, isSettled, type PageStanding } from "./page-standing.ts";
 import { by, span } from "./trace-words.ts";
 
 /** A step of a site's rule; `name`: of a group or gateway, a person's address; null: it is no more. */
 export type StepFacts = {
-  readonly kind: "DEVICES" | "SUBSCRIBER" | "GROUP" | "GATEWAY";
+  readonly kind: RuleStep["kind"];
   readonly name: string | null;
 };
 export type RuleFacts = { readonly onIgnored: boolean; readonly steps: readonly StepFacts[] };
 
 /** Times in ms since 1970, on the database's clock. */
-export type NextFacts = {
+export type NextFacts = Omit<PageStanding, "rule"> & {
   readonly now: number;
-  readonly delivered: boolean;
-  readonly answer: Answer | null;
-  readonly replied: boolean;
-  readonly outcome: Outcome | null;
-  readonly asksAnswer: boolean;
   readonly dueAt: number | null;
-  readonly deviceDeadline: number | null;
-  readonly userDeadline: number | null;
   readonly expiresAt: number;
-  /** Steps of the rule taken so far, and by when the last must have led to an end. */
-  readonly step: number;
-  readonly stepDeadline: number | null;
-  /** null: its site has none for its type, or it was itself passed on. */
   readonly rule: RuleFacts | null;
-  /** Whether any of those it was passed on to, or with which it was passed on. */
-  readonly family: { readonly delivered: boolean; readonly answered: boolean };
 };
 
 export type Next = {
@@ -47,19 +35,6 @@ export type Next = {
 
 /** Steps that are named before the rest is only counted. */
 const NAMED_MAX = 3;
-
-/** Somebody has it, as far as is asked for: nothing is done for it any more. */
-export function isSettled({ delivered, answer, replied, asksAnswer, rule, family }: NextFacts): boolean {
-  if (replied) return true;
-  if (!asksAnswer) return delivered || family.delivered;
-  if (family.answered) return true;
-  return answer === "IGNORED" ? rule === null || !rule.onIgnored : answer !== null;
-}
-
-/** Others have it now, and its own devices are left alone. */
-export function isPassedOn({ step, outcome, rule }: NextFacts): boolean {
-  return step > 0 && outcome === null && rule?.steps[step - 1]?.kind !== "DEVICES";
-}
 
 export function nextOf(facts: NextFacts): Next | null {
   const { now, dueAt, outcome, delivered, expiresAt, rule, step } = facts;
@@ -77,13 +52,6 @@ export function nextOf(facts: NextFacts): Next | null {
   if (deadline <= now) return { at: now, unless: null, what };
   const verb = facts.asksAnswer && (delivered || step > 0) ? "answers" : "fetches it";
   return { at: deadline, unless: `nobody ${verb}`, what };
-}
-
-function deadlineOf(facts: NextFacts): number | null {
-  // It was declined, and is to be passed on.
-  if (facts.answer === "IGNORED" && !isPassedOn(facts)) return facts.now;
-  if (facts.step > 0) return facts.stepDeadline;
-  return facts.delivered ? facts.userDeadline : facts.deviceDeadline;
 }
 
 function consequenceOf(steps: readonly StepFacts[]): string {

@@ -5,8 +5,9 @@
 import type { GatewayType, Transport } from "../domain.ts";
 import type { NotificationState } from "./notifications.ts";
 import type { News } from "./outbox.ts";
+import { isPassedOn, isSettled } from "./page-standing.ts";
 import { RECALL_REASON } from "./recalls.ts";
-import { isPassedOn, isSettled, type NextFacts, nextOf, nextSentence, wayOf } from "./trace-next.ts";
+import { type NextFacts, nextOf, nextSentence, wayOf } from "./trace-next.ts";
 import { ago, count, span } from "./trace-words.ts";
 
 /** Times in ms since 1970, on the database's clock, as is `now`. */

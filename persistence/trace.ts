@@ -6,7 +6,8 @@ import { rankOf, type StatusText, transportOf, type UniqueId } from "../domain.t
 import type { Database } from "./database.ts";
 import { gatewayEvents } from "./dispatch-events.ts";
 import { findPage, type Refusal } from "./page-search.ts";
-import { isSettled, nextOf, nextText } from "./trace-next.ts";
+import { isSettled } from "./page-standing.ts";
+import { nextOf, nextText } from "./trace-next.ts";
 import { type TraceFacts, whyOf } from "./trace-reason.ts";
 import { EVENTS_MAX, type Kin, type Notice, readPage, type TracedPage, type TraceEvent } from "./traced-page.ts";
 import { eventsOfPush, furthest, readPushes, type TracedPush } from "./traced-pushes.ts";
