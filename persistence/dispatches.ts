@@ -15,10 +15,15 @@ import { PRIORITIES } from "../domain.ts";
 import type { Database, Fragment, Sql } from "./database.ts";
 import type { Lane } from "./outbox.ts";
 import type { OutputGateway } from "./output-gateways.ts";
-import { settledByFamily } from "./page-family.ts";
+import { answers, settledByFamily } from "./page-family.ts";
 
 /** Where it is told that a dispatch is due: the same for all of them, on every node. */
 export const DISPATCHES_LANE = "d15bac4e-0000-4000-8000-000000000000" as Lane;
+
+/** Of what the step `number` of a page's rule passes on: the same whoever takes the step, and however often. */
+export function dispatchId(sql: Sql, uniqueId: Fragment, number: Fragment): Fragment {
+  return sql`md5(${uniqueId}::text || ${number})::uuid`;
+}
 
 /** How long a claimed dispatch is the claimer's alone: longer than sending may take. */
 export const CLAIM_MS = 45_000;
@@ -98,7 +103,7 @@ export async function claimDispatches(
     left join lateral (
       select destination, priority, accepted_at as "acceptedAt",
         -- As actors/due settles it, but that a page somebody declined is not: its rule may pass on just that.
-        not (outcome is not distinct from 'RECALLED' or answer is not distinct from 'ACKNOWLEDGED' or replied_at is not null
+        not (outcome is not distinct from 'RECALLED' or ${answers(sql, "message")}
           or (timeout_user is null and status >= 4) or ${settledByFamily(sql, "message")}) as wanted
       from premise_core.messages as message where unique_id = claimed.unique_id limit 1
     ) as page on true`,
@@ -135,8 +140,8 @@ export function nextStepNow(sql: Sql): Fragment {
         select unique_id, step, outcome, due_at, step_deadline from premise_core.messages
         where unique_id = refused.unique_id for update
       ) as message
-      -- As the step made the dispatch's id. One that somebody has answered is due later than that, if at all.
-      where refused.id = md5(message.unique_id::text || message.step)::uuid and message.outcome is null
+      -- One that somebody has answered is due later than that, if at all.
+      where refused.id = ${dispatchId(sql, sql`message.unique_id`, sql`message.step`)} and message.outcome is null
         and message.due_at <= message.step_deadline
     ), hastened as (
       update premise_core.messages as message set step_deadline = clock_timestamp(), due_at = clock_timestamp()

@@ -31,8 +31,8 @@ export type SiteRule = Rule & {
 export const STEPS_MAX = 10;
 
 /** A type as it is compared: by the database, as its pages' are, since by the C locale it knows no other small letters than ASCII's. */
-function ruleType(sql: Sql, messageType: string): Fragment {
-  return sql`lower(btrim(${messageType}::text))`;
+function ruleType(sql: Sql, messageType: Fragment): Fragment {
+  return sql`lower(btrim(${messageType}))`;
 }
 
 /** The type of a rule for every type that has none. */
@@ -42,7 +42,7 @@ const CHAT = "chat";
 
 /** The rule of a page's site for its type: (on_ignored, steps), or no row. `page`: the statement's name for the message's row. */
 export function ruleFor(sql: Sql, page: string): Fragment {
-  const type = sql`lower(btrim(${sql(page)}.message_type))`;
+  const type = ruleType(sql, sql`${sql(page)}.message_type`);
   return sql`(
     select rule.on_ignored, rule.steps from premise_core.escalation_rules as rule
     where rule.site_id = ${sql(page)}.site_id and rule.message_type = any (array[${type}, ${ANY_TYPE}::text]) and ${type} <> ${CHAT}::text
@@ -74,7 +74,7 @@ export async function putRule(
   const [row] = await premise.run<Row>(
     (sql) => sql`
     insert into premise_core.escalation_rules (site_id, message_type, tenant_id, on_ignored, steps)
-    values (${of.siteId}, ${ruleType(sql, of.messageType)}, ${of.tenantId}, ${Number(rule.onIgnored)}::integer = 1, ${JSON.stringify(rule.steps)}::text::jsonb)
+    values (${of.siteId}, ${ruleType(sql, sql`${of.messageType}::text`)}, ${of.tenantId}, ${Number(rule.onIgnored)}::integer = 1, ${JSON.stringify(rule.steps)}::text::jsonb)
     on conflict (site_id, message_type) do update set
       on_ignored = excluded.on_ignored, steps = excluded.steps, changed_at = clock_timestamp()
     returning site_id as "siteId", message_type as "messageType", on_ignored as "onIgnored", steps, changed_at as "changedAt"`,
@@ -86,7 +86,7 @@ export async function putRule(
 export async function deleteRule(premise: Database, siteId: string, messageType: string): Promise<boolean> {
   const rows = await premise.run(
     (sql) => sql`
-    delete from premise_core.escalation_rules where site_id = ${siteId}::uuid and message_type = ${ruleType(sql, messageType)}
+    delete from premise_core.escalation_rules where site_id = ${siteId}::uuid and message_type = ${ruleType(sql, sql`${messageType}::text`)}
     returning 1`,
   );
   return rows.length > 0;

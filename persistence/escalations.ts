@@ -12,6 +12,7 @@ import type { Priority, SubscriberId, UniqueId } from "../domain.ts";
 import { PRIORITIES } from "../domain.ts";
 import { FIRST_WAKE_CLAIM } from "./acceptance.ts";
 import { type Database, urgently } from "./database.ts";
+import { dispatchId } from "./dispatches.ts";
 import type { RuleStep } from "./escalation-rules.ts";
 import { CLAIM_MS } from "./messages.ts";
 import { type Lane, laneOf } from "./outbox.ts";
@@ -130,7 +131,7 @@ export async function takeSteps(
       returning unique_id, subscriber_id, parent_id, host_system_id, link_id, priority, expires_at, synthetic
     ), sent as (
       insert into premise_core.dispatches (id, unique_id, gateway_id, priority, address, expires_at)
-      select md5(held.unique_id::text || held.number)::uuid, held.unique_id, gateway.id, held.priority,
+      select ${dispatchId(sql, sql`held.unique_id`, sql`held.number`)}, held.unique_id, gateway.id, held.priority,
         replace(held.address, '{destination}', held.destination), held.expires_at
       from held cross join lateral (
         select id from premise_core.output_gateways where id = held.target and site_id = held.site_id limit 1

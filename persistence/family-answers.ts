@@ -9,7 +9,7 @@
  * One that joins meanwhile is not seen here, and finds out when it is due itself: three seconds after it was made.
  */
 import type { DeviceId, UniqueId } from "../domain.ts";
-import type { Database } from "./database.ts";
+import type { Database, Fragment, Sql } from "./database.ts";
 import { noticesOfAnswers } from "./device-notices.ts";
 import { answers } from "./page-family.ts";
 
@@ -35,19 +35,13 @@ export async function tellFamilies(
       select root.id as root, given.unique_id as given_by, given.answer
       from (select distinct root from page) as root (id)
       cross join lateral (
-        select kin.unique_id, kin.answer from premise_core.messages as kin where kin.unique_id = root.id and ${answers(sql, "kin")}
-        union all
-        select kin.unique_id, kin.answer from premise_core.messages as kin where kin.parent_id = root.id and ${answers(sql, "kin")}
+        ${membersWho(sql, sql`root.id`, answers(sql, "kin"))}
         limit 1
       ) as given
     ), others as materialized (
       select family.root, family.given_by, family.answer, member.unique_id
       from family cross join lateral (
-        select kin.unique_id from premise_core.messages as kin
-        where kin.unique_id = family.root and kin.answered_by is null and kin.outcome is distinct from 'RECALLED' and not ${answers(sql, "kin")}
-        union all
-        select kin.unique_id from premise_core.messages as kin
-        where kin.parent_id = family.root and kin.answered_by is null and kin.outcome is distinct from 'RECALLED' and not ${answers(sql, "kin")}
+        ${membersWho(sql, sql`family.root`, sql`${isUntold(sql)} and not ${answers(sql, "kin")}`)}
         limit ${MEMBERS_MAX}::integer
       ) as member
     ), members as (
@@ -55,11 +49,7 @@ export async function tellFamilies(
       union all
       select family.root, member.unique_id, null, member.unique_id
       from family cross join lateral (
-        select kin.unique_id from premise_core.messages as kin
-        where kin.unique_id = family.root and kin.answered_by is null and kin.outcome is distinct from 'RECALLED' and ${answers(sql, "kin")}
-        union all
-        select kin.unique_id from premise_core.messages as kin
-        where kin.parent_id = family.root and kin.answered_by is null and kin.outcome is distinct from 'RECALLED' and ${answers(sql, "kin")}
+        ${membersWho(sql, sql`family.root`, sql`${isUntold(sql)} and ${answers(sql, "kin")}`)}
       ) as member
       where (select count(*) from others where others.root = family.root) < ${MEMBERS_MAX}::integer
     ), held as (
@@ -94,4 +84,16 @@ export async function tellFamilies(
   );
   const devices = new Map(rows.map((row) => [row.page, row.devices]));
   return pages.map((page) => devices.get(page) ?? []);
+}
+
+/** Of the family of that page, those of whom (as `kin`) that holds: (unique_id, answer). */
+function membersWho(sql: Sql, root: Fragment, holds: Fragment): Fragment {
+  return sql`
+        select kin.unique_id, kin.answer from premise_core.messages as kin where kin.unique_id = ${root} and ${holds}
+        union all
+        select kin.unique_id, kin.answer from premise_core.messages as kin where kin.parent_id = ${root} and ${holds}`;
+}
+
+function isUntold(sql: Sql): Fragment {
+  return sql`kin.answered_by is null and kin.outcome is distinct from 'RECALLED'`;
 }

@@ -21,8 +21,18 @@ export function untoldAnswer(sql: Sql, page: string): Fragment {
     and (${answers(sql, page)} or ${anyOfOthers(sql, page, answers(sql, "kin"))}))`;
 }
 
+/** Whether nobody has answered it, here or for all of its family who have been told: what comes now is the first answer. */
+export function isUnanswered(sql: Sql, page: string): Fragment {
+  return sql`(${sql(page)}.answer is null and ${sql(page)}.replied_at is null and ${sql(page)}.answered_by is null)`;
+}
+
+/** Whether an answer of its recipient for all is to be told to its family: it has one, nobody has told it, and there is time. */
+export function owesFamily(sql: Sql, page: string): Fragment {
+  return sql`(${hasFamily(sql, page)} and ${sql(page)}.answered_by is null and ${sql(page)}.expires_at > clock_timestamp())`;
+}
+
 /** It was passed on, or to it. */
-export function hasFamily(sql: Sql, page: string): Fragment {
+function hasFamily(sql: Sql, page: string): Fragment {
   return sql`(${sql(page)}.step > 0 or ${sql(page)}.parent_id is not null)`;
 }
 

@@ -15,7 +15,7 @@ import { noticesOfAnswers } from "./device-notices.ts";
 import { ruleFor } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
-import { hasFamily } from "./page-family.ts";
+import { isUnanswered, owesFamily } from "./page-family.ts";
 
 export type ReceiptEntry = {
   readonly uniqueId: UniqueId;
@@ -97,10 +97,9 @@ export async function recordReceipts(
           else message.status < 4
         end as tells,
         -- The first, of receipts and replies: one notice is enough.
-        input.receipt in ('ACKNOWLEDGED', 'IGNORED') and message.answer is null and message.replied_at is null
-          and message.answered_by is null as answers,
+        input.receipt in ('ACKNOWLEDGED', 'IGNORED') and ${isUnanswered(sql, "message")} as answers,
         -- One who has answered for all of its family, who have yet to hear so.
-        message.answered_by is null and ${hasFamily(sql, "message")} and message.expires_at > clock_timestamp()
+        ${owesFamily(sql, "message")}
           and (message.replied_at is not null or coalesce(message.answer, input.receipt) = 'ACKNOWLEDGED') as owes,
         message.open and exists (
           select from premise_core.devices as other

@@ -12,7 +12,7 @@ import type { Database } from "./database.ts";
 import { noticesOfAnswers } from "./device-notices.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
-import { hasFamily } from "./page-family.ts";
+import { isUnanswered, owesFamily } from "./page-family.ts";
 import { saidSeconds } from "./receipts.ts";
 
 /** As a phone says it. */
@@ -111,9 +111,8 @@ export async function recordReplies(
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
         message.status < 5 as reads,
-        message.answer is null and message.replied_at is null and message.answered_by is null as answers,
-        -- Its family has yet to hear that it was answered for all.
-        message.answered_by is null and ${hasFamily(sql, "message")} and message.expires_at > clock_timestamp() as owes,
+        ${isUnanswered(sql, "message")} as answers,
+        ${owesFamily(sql, "message")} as owes,
         message.open and exists (
           select from premise_core.devices as other
           where other.subscriber_id = message.subscriber_id and other.state = 'ACTIVE' and other.id <> input.device_id
