@@ -37,6 +37,8 @@ export type PageWrites = {
   waitedMs(): number;
 };
 
+/** A phone says several things of a page within a moment (DELIVERED, READ), each in a statement of its own, and waits for none of them. */
+const SAID_PACE_MS = 2 * PACE_MS;
 const ENTRIES_MAX = 250;
 const WAITING_MAX = 10_000;
 /** Of text in one statement: what is longer takes the more of its deadline, and is held three times over while it flies. */
@@ -92,7 +94,7 @@ export function openPageWrites(database: Database, node: string): PageWrites {
   const receiving = makeBatch<ReceiptEntry, ReceiptResult>({
     ...limits,
     key: (entry) => entry.uniqueId,
-    paceMs: 2 * PACE_MS,
+    paceMs: SAID_PACE_MS,
     write: (entries) => recordReceipts(database, node, entries),
   });
   const sending = makeBatch<StreamSend, StreamSent>({
@@ -105,7 +107,7 @@ export function openPageWrites(database: Database, node: string): PageWrites {
   const replying = makeBatch<ReplyEntry, ReplyResult>({
     ...limits,
     key: (entry) => entry.uniqueId,
-    paceMs: 2 * PACE_MS,
+    paceMs: SAID_PACE_MS,
     length: { of: ({ text, choice }) => (text ?? choice ?? "").length, max: CHARACTERS_MAX },
     write: (entries) => recordReplies(database, node, entries),
   });

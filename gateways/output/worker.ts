@@ -34,6 +34,8 @@ const LOOK_MS = 1_000;
 /** On their way from this node at once: of one gateway, and in all. */
 const SLOTS = 4;
 const FLYING_MAX = 64;
+/** One that is forgotten has one place until it answers again. */
+const ANSWERING_MAX = 1_000;
 /** Sending and writing it down end before another may claim it. */
 const SEND_DEADLINE_MS = CLAIM_MS - 10_000;
 const RETRY_MIN_MS = 2_000;
@@ -59,7 +61,7 @@ export function openOutputWorker(
   const closing = new AbortController();
   /** By dispatch, its gateway's id. */
   const flying = new Map<Promise<void>, string>();
-  /** Gateways whose server gave an answer, whatever it was, the last time it was asked. */
+  /** Gateways whose server gave an answer, whatever it was, the last time it was asked; the latest ones. */
   const answering = new Set<string>();
   let closed = false;
   let more = false;
@@ -86,8 +88,10 @@ export function openOutputWorker(
   function judge(gatewayId: string, outcome: DispatchOutcome | "settled" | "late"): void {
     if (typeof outcome === "string") return;
     // A code of its own, or of this side where it said nothing.
-    if (/^\d/.test(outcome.code)) answering.add(gatewayId);
-    else if (outcome.kind === "retry") answering.delete(gatewayId);
+    const answered = /^\d/.test(outcome.code);
+    if (answered || outcome.kind === "retry") answering.delete(gatewayId);
+    if (answered) answering.add(gatewayId);
+    if (answering.size > ANSWERING_MAX) answering.delete(answering.values().next().value!);
   }
 
   async function outcomeFor(dispatch: ClaimedDispatch): Promise<DispatchOutcome | "settled" | "late"> {
