@@ -40,12 +40,16 @@ const ANY_TYPE = "*";
 /** It is between two people, and never passed on. */
 const CHAT = "chat";
 
-/** The rule of a page's site for its type: (on_ignored, steps), or no row. `page`: the statement's name for the message's row. */
+/**
+ * The rule of a page's site for its type: (on_ignored, steps), or no row. None is for a test page of our own: people would be woken by one
+ * that does not come back. `page`: the statement's name for the message's row.
+ */
 export function ruleFor(sql: Sql, page: string): Fragment {
   const type = ruleType(sql, sql`${sql(page)}.message_type`);
   return sql`(
     select rule.on_ignored, rule.steps from premise_core.escalation_rules as rule
     where rule.site_id = ${sql(page)}.site_id and rule.message_type = any (array[${type}, ${ANY_TYPE}::text]) and ${type} <> ${CHAT}::text
+      and not ${sql(page)}.synthetic
     order by rule.message_type = ${ANY_TYPE}::text limit 1)`;
 }
 

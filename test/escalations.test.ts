@@ -2,8 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type SubscriberId, shardOf, type TenantId } from "../domain.ts";
-import { deleteRule, putRule, type RuleStep } from "../persistence/escalation-rules.ts";
+import { type SubscriberId, shardOf } from "../domain.ts";
+import type { RuleStep } from "../persistence/escalation-rules.ts";
 import { takeSteps } from "../persistence/escalations.ts";
 import { openDrivenWard } from "./helpers/driven-ward.ts";
 import { eventually } from "./helpers/eventually.ts";
@@ -169,48 +169,6 @@ test("once all of somebody's devices have it, declining it brings the next step 
   node.drive((await due(id))!);
   await hears(id, "IGNORED ESCALATED");
   assert.is((await childrenOf(id)).length, 1);
-});
-
-test("a rule for every type is for pages without one and for types that have none, and for no chat", async () => {
-  const node = openNode();
-  const [ada, ben, cem] = [await person(), await person(), await person()];
-  const steps: RuleStep[] = [{ kind: "SUBSCRIBER", subscriberId: ben.subscriberId, waitSeconds: 200 }];
-  await putRule(database, { siteId, tenantId: "default" as TenantId, messageType: "*" }, { onIgnored: true, steps });
-  for (const [messageType, to] of [
-    ["", [ben.destination]],
-    ["Unheard of", [ben.destination]],
-    [await ruled([toPerson(cem)]), [cem.destination]],
-    [" cHaT", []],
-  ] as const) {
-    const id = await pages(node, ada, messageType);
-    await hears(id, "ENROUTE");
-    await misses(node, id, "device_deadline");
-    await hears(id, to.length > 0 ? "ESCALATED" : "FAILED");
-    assert.equal(
-      (await childrenOf(id)).map(({ destination }) => destination),
-      to,
-      messageType,
-    );
-    const declined = await pages(node, ada, messageType);
-    await hears(declined, "ENROUTE");
-    await says(node, ada, declined, "IGNORED");
-    assert.is((await dueIn(declined)) !== null, to[0] === ben.destination, "by its own rule the host decides");
-  }
-  assert.is(await deleteRule(database, siteId, "*"), true);
-});
-
-test("the type a rule is for is compared as its pages' are, whatever letters the database's locale knows", async () => {
-  const node = openNode();
-  const [ada, ben] = [await person(), await person()];
-  const messageType = ` ÄRZTE-Ruf ${randomUUID()} `;
-  const steps: RuleStep[] = [{ kind: "SUBSCRIBER", subscriberId: ben.subscriberId, waitSeconds: 200 }];
-  const of = { siteId, tenantId: "default" as TenantId, messageType };
-  await putRule(database, of, { onIgnored: false, steps });
-  const id = await pages(node, ada, messageType.trim());
-  await hears(id, "ENROUTE");
-  await misses(node, id, "device_deadline");
-  await hears(id, "ESCALATED");
-  assert.is(await deleteRule(database, siteId, messageType.trim()), true);
 });
 
 test("a page that was declined is passed on at once where its site says so, whatever other devices do then; else the host decides", async () => {
