@@ -32,7 +32,9 @@ export async function tellFamilies(
         select coalesce(parent_id, unique_id) as root from premise_core.messages where unique_id = page.id limit 1
       ) as message
     ), family as materialized (
-      select root.id as root, given.unique_id as given_by, given.answer
+      select root.id as root, given.unique_id as given_by,
+        -- Who declined and then replied has answered by the reply.
+        case when given.answer = 'ACKNOWLEDGED' then given.answer end as answer
       from (select distinct root from page) as root (id)
       cross join lateral (
         ${membersWho(sql, sql`root.id`, answers(sql, "kin"))}

@@ -134,6 +134,17 @@ test("when many answer at once on several nodes, while their family is told by s
   }
 });
 
+test("of one who declined and then replied the others hear of a reply, not that it was declined", async () => {
+  const [page, ben] = (await family(1)) as [Member, Member];
+  await recordReceipts(database, "node", [{ uniqueId: ben.id, deviceId: ben.phone, receipt: "IGNORED" }]);
+  await replies(ben);
+  await tell(ben);
+  assert.equal(
+    (await heard(page)).map(({ kind, answer }) => [kind, answer]),
+    [["ANSWERED", null]],
+  );
+});
+
 test("nobody hears that a recalled page was answered", async () => {
   const [page, ben] = (await family(1)) as [Member, Member];
   await acknowledges(ben);
