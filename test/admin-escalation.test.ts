@@ -109,6 +109,11 @@ test("a rule is a list of steps that reach somebody of its site; a group in use 
   const any = await api.call("PUT", `${rules}/*`, { steps: [{ kind: "SUBSCRIBER", subscriberId: ada }] });
   assert.equal([any.status, any.body.messageType], [200, "*"]);
   assert.is((await api.call("DELETE", `${rules}/*`)).status, 204);
+  assert.equal(
+    api.audited.slice(-2),
+    ["PUT", "DELETE"].map((method) => `bootstrap ${method} /api/v1/sites/:id/escalation-rules/:messageType ${site} *`),
+    "which of the site's rules",
+  );
   assert.is((await api.call("DELETE", `${rules}/aLERT`)).status, 204);
   assert.is((await api.call("DELETE", `${rules}/alert`)).status, 404);
   assert.is((await api.call("DELETE", `/api/v1/subscriber-groups/${groupId}`)).status, 204);

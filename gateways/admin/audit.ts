@@ -4,7 +4,7 @@ import type { Log } from "../../log.ts";
 import type { App } from "../http.ts";
 import { keyNameOf } from "./authentication.ts";
 
-/** `call`: method and route, as in docs/api/openapi.json. `about`: the id of what was changed, or was made. */
+/** `call`: method and route, as in docs/api/openapi.json. `about`: the id of what was changed, or was made; of a rule its site's, and its type. */
 export function auditCalls(app: App, log: Log): void {
   // What a call has made has its id in the answer alone.
   const made = new WeakMap<FastifyRequest, string>();
@@ -16,9 +16,9 @@ export function auditCalls(app: App, log: Log): void {
   app.addHook("onResponse", async (request, reply) => {
     // What was refused may be called by any text at all.
     if (request.method === "GET" || request.method === "HEAD" || reply.statusCode >= 400) return;
-    const [named = null] = Object.values(request.params as Record<string, string>);
+    const named = Object.values(request.params as Record<string, string>).join(" ");
     const call = `${request.method} ${request.routeOptions.url}`;
-    const [about, key, peer] = [named ?? made.get(request) ?? null, keyNameOf(request), request.ip];
+    const [about, key, peer] = [named || (made.get(request) ?? null), keyNameOf(request), request.ip];
     log.info({ part: "audit", call, about, key, peer }, "an operator changed something");
   });
 }
