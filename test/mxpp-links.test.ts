@@ -26,8 +26,19 @@ const database: Database = {
   },
 };
 const links = openLinks({ database, log: silentLog, clock: systemClock });
+/** Whose statements wait until they are let go. */
+const held: (() => void)[] = [];
+const holding: Database = {
+  ...ward.database,
+  async run(...how) {
+    await new Promise<void>((resolve) => held.push(resolve));
+    return ward.database.run(...how);
+  },
+};
+const slow = openLinks({ database: holding, log: silentLog, clock: systemClock });
 test.after(async () => {
   await links.close();
+  await slow.close();
   await ward.close();
 });
 
@@ -93,6 +104,28 @@ test("links cost one statement a second for each thousand", async () => {
   statements = 0;
   await rest(3_000);
   assert.ok(statements >= 2 && statements <= 8, `${statements}`);
+});
+
+test("looks that may go through all of a long lane hold up nobody's fresh news, and few of them go together", async () => {
+  const read = (cursor: string, snapshot: string | null) =>
+    slow.read({ link: randomUUID() as LinkId, cursor, afterId: "0", snapshot });
+  let through = 0;
+  const long = [read("7", "7:9:"), ...Array.from({ length: 5 }, () => read("0", null))].map((one) =>
+    one.then(() => {
+      through += 1;
+    }),
+  );
+  await eventually("they are asked for", () => held.length === 1);
+  const fresh = read("7", null);
+  await eventually("fresh news are asked for beside them", () => held.length === 2);
+  held[1]!();
+  assert.equal((await fresh).news, []);
+  assert.is(through, 0);
+  held[0]!();
+  await eventually("the rest is asked for", () => held.length === 3);
+  assert.is(through, 5);
+  held[2]!();
+  await Promise.all(long);
 });
 
 test.run();
