@@ -191,7 +191,8 @@ export function hostActor(ports: HostPorts): HostActor {
         if (!(await ports.claim(ports.link, ports.hostSystemId))) ports.later({ kind: "news", unclaimed: true });
         return null;
       case "look": {
-        const page = await ports.look({ link: ports.link, ...effect });
+        const { cursor, afterId, snapshot } = effect;
+        const page = await ports.look({ link: ports.link, cursor, afterId, snapshot });
         // It may be the last one's answer.
         if (ports.era() !== era) throw new DatabaseDown(false);
         return { kind: "looked", page, now: ports.now() };

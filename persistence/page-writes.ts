@@ -103,7 +103,6 @@ export function openPageWrites(database: Database, node: string): PageWrites {
     paceMs: EASY_PACE_MS,
     write: (sends) => recordSends(database, node, sends),
   });
-
   const replying = makeBatch<ReplyEntry, ReplyResult>({
     ...limits,
     key: (entry) => entry.uniqueId,

@@ -20,7 +20,7 @@ export type WebPages = {
 /** What phones read of an answer besides its body. */
 const READ = "Date, Retry-After";
 const SENT = "Authorization, Content-Type";
-/** As long as any Chromium remembers it. */
+/** How long a browser may keep a preflight's answer: Chromium keeps none for longer. */
 const REMEMBERED_SECONDS = 7_200;
 
 /**

@@ -8,7 +8,7 @@ import type { Clock } from "../../domain.ts";
 import type { Database } from "../../persistence/database.ts";
 import { type HostSystem, hostSystems } from "../../persistence/host-systems.ts";
 
-/** @throws DatabaseDown also where it need not be fresh, while nothing is known at all */
+/** `fresh`: as they are now, not as they were a moment ago. @throws DatabaseDown; where it need not be fresh, only while nothing is known */
 export type KnownHosts = (fresh: boolean) => Promise<readonly HostSystem[]>;
 
 /** How old the list may be; also how soon a new one is known. */

@@ -42,7 +42,6 @@ import { watchPeer } from "./watch.ts";
 
 export type SessionPorts = LinkPorts & {
   readonly paging: Pick<Paging, "accept">;
-  /** `fresh`: as they are now, not as they were a moment ago. */
   readonly hosts: KnownHosts;
   readonly addressAllowed: AddressTest;
   readonly messageKey: string;
