@@ -171,7 +171,7 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
       log,
     );
     server.setTimeout(STALLED_MS);
-    const crowds = boundCrowds(server, { max: connectionsMax(), unbounded: isProxy }, () =>
+    const crowds = boundCrowds(server, { max: connectionsMax("http"), unbounded: isProxy }, () =>
       ports.meter.count("back_pressure", { queue: "http_address" }),
     );
     server.on("request", ({ socket }) => crowds.spoke(socket));

@@ -122,9 +122,12 @@ test("a node with a small heap takes fewer connections, and lives with all of th
 
 test("the smaller of what the files and the heap allow is what a port may hold", () => {
   const MIB = 2 ** 20;
-  assert.is(connectionsMax(96 * MIB, Number.POSITIVE_INFINITY), SMALL_HEAP_ROOM);
-  assert.is(connectionsMax(96 * MIB, 1_024), 256);
-  assert.is(connectionsMax(4_096 * MIB, Number.POSITIVE_INFINITY), 20_000);
+  for (const port of ["http", "mxpp"] as const) {
+    assert.is(connectionsMax(port, 96 * MIB, Number.POSITIVE_INFINITY), SMALL_HEAP_ROOM);
+    assert.is(connectionsMax(port, 4_096 * MIB, Number.POSITIVE_INFINITY), 20_000);
+  }
+  assert.is(connectionsMax("mxpp", 96 * MIB, 1_024), 102);
+  assert.is(connectionsMax("http", 96 * MIB, 1_024), 614);
 });
 
 test.run();

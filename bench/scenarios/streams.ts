@@ -34,7 +34,7 @@ const BEHIND_A_BALANCER = { TOCSIN_TRUSTED_PROXIES: "127.0.0.1" };
 export const STREAMS: Scenario = {
   name: "streams",
   async play(slice, size, clockRate) {
-    const idle = Math.min(IDLE[size], Math.floor(connectionsMax() * PORT_PART) - SPARE);
+    const idle = Math.min(IDLE[size], Math.floor(connectionsMax("http") * PORT_PART) - SPARE);
     const perSecond = clockRate ?? PER_SECOND[size];
     const stage = await openStage(slice, Math.max(LISTENING[size], idle), { settings: BEHIND_A_BALANCER });
     try {

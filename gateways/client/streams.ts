@@ -45,7 +45,7 @@ export type Streams = {
 
 const SUBPROTOCOL = "tocsin.v2";
 /** Of the connections a port may hold. */
-export const PORT_PART = 0.75;
+export const PORT_PART = 0.85;
 const RESUME_MS = 250;
 /** Asked whether it is there so often, a random part earlier; by the next time it must have said something. */
 const HEARTBEAT_SECONDS = 25;
@@ -86,7 +86,7 @@ export function openStreams(
     maxPayload: FRAME_MAX,
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
-  const streamsMax = Math.floor(connectionsMax() * PORT_PART);
+  const streamsMax = Math.floor(connectionsMax("http") * PORT_PART);
   const all = new Set<Stream>();
   /** Those whose device's row names them, as far as is known. */
   const byDevice = new Map<DeviceId, Stream>();

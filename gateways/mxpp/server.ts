@@ -143,7 +143,7 @@ export async function openMxpp(
 
   /** A host system that opens ever more must not lock out the others. */
   function bound(server: Server): void {
-    const crowds = boundCrowds(server, { max: connectionsMax(), unbounded: isBalancer }, (address) => {
+    const crowds = boundCrowds(server, { max: connectionsMax("mxpp"), unbounded: isBalancer }, (address) => {
       meter.count("back_pressure", { queue: "mxpp_address" });
       note(address, {}, "host system holds too many connections; the one silent longest is ended");
     });
