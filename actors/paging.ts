@@ -12,7 +12,16 @@ import type { Bus } from "../cluster/bus.ts";
 import { heapBytes } from "../cluster/heap.ts";
 import type { Membership } from "../cluster/membership.ts";
 import { openLeaves } from "../cluster/routing.ts";
-import { type Clock, type Priority, type Shard, type StatusText, shardOf, unreachable } from "../domain.ts";
+import {
+  type Clock,
+  type DeviceId,
+  type Priority,
+  type Shard,
+  type StatusText,
+  shardOf,
+  type UniqueId,
+  unreachable,
+} from "../domain.ts";
 import type { Log } from "../log.ts";
 import type { Meter } from "../meter.ts";
 import type { PageToAccept, Verdict } from "../persistence/acceptance.ts";
@@ -24,6 +33,7 @@ import { openPageWrites, type PageWrites } from "../persistence/page-writes.ts";
 import { RECALL_REASON, type Recall, type Recalled, recallPage } from "../persistence/recalls.ts";
 import type { ReceiptEntry, ReceiptResult } from "../persistence/receipts.ts";
 import { faultOf, type ReplyEntry, type ReplyResult } from "../persistence/replies.ts";
+import { returnPages } from "../persistence/returned-pages.ts";
 import type { StreamSend } from "../persistence/stream-sends.ts";
 import { type Message as DeviceMessage, deviceBehaviour, type HostedPort } from "./device.ts";
 import { freshRow, type Message as MessageMessage, messageBehaviour, type PushTarget, type Row } from "./message.ts";
@@ -32,6 +42,8 @@ export type Paging = {
   /** Rejects with DatabaseDown or BatchFull; then the page may be brought again, and will be found if it was written. */
   accept(page: PageToAccept): Promise<Verdict>;
   record(entry: ReceiptEntry): Promise<ReceiptResult>;
+  /** Pages whose answer a phone gave up unread are in its inbox again; see persistence/returned-pages.ts. */
+  takeBack(device: DeviceId, pages: readonly UniqueId[]): Promise<readonly UniqueId[]>;
   /** Withdraws a page and all it was passed on as; see persistence/recalls.ts. */
   recall(recall: Recall): Promise<Recalled | null>;
   reply(entry: ReplyEntry): Promise<ReplyResult>;
@@ -213,6 +225,8 @@ export function openPaging(
       if (result.kind === "repeated") meter.count("duplicates", { kind: "receipt" });
       return result;
     },
+
+    takeBack: (device, pages) => returnPages(database, node, device, pages),
 
     async recall(recall) {
       const recalled = await recallPage(database, node, recall);

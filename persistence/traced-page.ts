@@ -5,6 +5,7 @@ import type { Database, Fragment, Sql } from "./database.ts";
 import { ruleFor } from "./escalation-rules.ts";
 import type { News } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
+import { isReturned } from "./returned-pages.ts";
 import type { RuleFacts } from "./trace-next.ts";
 
 export type TraceEvent = {
@@ -113,7 +114,8 @@ export async function readPage(premise: Database, uniqueId: UniqueId): Promise<T
       where parent_id = (select coalesce(parent_id, unique_id) from message) and unique_id <> ${uniqueId}
       order by accepted_at, destination, unique_id limit ${FAMILY_MAX})
     )
-    select message.unique_id as "uniqueId", message.tracking_id as "trackingId", message.origin, message.destination, message.status,
+    select message.unique_id as "uniqueId", message.tracking_id as "trackingId", message.origin, message.destination,
+      case when ${isReturned(sql, "message")} then 3 else message.status end as status,
       message.answer, message.replied_at as "repliedAt", message.outcome, message.outcome_reason as "outcomeReason", message.told,
       message.accepted_at as "acceptedAt", message.due_at as "dueAt", message.device_deadline as "deviceDeadline",
       message.timeout_user is not null as "asksAnswer", message.user_deadline as "userDeadline", message.step,

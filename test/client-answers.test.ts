@@ -41,7 +41,7 @@ async function failing(fault: Error, where: "lookup" | "receipt") {
         ...{
           premise: database,
           meta: database,
-          paging: { record, reply: record },
+          paging: { record, reply: record, takeBack: record },
           peers: openPeers(),
           log,
           meter: silentMeter,

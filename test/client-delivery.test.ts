@@ -1,20 +1,23 @@
 /** When an answer counts as taken by the phone it was written to, where others follow it on the same connection. */
 import { once } from "node:events";
 import { Agent, createServer, get, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { answerTaken } from "../gateways/client/delivery.ts";
+import { type Fate, openDeliveries } from "../gateways/client/delivery.ts";
 import { openPeers, type Peers } from "../gateways/unacknowledged.ts";
+import { eventually } from "./helpers/eventually.ts";
 
 const BODY = "x".repeat(5_000);
 
 /** A server whose answers' fates are kept in their order, and a phone with one connection to it. */
 async function ward(peers: Peers) {
-  const fates: Promise<boolean>[] = [];
+  const deliveries = openDeliveries(peers);
+  const fates: Fate[] = [];
   const written: number[] = [];
-  const server = createServer((_request, response: ServerResponse) => {
-    fates.push(answerTaken(response, peers));
+  const server = createServer((request, response: ServerResponse) => {
+    deliveries.asked(request);
+    fates.push(deliveries.follow(response));
     const socket = response.socket!;
     response.on("finish", () => written.push(socket.bytesWritten));
     response.end(BODY);
@@ -24,8 +27,9 @@ async function ward(peers: Peers) {
   return {
     fates,
     written,
+    port: () => (server.address() as AddressInfo).port,
     async asks() {
-      const [answer] = await once(get({ port: (server.address() as AddressInfo).port, agent }), "response");
+      const [answer] = await once(get({ port: this.port(), agent }), "response");
       answer.resume();
       await once(answer, "end");
     },
@@ -56,17 +60,17 @@ test("bytes of a later answer that are still under way do not keep an earlier on
   const later = phone.written[1]! - phone.written[0]!;
   assert.ok(later > BODY.length);
   const early = { taken: null as boolean | null };
-  void phone.fates[0]!.then((taken) => {
+  void phone.fates[0]!.taken.then((taken) => {
     early.taken = taken;
   });
   unacknowledged = later + 1;
   await new Promise((resolve) => setTimeout(resolve, 300));
   assert.is(early.taken, null, "a byte of its own is not acknowledged");
   unacknowledged = later;
-  assert.is(await phone.fates[0], true);
+  assert.is(await phone.fates[0]!.taken, true);
   unacknowledged = null;
   await phone.close();
-  assert.is(await phone.fates[1], false, "of the later one nothing was");
+  assert.is(await phone.fates[1]!.taken, false, "of the later one nothing was");
 });
 
 test("a phone that asks again and again without a pause has taken every answer", async () => {
@@ -74,10 +78,43 @@ test("a phone that asks again and again without a pause has taken every answer",
   process.on("warning", ({ name }) => warnings.push(name));
   const phone = await ward(openPeers());
   for (let n = 0; n < 200; n += 1) await phone.asks();
-  const fates = await Promise.all(phone.fates);
+  const fates = await Promise.all(phone.fates.map(({ taken }) => taken));
   assert.is(fates.filter((taken) => !taken).length, 0);
   assert.equal(warnings, [], "however many wait to be settled");
   await phone.close();
+});
+
+/** A phone that asks, and reads nothing of the answer. */
+async function sleeper(port: number) {
+  const socket = connect(port, "127.0.0.1").pause();
+  await once(socket, "connect");
+  socket.write("GET / HTTP/1.1\r\nhost: tocsin\r\n\r\n");
+  return socket;
+}
+
+test("what a phone's kernel took is unread when the phone goes without having read it", async () => {
+  const phone = await ward(openPeers());
+  const socket = await sleeper(phone.port());
+  await eventually("the answer was taken", () => phone.fates.length === 1);
+  assert.is(await phone.fates[0]!.taken, true);
+  socket.destroy();
+  assert.is(await phone.fates[0]!.unread, true);
+  await phone.close();
+});
+
+test("what was read stays so, however its connection ends: the phone has asked again, or said good-bye", async () => {
+  const phone = await ward(openPeers());
+  await phone.asks();
+  const socket = await sleeper(phone.port());
+  await eventually("the second was asked for", () => phone.fates.length === 2);
+  socket.resume();
+  await once(socket, "data");
+  socket.write("GET / HTTP/1.1\r\nhost: tocsin\r\n\r\n");
+  await eventually("it asked again", () => phone.fates.length === 3);
+  socket.resetAndDestroy();
+  assert.equal(await Promise.all(phone.fates.slice(1).map(({ unread }) => unread)), [false, true]);
+  await phone.close();
+  assert.is(await phone.fates[0]!.unread, false);
 });
 
 test.run();

@@ -1,7 +1,7 @@
 // limit: 240 s
 /**
  * A page and those it is passed on to, driven on a real database by whatever may happen to them in whatever order: phones that fetch,
- * read, answer, decline and reply, on several devices; an operator who recalls it; drivers that die between any two effects, and that sleep and act on what they read
+ * give up what they fetched, read, answer, decline and reply, on several devices; an operator who recalls it; drivers that die between any two effects, and that sleep and act on what they read
  * long ago; time that jumps. Whatever came before, in the end everything that was due has been done, once.
  */
 import { randomUUID } from "node:crypto";
@@ -18,6 +18,7 @@ import { changeMessages, type DueMessage, dueMessages } from "../persistence/mes
 import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { recordReplies } from "../persistence/replies.ts";
+import { returnPages } from "../persistence/returned-pages.ts";
 import { type Heard, judge, judgeHeard, type Line, type Page, RECEIPTS, type Told } from "./helpers/page-life.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -54,6 +55,8 @@ type Event =
   | { readonly kind: "receipt"; readonly who: number; readonly device: number; readonly receipt: Receipt }
   /** One of two things to say. */
   | { readonly kind: "reply"; readonly who: number; readonly device: number; readonly said: number }
+  /** All phones, or all first ones, give up unread what they counted as having. */
+  | { readonly kind: "return"; readonly devices: number }
   | { readonly kind: "recall" }
   /** The phones confirm what they were told has become of their pages. */
   | { readonly kind: "confirm" }
@@ -82,6 +85,10 @@ const event: fc.Arbitrary<Event> = fc.oneof(
       ...{ kind: fc.constant("reply" as const), who: fc.nat(2), device: fc.nat(1) },
       said: fc.nat(1),
     }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("return" as const), devices: fc.integer({ min: 1, max: 2 }) }),
   },
   { weight: 1, arbitrary: fc.constant({ kind: "recall" as const }) },
   { weight: 1, arbitrary: fc.constant({ kind: "confirm" as const }) },
@@ -204,6 +211,12 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
               await recordReceipts(database, "node", [{ uniqueId, deviceId, receipt: one.receipt }]);
             else
               await recordReplies(database, "node", [{ uniqueId, deviceId, clientId: `${one.said}`, text: "coming" }]);
+          break;
+        }
+        case "return": {
+          const ids = (await pages()).map(({ id }) => id);
+          for (const { devices } of people)
+            for (const device of devices.slice(0, one.devices)) await returnPages(database, "node", device, ids);
           break;
         }
         case "recall":

@@ -108,6 +108,8 @@ test("a file that failed is run once more by itself, and is called unsteady when
   assert.is(code, 1);
   assert.ok(lines.some((line) => /^unsteady: .*shaky\.test\.ts failed, and passed when run by itself$/.test(line)));
   assert.ok(lines.some((line) => /^failed: .*bad\.test\.ts$/.test(line)));
+  const again = lines.slice(lines.findIndex((line) => /bad\.test\.ts ended so:$/.test(line)));
+  assert.ok(again.length < lines.length && again.some((line) => line.includes("FAIL")));
 });
 
 test("a file that says so has one try, and of many that failed none has a second", async () => {

@@ -26,6 +26,9 @@ const AT_A_TIME = 2;
 const LIMIT_S = 120;
 /** Files that may be run a second time. */
 const UNSTEADY_MAX = 3;
+/** Of what failed, shown once more at the end: a long run's log is cut in its middle by those who keep it. */
+const SAID_AGAIN = 3;
+const LINES_AGAIN = 80;
 const OUTPUT_LIMIT_BYTES = 1024 * 1024;
 const ROOT = join(import.meta.dirname, "..");
 
@@ -95,6 +98,10 @@ rmSync(runFolder, { recursive: true, force: true });
 if (coverage) spawnSync("c8", ["report", "--temp-directory", coverageFolder], { cwd: ROOT, stdio: "inherit" });
 
 const failing = outcomes.filter((outcome) => outcome.failed > 0);
+for (const { file, output } of failing.slice(0, SAID_AGAIN)) {
+  console.log(`\n${file} ended so:`);
+  console.log(output.trimEnd().split("\n").slice(-LINES_AGAIN).join("\n").replace(/^/gm, "  | "));
+}
 if (failing.length > 0) console.log(`\nfailed: ${failing.map((outcome) => outcome.file).join(", ")}`);
 if (unsteady.length > 0) console.log(`\nunsteady: ${unsteady.join(", ")} failed, and passed when run by itself`);
 if (files.length === 0) console.log("there are no test files");

@@ -1,18 +1,68 @@
 /**
  * When an answer counts as taken by a phone that does not confirm (CONTRACT: written out, and its connection did not
  * break): its kernel has acknowledged every byte. A good-bye proves nothing by itself: a phone that gave up says it too.
+ * Nor has the phone read what its kernel has: one that was asleep meanwhile and gives up when it wakes resets the connection.
  *
- *   writing ── finish ──► written ── all acknowledged, before the phone's good-bye or after ours ──► taken
- *      └── close ──► lost    └── error, reset, good-bye with bytes outstanding, nothing within 10 s ──► lost
+ *   writing ── finish ──► written ── all acknowledged, before the phone's good-bye or after ours ──► taken ── reset ──► unread
+ *      └── close ──► lost    └── error, reset, good-bye with bytes outstanding, nothing within 10 s ──► lost └── asks again, end ──► read
  */
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Peers } from "../unacknowledged.ts";
+
+export type Fate = {
+  /** Resolves once, within about 10 s of the answer's end. */
+  readonly taken: Promise<boolean>;
+  /** Of one that was taken: its phone did not read it after all. Resolves when that is certain, at the latest with the connection's end. */
+  readonly unread: Promise<boolean>;
+};
+
+export type Deliveries = {
+  /** Call with each request: what was answered before on its connection has been read. */
+  asked(request: IncomingMessage): void;
+  /** Call before the answer is sent. */
+  follow(response: ServerResponse): Fate;
+};
 
 /** Looks at the kernel's table come ever further apart. */
 const LOOKS_MS = [20, 50, 100, 200, 500, 1_000, 2_000, 3_000, 3_000];
 
-/** Call before the answer is sent; resolves once, within about 10 s of its end. */
-export function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
+export function openDeliveries(peers: Peers): Deliveries {
+  /** By connection: those of its answers whose phone has yet to show that it has read them. */
+  const unproven = new WeakMap<Socket, Set<() => void>>();
+
+  function unreadOf(socket: Socket): Promise<boolean> {
+    return new Promise((resolve) => {
+      const settle = (unread: boolean) => {
+        socket.off("error", reset);
+        socket.off("close", closed);
+        unproven.get(socket)?.delete(read);
+        resolve(unread);
+      };
+      const read = () => settle(false);
+      // Its kernel resets a connection whose program goes with bytes unread.
+      const reset = (error: NodeJS.ErrnoException) => settle(error.code === "ECONNRESET");
+      const closed = () => settle(false);
+      socket.on("error", reset);
+      socket.on("close", closed);
+      unproven.set(socket, (unproven.get(socket) ?? new Set()).add(read));
+    });
+  }
+
+  return {
+    asked({ socket }) {
+      for (const read of unproven.get(socket) ?? []) read();
+    },
+    follow(response) {
+      const { socket } = response;
+      const taken = answerTaken(response, peers);
+      const unread = socket === null ? Promise.resolve(false) : unreadOf(socket);
+      return { taken, unread };
+    },
+  };
+}
+
+function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
   const { socket } = response;
   return new Promise((resolve) => {
     const connection = socket === null ? null : peers.of(socket);

@@ -3,13 +3,13 @@
  *
  *   Register ─► token ─► GetMessages ─► (shown) ─► SetStatus
  *                           │ devices that confirm: DELIVERED when they name the page in `confirm` or SetStatus
- *                           └ others: DELIVERED when the answer has been taken
+ *                           └ others: DELIVERED when the answer has been taken (unconfirmed.ts)
  *                    ─► Reply, as often as there is something to say
  */
 import { randomBytes } from "node:crypto";
 import type { Paging } from "../../actors/paging.ts";
-import type { Clock, GatewayType, Receipt, UniqueId } from "../../domain.ts";
-import { faultFields, type Log } from "../../log.ts";
+import type { Clock, GatewayType, Receipt } from "../../domain.ts";
+import type { Log } from "../../log.ts";
 import type { Meter } from "../../meter.ts";
 import { makeBatch, PACE_MS } from "../../persistence/batch.ts";
 import type { Database } from "../../persistence/database.ts";
@@ -24,12 +24,12 @@ import { SCHEMAS } from "./answer-bodies.ts";
 import { Refused, refusalOf, sendRefusal, success } from "./answers.ts";
 import { PAGES_MAX, readSaidAt } from "./bodies.ts";
 import { openCallers } from "./caller.ts";
-import { answerTaken } from "./delivery.ts";
 import { openNotices } from "./notices.ts";
 import { answerOf, openReceiptShare, receiptOf } from "./receipts.ts";
 import { replyOperation } from "./replies.ts";
 import { openPhoneSettings } from "./settings.ts";
 import type { Streams } from "./streams.ts";
+import { openUnconfirmed } from "./unconfirmed.ts";
 import { openWebPages } from "./web-pages.ts";
 
 export type ClientSlice = {
@@ -44,7 +44,7 @@ export type ClientSlice = {
 export type ClientPorts = {
   readonly premise: Database;
   readonly meta: Database;
-  readonly paging: Pick<Paging, "record" | "reply">;
+  readonly paging: Pick<Paging, "record" | "reply" | "takeBack">;
   readonly peers: Peers;
   readonly streams: Pick<Streams, "full" | "open" | "changed">;
   readonly log: Log;
@@ -74,6 +74,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
   const sharing = openReceiptShare();
   const notices = openNotices(premise);
   const settings = openPhoneSettings(slice, ports);
+  const unconfirmed = openUnconfirmed(ports);
   const webPages = openWebPages(slice.origins, slice.urls);
   // By device: a phone in a loop waits for its own answer.
   const fetching = makeBatch<InboxCall, Inbox>({
@@ -101,6 +102,7 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
     app.setSerializerCompiler(() => JSON.stringify);
     app.setErrorHandler((error, request, reply) => sendRefusal(reply, operationOf(request.url), refusalOf(error, log)));
     webPages.mayCall(app);
+    app.addHook("onRequest", async ({ raw }) => unconfirmed.asked(raw));
     app.addHook("onResponse", async (request, reply) => {
       const name = request.routeOptions.url?.slice(PREFIX.length) ?? "";
       const other = request.method === "OPTIONS" ? "Preflight" : "unknown";
@@ -149,36 +151,15 @@ export function clientRoutes(slice: ClientSlice, ports: ClientPorts): RouteSet {
       // The look at the inbox has counted them, and mostly there are none.
       const told = v < 3 ? null : untold.count === 0 ? [] : await notices.of(device.id);
       if (!device.confirms && pages.length > 0)
-        void deliverWhenTaken(
+        unconfirmed.handOut(
           device,
           pages.map((page) => page.uniqueId),
-          answerTaken(reply.raw, ports.peers),
+          reply.raw,
         );
       const Messages = pages.map((page) => amcMessage(page, v));
       const newer = told === null ? {} : { Notices: told, SettingsVersion: device.settings.version };
       return success("GetMessages", { Messages, More: more, ...newer });
     });
-
-    const noting = new Set<string>();
-    async function deliverWhenTaken(
-      device: Device,
-      pages: readonly UniqueId[],
-      taken: Promise<boolean>,
-    ): Promise<void> {
-      if (!(await taken)) return;
-      // A phone that asks again before this is written must not have it written once more for each time.
-      const fresh = pages.filter((uniqueId) => !noting.has(`${device.id} ${uniqueId}`));
-      for (const uniqueId of fresh) noting.add(`${device.id} ${uniqueId}`);
-      const results = await Promise.allSettled(fresh.map((uniqueId) => record(device, uniqueId, "DELIVERED")));
-      for (const uniqueId of fresh) noting.delete(`${device.id} ${uniqueId}`);
-      // Not written: the page stays in the inbox and is fetched again; the phone knows it by its UniqueId.
-      const failed = results.find((result) => result.status === "rejected");
-      if (failed !== undefined)
-        log.warn(
-          { device: device.id, ...faultFields(failed.reason) },
-          "delivery not recorded; the page will be fetched again",
-        );
-    }
 
     app.post(`${PREFIX}SetStatus`, { schema: SCHEMAS.SetStatus }, async (request) => {
       const device = await callers.device(request, request.body.vendorId);

@@ -32,12 +32,29 @@ export const RECEIPTS: readonly Receipt[] = ["DELIVERED", "READ", "ACKNOWLEDGED"
 const LADDER = STATUS_TEXTS.slice(0, 5) as readonly string[];
 const ANSWERED = new Set(["ACKNOWLEDGED", "IGNORED"]);
 
+const HOLDING: readonly string[] = [...RECEIPTS, "FETCHED", "REPLY"];
+
 /** What a driver does to a page, but for waking phones of one that was recalled. */
 const DRIVEN = ["WAKE", "ESCALATED", "SKIPPED", "FAILED"];
 const unlessRecalled = (lines: readonly Line[]) => {
   const recalled = lines.findIndex(({ event }) => event === "RECALLED");
   return recalled < 0 ? lines : lines.slice(0, recalled);
 };
+
+/** The last line by which no phone had it any more; -1: there is none. */
+function lostBy(lines: readonly Line[]): number {
+  const holders = new Set<string>();
+  let lost = -1;
+  for (const [n, { event, detail }] of lines.entries()) {
+    if (event !== "RETURNED") {
+      if (HOLDING.includes(event)) holders.add(detail!.slice(0, 36));
+      continue;
+    }
+    holders.delete(detail!);
+    if (holders.size === 0) lost = n;
+  }
+  return lost;
+}
 
 /** What must hold of a page's family when nothing is due any more. */
 export function judge(shape: Shape, pages: readonly Page[], history: readonly Line[], told: readonly Told[]): void {
@@ -74,7 +91,8 @@ export function judge(shape: Shape, pages: readonly Page[], history: readonly Li
     assert.equal([said, said > 0], [mine.length - statuses.length, replied], "each reply is told, once");
     const passesOn = id === root.id && shape.onIgnored;
     const driven = unlessRecalled(lines);
-    const end = driven.findIndex((line) => settles(line, passesOn));
+    const lost = lostBy(driven);
+    const end = driven.findIndex((line, n) => n > lost && settles(line, passesOn));
     const after = end < 0 ? [] : driven.slice(end + 1).map(({ event }) => event);
     for (const word of DRIVEN) assert.not(after.includes(word), `${word} after it was settled`);
     // Finished, or told that it is not: silence is neither.
