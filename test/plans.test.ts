@@ -44,7 +44,7 @@ test.after(async () => {
   await ward.close();
 });
 
-const { journey, notification, passesOn } = pageStatements({ ward, database, living, lab, link });
+const { journey, notification, passesOn, comesBack } = pageStatements({ ward, database, living, lab, link });
 
 async function people(from: number, to: number): Promise<Person[]> {
   return Promise.all(
@@ -72,6 +72,7 @@ test("planned on empty tables, each statement of a page's way reads no more than
   const planned = (_: string, work: () => Promise<unknown>) => work().then(() => {});
   await journey([], planned);
   await passesOn([], planned);
+  await comesBack([], planned);
   await releaseClaims(database, "node", [], BATCH);
   const all = await people(0, PEOPLE);
   // Never analysed: what the planner knows of the tables is what they were.
@@ -115,6 +116,7 @@ test("planned on empty tables, each statement of a page's way reads no more than
   };
   await journey(all.slice(0, BATCH), counted);
   await passesOn(all.slice(BATCH, 2 * BATCH), counted);
+  await comesBack(all.slice(2 * BATCH, 3 * BATCH), counted);
   assert.equal(costs, []);
 });
 

@@ -36,6 +36,7 @@ import { recordReceipts } from "../../persistence/receipts.ts";
 import { answerRepeats } from "../../persistence/repeats.ts";
 import { recordReplies } from "../../persistence/replies.ts";
 import { deleteExpiredNotices } from "../../persistence/retention.ts";
+import { returnPages } from "../../persistence/returned-pages.ts";
 import { trace } from "../../persistence/trace.ts";
 import { lookAt } from "./lane.ts";
 import { change } from "./pages.ts";
@@ -45,6 +46,7 @@ import { pageFor, type Ward } from "./ward.ts";
 export type Person = { destination: string; subscriberId: SubscriberId; deviceId: DeviceId; token: string };
 type Ran = (what: string, work: () => Promise<unknown>) => Promise<void>;
 
+const NOBODYS = { uniqueId: randomUUID() as UniqueId, deviceId: randomUUID() as DeviceId };
 const ANY_CHANGE = { host: null, destination: null, status: null, priority: null };
 export const byId = (a: { uniqueId: UniqueId }, b: { uniqueId: UniqueId }) => (a.uniqueId < b.uniqueId ? -1 : 1);
 
@@ -282,5 +284,19 @@ export function pageStatements(at: {
     });
   }
 
-  return { journey, notification, passesOn };
+  /** Pages that count as fetched, and whose phones give the answer up unread. */
+  async function comesBack(whose: readonly Person[], ran: Ran) {
+    const pages = whose.map(({ destination }) => pageFor(ward, lab, destination, { linkId: link }));
+    await acceptPages(database, "node", pages);
+    const fetched = pages
+      .map(({ uniqueId }, n) => ({ uniqueId, deviceId: whose[n]!.deviceId, receipt: "DELIVERED" as const }))
+      .sort(byId);
+    await recordReceipts(database, "node", fetched);
+    await ran("return", async () => {
+      for (const { uniqueId, deviceId } of fetched.length === 0 ? [NOBODYS] : fetched)
+        await returnPages(database, "node", deviceId, [uniqueId]);
+    });
+  }
+
+  return { journey, notification, passesOn, comesBack };
 }
