@@ -1,11 +1,15 @@
 /** A phone of old that was asleep when its pages came, and gives the answer up when it wakes: they are not lost to it. */
 import { once } from "node:events";
-import { connect } from "node:net";
+import { createServer } from "node:http";
+import { type AddressInfo, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { UniqueId } from "../domain.ts";
+import { openUnconfirmed } from "../gateways/client/unconfirmed.ts";
+import { openPeers } from "../gateways/unacknowledged.ts";
 import { acceptPages } from "../persistence/acceptance.ts";
+import { DatabaseDown } from "../persistence/database.ts";
 import { dueMessages } from "../persistence/messages.ts";
 import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
@@ -13,6 +17,7 @@ import { returnPages } from "../persistence/returned-pages.ts";
 import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { textOf } from "./helpers/host.ts";
+import { recordLog } from "./helpers/log-record.ts";
 import type { Phone } from "./helpers/phone.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -66,6 +71,34 @@ test("a phone that has read its pages has them, though its connection is reset a
   socket.destroy();
   await sleep(1_500);
   assert.equal(await phone.fetches(), []);
+});
+
+test("what a phone gave up while the database is away comes back when that is back", async () => {
+  const tries: number[] = [];
+  const { log } = recordLog();
+  const unconfirmed = openUnconfirmed({
+    paging: {
+      record: async () => ({ kind: "repeated", answer: null }),
+      async takeBack(_device, pages) {
+        tries.push(pages.length);
+        if (tries.length < 3) throw new DatabaseDown(false);
+        return pages;
+      },
+    },
+    peers: openPeers(),
+    log,
+  });
+  const server = createServer((_request, answer) => {
+    unconfirmed.handOut({ id: "phone" } as never, ["page" as never], answer);
+    answer.end("page");
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const socket = connect((server.address() as AddressInfo).port, "127.0.0.1").pause();
+  socket.write("GET / HTTP/1.1\r\nhost: node\r\n\r\n");
+  await sleep(500);
+  socket.destroy();
+  await eventually("it was tried until it was written", () => tries.length === 3);
+  server.close();
 });
 
 const ward = await openWard();
