@@ -5,6 +5,7 @@
  * what comes alone, or behind a batch that took longer, goes at once.
  *
  *   submit ─► waiting (bounded) ─► in flight (one batch a lane, one entry a key) ─► settled
+ *                └─ withdrawn: its taker writes it, and settles it
  *
  * No two entries of one key are in flight in a lane at once: a set-based update that names a row twice loses one of
  * them. Entries go sorted by key, so that two batches lock rows in the same order. A batch refused for bad data is
@@ -23,8 +24,13 @@ export function isPassing(error: unknown): boolean {
   return error instanceof DatabaseDown || error instanceof Conflict || error instanceof BatchFull;
 }
 
+/** Out of the batch: whoever took it says what became of it. */
+export type Withdrawn<In, Out> = { readonly entry: In; settle(out: Out | Promise<Out>): void };
+
 export type Batch<In, Out> = {
   submit(entry: In): Promise<Out>;
+  /** The first of this key that waits and is meant; null: there is none, or it is in flight. */
+  withdraw(key: string, meant: (entry: In) => boolean): Withdrawn<In, Out> | null;
   /** Entries waiting or in flight. */
   depth(): number;
   /** How long the oldest of them has been here, ms; 0 when there is none. */
@@ -49,7 +55,7 @@ type Pending<In, Out> = {
   readonly key: string;
   readonly entry: In;
   readonly since: number;
-  resolve(out: Out): void;
+  resolve(out: Out | Promise<Out>): void;
   reject(error: unknown): void;
 };
 type Lane<In, Out> = {
@@ -92,6 +98,7 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
 
   async function fly(lane: Lane<In, Out>): Promise<void> {
     const batch = take(lane);
+    if (batch.length === 0) return;
     lane.flying = batch.length;
     lane.beganAt = performance.now();
     lane.flyingSince = Math.min(...batch.map(({ since }) => since));
@@ -151,6 +158,15 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
         lane.waiting.push({ key: options.key(entry), entry, since: performance.now(), resolve, reject });
         schedule(lane);
       });
+    },
+    withdraw(key, meant) {
+      for (const { waiting } of [urgent, normal]) {
+        const place = waiting.findIndex((pending) => pending.key === key && meant(pending.entry));
+        if (place < 0) continue;
+        const [{ entry, resolve }] = waiting.splice(place, 1) as [Pending<In, Out>];
+        return { entry, settle: resolve };
+      }
+      return null;
     },
     depth: () => urgent.waiting.length + urgent.flying + normal.waiting.length + normal.flying,
     waitedMs() {
