@@ -184,6 +184,20 @@ export function openPaging(
     if (told !== "queued") replyTo.tell({ kind: "not-handed", deviceId: id, reason: "too much is waiting to be sent" });
   }
 
+  /** What went out to this device, and is not written yet, goes in the receipt's statement; by itself where that wrote nothing of it. */
+  async function recordWithSend(entry: ReceiptEntry): Promise<ReceiptResult> {
+    const send = sending.withdraw(entry.uniqueId, ({ deviceId }) => deviceId === entry.deviceId);
+    if (send === null) return receiving.submit(entry);
+    let written = false;
+    try {
+      const result = await receiving.submit({ ...entry, sent: send.entry });
+      written = result.kind !== "unknown";
+      return result;
+    } finally {
+      send.settle(written ? null : sending.submit(send.entry));
+    }
+  }
+
   return {
     async accept(page) {
       const asked = clock.monotonic();
@@ -216,10 +230,11 @@ export function openPaging(
     },
 
     async record(entry) {
-      const result = await receiving.submit(entry);
+      const result = await recordWithSend(entry);
       if (result.kind === "recorded") {
         bus.publish(result.lane);
         for (const device of result.noticed) bus.publish(device);
+        if (result.enroute) reached("ENROUTE", result, result.ageSeconds, null);
         reached(entry.receipt, result, result.ageSeconds, null);
       }
       if (result.kind === "repeated") meter.count("duplicates", { kind: "receipt" });

@@ -7,6 +7,9 @@
  * author's, when the phone says it happened, which may be long before where the phone had no network: it stands in the history
  * beside ours, and is what the host is told (status/dateTime). Phones' clocks are wrong at times, so what is said is held
  * between the page's acceptance and now, both by the database's clock.
+ *
+ * A phone that listens confirms its page a moment after it was sent, often before that is written down: then both go in this one
+ * statement, what `recordSends` would have written first.
  */
 import { type Answer, type DeviceId, PRIORITIES, type Priority, type Receipt, type UniqueId } from "../domain.ts";
 import { alertProfile } from "./alert-profiles.ts";
@@ -16,6 +19,7 @@ import { ruleFor } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 import { isUnanswered, owesFamily } from "./page-family.ts";
+import { type StreamFrame, sentBy } from "./stream-sends.ts";
 
 export type ReceiptEntry = {
   readonly uniqueId: UniqueId;
@@ -23,6 +27,8 @@ export type ReceiptEntry = {
   readonly receipt: Receipt;
   /** When it happened by the phone's own clock, in ms since 1970, where it says so. */
   readonly saidAt?: number;
+  /** That it went out to this device, where that is not written yet. */
+  readonly sent?: StreamFrame;
 };
 
 /** The one that stands. */
@@ -36,6 +42,8 @@ export type ReceiptResult =
   | {
       readonly kind: "recorded";
       readonly answer: GivenAnswer | null;
+      /** Its host is told before this that it went out. */
+      readonly enroute: boolean;
       /** Other devices of the recipient, which have a notice of this answer waiting. */
       readonly noticed: readonly DeviceId[];
       readonly lane: Lane;
@@ -50,6 +58,7 @@ export type ReceiptResult =
 type Row = {
   unique_id: UniqueId;
   told: boolean | null;
+  enroute: boolean | null;
   lane: Lane | null;
   priority: number | null;
   synthetic: boolean | null;
@@ -74,8 +83,9 @@ export async function recordReceipts(
     with input as (
       select * from unnest(
         ${entries.map((e) => e.uniqueId)}::uuid[], ${entries.map((e) => e.deviceId)}::uuid[], ${entries.map((e) => e.receipt)}::text[],
-        ${entries.map((e) => saidSeconds(e.saidAt))}::double precision[]
-      ) as receipt (unique_id, device_id, receipt, said_at)
+        ${entries.map((e) => saidSeconds(e.saidAt))}::double precision[],
+        ${entries.map((e) => (e.sent === undefined ? null : sentBy(e.deviceId, e.sent)))}::text[]
+      ) as receipt (unique_id, device_id, receipt, said_at, sent)
       order by unique_id
     ), before as (
       select message.unique_id, message.status, message.host_system_id, message.priority, message.synthetic, message.accepted_at,
@@ -83,6 +93,8 @@ export async function recordReceipts(
         case when input.said_at is not null
           then greatest(least(to_timestamp(input.said_at), clock_timestamp()), message.accepted_at) end as said_at,
         not input.device_id = any (message.fetched_by) as fetches,
+        case when not input.device_id = any (message.fetched_by) then input.sent end as sent,
+        message.status < 3 and message.outcome is null as enroute,
         -- Declined, and its site's rule passes on what is declined.
         case when message.parent_id is null and message.outcome is null and coalesce(message.answer, input.receipt) = 'IGNORED'
           then exists (select from ${ruleFor(sql, "message")} as rule where rule.on_ignored)
@@ -119,7 +131,7 @@ export async function recordReceipts(
       where ${isFor(sql, "message", sql`input.device_id`)}
     ), changed as (
       update premise_core.messages as message set
-        version = message.version + 1,
+        version = message.version + case when before.sent is null then 1 else 2 end,
         status = greatest(message.status, case before.receipt when 'DELIVERED' then 4 else 5 end),
         answer = case when before.tells and before.receipt in ('ACKNOWLEDGED', 'IGNORED') then before.receipt else message.answer end,
         fetched_by = case when before.fetches then message.fetched_by || before.by_device else message.fetched_by end,
@@ -145,23 +157,29 @@ export async function recordReceipts(
       from before
       where message.unique_id = any (array[before.unique_id]) and (before.tells or before.fetches)
       returning message.unique_id, message.version, message.host_system_id, message.link_id, before.receipt, before.tells, before.answers,
-        before.by_device, before.said_at, message.subscriber_id, message.device_id, message.expires_at
-    ), history as (
-      insert into premise_core.message_history (unique_id, seq, event, at, said_at, node, detail)
-      select unique_id, version, case when tells then receipt else 'FETCHED' end, clock_timestamp(), said_at, ${node}, by_device::text from changed
+        before.sent, before.enroute, before.by_device, before.said_at, message.subscriber_id, message.device_id, message.expires_at
     ), lanes as (
       select changed.*, ${laneOf(sql, "changed")} as lane from changed
+    ), steps as (
+      select unique_id, version - 1 as seq, case when enroute then 'ENROUTE' else 'STREAM' end as event, enroute as tells,
+        null::timestamptz as said_at, sent as detail, lane, host_system_id
+      from lanes where sent is not null
+      union all
+      select unique_id, version, case when tells then receipt else 'FETCHED' end, tells, said_at, by_device::text, lane, host_system_id from lanes
+    ), history as (
+      insert into premise_core.message_history (unique_id, seq, event, at, said_at, node, detail)
+      select unique_id, seq, event, clock_timestamp(), said_at, ${node}, detail from steps
     ), told as (
       insert into premise_core.host_outbox (lane, host_system_id, unique_id, status, at, said_at)
-      select lane, host_system_id, unique_id, receipt, clock_timestamp(), said_at from lanes where tells
+      select lane, host_system_id, unique_id, event, clock_timestamp(), said_at from steps where tells
     ), answered as (
       select unique_id, subscriber_id, device_id, expires_at, by_device, receipt as answer, false as by_other from changed where answers
     ), ${noticesOfAnswers(sql)}
-    select unique_id, null as told, null as lane, priority, synthetic,
+    select unique_id, null as told, null as enroute, null as lane, priority, synthetic,
       extract(epoch from clock_timestamp() - accepted_at)::double precision as age, answer, null::uuid[] as noticed
     from before
     union all
-    select unique_id, tells, lane, null, null, null, null,
+    select unique_id, tells, enroute and sent is not null, lane, null, null, null, null,
       array(select device_id from noticed where noticed.unique_id = lanes.unique_id) from lanes`,
   );
   const [before, told] = [new Map<UniqueId, Row>(), new Map<UniqueId, Row>()];
@@ -173,7 +191,7 @@ export async function recordReceipts(
   const answerers = await answerersOf(database, answered);
   return entries.map(({ uniqueId, deviceId, receipt }) => {
     const row = before.get(uniqueId);
-    const { lane, noticed } = told.get(uniqueId) ?? { lane: null, noticed: null };
+    const { lane, enroute, noticed } = told.get(uniqueId) ?? { lane: null, enroute: null, noticed: null };
     if (row === undefined) return { kind: "unknown", answer: null };
     const stands = row.answer !== null && { status: row.answer, byThisDevice: answerers.get(uniqueId) === deviceId };
     if (lane === null) return { kind: "repeated", answer: stands || null };
@@ -181,6 +199,7 @@ export async function recordReceipts(
     return {
       kind: "recorded",
       answer: stands || gives || null,
+      enroute: enroute ?? false,
       noticed: noticed ?? [],
       lane,
       priority: PRIORITIES[row.priority!]!,

@@ -1,20 +1,20 @@
 /**
  * Pages that went out by streams: their history says by which, and as which of its frames (`<device> stream <epoch>:<seq>`), so that a
  * phone that comes again to any node is not sent what it has. Written behind the sending, which does not wait for it: what was lost
- * with a node is sent again.
+ * with a node is sent again. What is confirmed before goes with its receipt (receipts.ts), and not by these.
  */
 import { type DeviceId, PRIORITIES, type Priority, type SubscriberId, type UniqueId } from "../domain.ts";
 import type { Database } from "./database.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 
-export type StreamSend = {
-  readonly uniqueId: UniqueId;
-  readonly deviceId: DeviceId;
+/** Which frame of which stream. */
+export type StreamFrame = {
   readonly epoch: string;
   /** 0: the phone had it when this stream began. */
   readonly seq: number;
 };
+export type StreamSend = StreamFrame & { readonly uniqueId: UniqueId; readonly deviceId: DeviceId };
 
 /** Of a page that is ENROUTE by it, which its host is told; null: nothing was to be told. */
 export type StreamSent = {
@@ -23,6 +23,11 @@ export type StreamSent = {
   readonly synthetic: boolean;
   readonly ageSeconds: number;
 } | null;
+
+/** As the history says it, and `sendsOfStreams` finds it. */
+export function sentBy(deviceId: DeviceId, { epoch, seq }: StreamFrame): string {
+  return `${deviceId} stream ${epoch}:${seq}`;
+}
 
 type SentRow = { unique_id: UniqueId; lane: Lane; priority: number; synthetic: boolean; age: number };
 
@@ -40,7 +45,7 @@ export async function recordSends(
     with input as (
       select * from unnest(
         ${sends.map((s) => s.uniqueId)}::uuid[], ${sends.map((s) => s.deviceId)}::uuid[],
-        ${sends.map((s) => `${s.deviceId} stream ${s.epoch}:${s.seq}`)}::text[]
+        ${sends.map((s) => sentBy(s.deviceId, s))}::text[]
       ) as send (unique_id, device_id, detail)
       order by unique_id
     ), before as (

@@ -19,6 +19,7 @@ import { recallPage } from "../persistence/recalls.ts";
 import { recordReceipts } from "../persistence/receipts.ts";
 import { recordReplies } from "../persistence/replies.ts";
 import { returnPages } from "../persistence/returned-pages.ts";
+import { recordSends } from "../persistence/stream-sends.ts";
 import { type Heard, judge, judgeHeard, type Line, type Page, RECEIPTS, type Told } from "./helpers/page-life.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
 
@@ -52,7 +53,14 @@ const STEPS: readonly RuleStep[] = [
 ];
 
 type Event =
-  | { readonly kind: "receipt"; readonly who: number; readonly device: number; readonly receipt: Receipt }
+  /** `sent`: it went out by a stream before, which was written down, or is written with the receipt. */
+  | {
+      readonly kind: "receipt";
+      readonly who: number;
+      readonly device: number;
+      readonly receipt: Receipt;
+      readonly sent: "before" | "with" | null;
+    }
   /** One of two things to say. */
   | { readonly kind: "reply"; readonly who: number; readonly device: number; readonly said: number }
   /** All phones, or all first ones, give up unread what they counted as having. */
@@ -77,6 +85,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
     arbitrary: fc.record({
       ...{ kind: fc.constant("receipt" as const), who: fc.nat(2), device: fc.nat(1) },
       receipt: fc.constantFrom(...RECEIPTS),
+      sent: fc.constantFrom("before" as const, "with" as const, null),
     }),
   },
   {
@@ -207,9 +216,12 @@ async function begin({ steps, onIgnored, asksAnswer, narrowed }: Shape) {
           const deviceId = devices[one.device]! as DeviceId;
           const theirs = (await pages()).filter(({ subscriber }) => subscriber === subscriberId);
           for (const { id: uniqueId } of theirs)
-            if (one.kind === "receipt")
-              await recordReceipts(database, "node", [{ uniqueId, deviceId, receipt: one.receipt }]);
-            else
+            if (one.kind === "receipt") {
+              const frame = { epoch: uniqueId, seq: 1 };
+              if (one.sent === "before") await recordSends(database, "node", [{ uniqueId, deviceId, ...frame }]);
+              const receipt = { uniqueId, deviceId, receipt: one.receipt };
+              await recordReceipts(database, "node", [one.sent === "with" ? { ...receipt, sent: frame } : receipt]);
+            } else
               await recordReplies(database, "node", [{ uniqueId, deviceId, clientId: `${one.said}`, text: "coming" }]);
           break;
         }

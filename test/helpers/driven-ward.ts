@@ -39,7 +39,10 @@ export async function openDrivenWard() {
   const lab = await ward.host("lab");
   const closers: (() => void)[] = [];
 
-  function openNode(name = "node-a"): Paging & { readonly asked: Notification[] } {
+  function openNode(
+    name = "node-a",
+    more: Partial<Parameters<typeof openPaging>[1]> = {},
+  ): Paging & { readonly asked: Notification[] } {
     const asked: Notification[] = [];
     const system = startActorSystem(name);
     closers.push(() => system.close());
@@ -51,6 +54,7 @@ export async function openDrivenWard() {
         membership: { drives: () => true } as unknown as Membership,
         bus: openBus(null, { log: silentLog }),
         hosted: { request: async (notification) => void asked.push(notification) },
+        ...more,
       },
     );
     return { ...paging, asked };

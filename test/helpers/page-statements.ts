@@ -152,7 +152,14 @@ export function pageStatements(at: {
       ),
     );
     await listens({ database, living }, whose, entries, ran);
-    await ran("receipt", () => recordReceipts(database, "node", entries));
+    await ran("receipt", () =>
+      recordReceipts(
+        database,
+        "node",
+        // Every other one with its sending.
+        entries.map((entry, n) => (n % 2 === 0 ? entry : { ...entry, sent: { epoch: randomUUID(), seq: 1 } })),
+      ),
+    );
     await ran("recall", async () => {
       for (const uniqueId of ids.length === 0 ? [randomUUID() as UniqueId] : ids)
         await recallPage(database, "node", { uniqueId, by: "operator", reason: null });
