@@ -72,7 +72,7 @@ type Lane<In, Out> = {
 const CONFLICT_TRIES = 5;
 /** Paces: of what a page, a phone or a host waits for; of what nobody does. */
 export const PACE_MS = 5;
-export const EASY_PACE_MS = 100;
+export const EASY_PACE_MS = 50;
 
 function makeLane<In, Out>(): Lane<In, Out> {
   return { waiting: [], flying: 0, flyingSince: null, beganAt: Number.NEGATIVE_INFINITY, scheduled: false };
