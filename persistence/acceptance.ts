@@ -5,7 +5,7 @@
 
 import type { HostSystemId, LinkId, SiteId, SubscriberId, TenantId, UniqueId } from "../domain.ts";
 import { PRIORITIES, type Priority } from "../domain.ts";
-import { type Database, urgently } from "./database.ts";
+import type { Database } from "./database.ts";
 import { laneOf } from "./outbox.ts";
 import { canBeTold, type WakeTarget, wakeTargets } from "./page-devices.ts";
 import { answerRepeats, type Repeat } from "./repeats.ts";
@@ -89,9 +89,8 @@ export async function acceptPages(
   node: string,
   pages: readonly PageToAccept[],
 ): Promise<Verdict[]> {
-  const line = pages.some((page) => page.priority === "high") ? urgently(database) : database;
   const all = <T>(of: (page: PageToAccept) => T) => pages.map(of);
-  const rows = await line.run<Row>(
+  const rows = await database.run<Row>(
     (sql) => sql`
     with input as (
       select * from unnest(
@@ -190,7 +189,7 @@ export async function acceptPages(
       repeats.set(uniqueId, { uniqueId, linkId });
   }
   // The pages beside them are accepted whatever becomes of this.
-  await answerRepeats(line, [...repeats.values()]).catch((error: unknown) => {
+  await answerRepeats(database, [...repeats.values()]).catch((error: unknown) => {
     for (const id of repeats.keys()) verdicts.set(id, { kind: "repeated", unanswered: error });
   });
   const later = again.length === 0 ? [] : await acceptPages(database, node, again);

@@ -41,8 +41,8 @@ export type BatchOptions<In, Out> = {
   readonly key: (entry: In) => string;
   /** None is where this is left out. */
   readonly urgent?: (entry: In) => boolean;
-  /** Writes all entries as one statement; answers in the same order. */
-  readonly write: (entries: readonly In[]) => Promise<readonly Out[]>;
+  /** Writes all entries, urgent ones or others, as one statement; answers in the same order. */
+  readonly write: (entries: readonly In[], urgent: boolean) => Promise<readonly Out[]>;
   readonly entriesMax: number;
   readonly waitingMax: number;
   /** From the beginning of one batch of a lane to that of the next, at least, ms; as soon as the last one is over where this is left out. */
@@ -102,7 +102,7 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
     lane.flying = batch.length;
     lane.beganAt = performance.now();
     lane.flyingSince = Math.min(...batch.map(({ since }) => since));
-    await write(batch, CONFLICT_TRIES);
+    await write(batch, lane === urgent, CONFLICT_TRIES);
     lane.flying = 0;
     lane.flyingSince = null;
     schedule(lane);
@@ -130,18 +130,21 @@ export function makeBatch<In, Out>(options: BatchOptions<In, Out>): Batch<In, Ou
   }
 
   /** Settles every entry of the batch; never throws. */
-  async function write(batch: readonly Pending<In, Out>[], tries: number): Promise<void> {
+  async function write(batch: readonly Pending<In, Out>[], isUrgent: boolean, tries: number): Promise<void> {
     let results: readonly Out[];
     try {
-      results = await options.write(batch.map((pending) => pending.entry));
+      results = await options.write(
+        batch.map((pending) => pending.entry),
+        isUrgent,
+      );
       if (results.length !== batch.length)
         throw new Error(`a batch of ${batch.length} was answered ${results.length} times`);
     } catch (error) {
-      if (error instanceof Conflict && tries > 1) return write(batch, tries - 1);
+      if (error instanceof Conflict && tries > 1) return write(batch, isUrgent, tries - 1);
       if (error instanceof BadData && batch.length > 1) {
         const half = batch.length >> 1;
-        await write(batch.slice(0, half), tries);
-        await write(batch.slice(half), tries);
+        await write(batch.slice(0, half), isUrgent, tries);
+        await write(batch.slice(half), isUrgent, tries);
         return;
       }
       for (const pending of batch) pending.reject(error);

@@ -60,8 +60,9 @@ export type Database = {
   close(): Promise<void>;
 };
 
-/** The same database for statements that a page of high priority waits for: all of them go first in the line. */
-export function urgently(database: Database): Database {
+/** The same database for statements that a page of high priority waits for: all of them go first in the line. @param urgent whether one does */
+export function urgently(database: Database, urgent = true): Database {
+  if (!urgent) return database;
   return { ...database, run: (build, deadlineMs) => database.run(build, deadlineMs, true) };
 }
 

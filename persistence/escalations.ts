@@ -11,7 +11,7 @@
 import type { Priority, SubscriberId, UniqueId } from "../domain.ts";
 import { PRIORITIES } from "../domain.ts";
 import { FIRST_WAKE_CLAIM } from "./acceptance.ts";
-import { type Database, urgently } from "./database.ts";
+import type { Database } from "./database.ts";
 import { dispatchId } from "./dispatches.ts";
 import type { RuleStep } from "./escalation-rules.ts";
 import { CLAIM_MS } from "./messages.ts";
@@ -72,8 +72,7 @@ export async function takeSteps(
   steps: readonly StepToTake[],
 ): Promise<(PassedOn | null)[]> {
   const all = <T>(of: (step: StepToTake) => T) => steps.map(of);
-  const line = steps.some(({ urgent }) => urgent) ? urgently(database) : database;
-  const rows = await line.run<Row>(
+  const rows = await database.run<Row>(
     (sql) => sql`
     with input as (
       select * from unnest(

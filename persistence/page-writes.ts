@@ -56,16 +56,16 @@ export function openPageWrites(database: Database, node: string): PageWrites {
     urgent: (page) => page.priority === "high",
     paceMs: PACE_MS,
     length: { of: (page) => page.text.length, max: CHARACTERS_MAX },
-    write: (pages) => acceptPages(database, node, pages),
+    write: (pages, urgent) => acceptPages(urgently(database, urgent), node, pages),
   });
   const changing = makeBatch<UrgentChange, Written | null>({
     ...limits,
     key: ({ change }) => change.uniqueId,
     urgent: ({ urgent }) => urgent,
     paceMs: PACE_MS,
-    write: (entries) =>
+    write: (entries, urgent) =>
       changeMessages(
-        entries[0]!.urgent ? urgently(database) : database,
+        urgently(database, urgent),
         node,
         entries.map(({ change }) => change),
       ),
@@ -77,16 +77,16 @@ export function openPageWrites(database: Database, node: string): PageWrites {
     urgent: ({ urgent }) => urgent,
     paceMs: PACE_MS,
     length: { of: ({ step }) => (step.kind === "GROUP" ? MEMBERS_MAX : 1), max: PEOPLE_MAX },
-    write: (steps) => takeSteps(database, node, steps),
+    write: (steps, urgent) => takeSteps(urgently(database, urgent), node, steps),
   });
   const telling = makeBatch<AnsweredPage, readonly DeviceId[]>({
     ...limits,
     entriesMax: FAMILIES_MAX,
     key: ({ uniqueId }) => uniqueId,
     urgent: ({ urgent }) => urgent,
-    write: (entries) =>
+    write: (entries, urgent) =>
       tellFamilies(
-        entries[0]!.urgent ? urgently(database) : database,
+        urgently(database, urgent),
         node,
         entries.map(({ uniqueId }) => uniqueId),
       ),

@@ -34,9 +34,9 @@ export function openHosted(ports: {
     ...limits,
     key: ({ entry }) => entry.deviceId,
     urgent: ({ urgent }) => urgent,
-    write: (entries) =>
+    write: (entries, urgent) =>
       storeNotifications(
-        entries[0]!.urgent ? urgently(ports.premise) : ports.premise,
+        urgently(ports.premise, urgent),
         entries.map(({ entry }) => entry),
       ),
   });
@@ -44,8 +44,8 @@ export function openHosted(ports: {
     ...limits,
     key: (entry) => entry.deviceId,
     urgent: (entry) => entry.priority === "high",
-    async write(entries) {
-      await enqueue(entries[0]!.priority === "high" ? urgently(ports.core) : ports.core, entries);
+    async write(entries, urgent) {
+      await enqueue(urgently(ports.core, urgent), entries);
       ports.queued(entries);
       return entries.map(() => true as const);
     },

@@ -81,7 +81,7 @@ export function openPushWorker(
 ): PushWorker {
   const { lane, slots } = slice;
   const { provider, log, meter, clock } = ports;
-  const [premise, core] = lane.urgent ? [urgently(ports.premise), urgently(ports.core)] : [ports.premise, ports.core];
+  const [premise, core] = [urgently(ports.premise, lane.urgent), urgently(ports.core, lane.urgent)];
   const flying = new Set<Promise<void>>();
   let closed = false;
   const limits = { entriesMax: 200, waitingMax: 5_000, paceMs: PACE_MS };
