@@ -15,7 +15,7 @@ import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
-import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from "fastify";
 import type { Clock } from "../domain.ts";
 import { faultFields, type Log } from "../log.ts";
@@ -33,6 +33,7 @@ import { withoutPipelining } from "./pipelining.ts";
 import type { Pressure } from "./pressure.ts";
 import { notFound, problemOf, sendProblem } from "./problems.ts";
 import { type Balancers, readProxyHeaders } from "./proxy-protocol.ts";
+import { compileValidator, compileWriter } from "./schema-compilers.ts";
 import { asksForWebSocket, routeUpgrade } from "./upgrades.ts";
 
 /** Of the trusted proxies X-Forwarded-For is believed as well. */
@@ -205,7 +206,8 @@ async function openApp(slice: HttpSlice, ports: HttpPorts, routes: readonly Rout
       admission.enter(callerOf(request), (refusal) => void sendProblem(reply, problemOf(refusal ?? error))),
     clientErrorHandler: refuseMalformed,
   }).withTypeProvider<TypeBoxTypeProvider>();
-  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setValidatorCompiler(compileValidator);
+  app.setSerializerCompiler(compileWriter);
   app.setNotFoundHandler(notFound);
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
