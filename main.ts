@@ -21,7 +21,6 @@ import { openCertificates } from "./gateways/certificates.ts";
 import { clientRoutes } from "./gateways/client/routes.ts";
 import { openStreams } from "./gateways/client/streams.ts";
 import { openHosted } from "./gateways/core2core/hosted.ts";
-import { openEmulator } from "./gateways/emulator/emulator.ts";
 import { countMoves, storedGauges } from "./gateways/gauges.ts";
 import { healthRoutes, nodeChecks } from "./gateways/health.ts";
 import { openHttp } from "./gateways/http.ts";
@@ -43,6 +42,7 @@ import { openStores } from "./persistence/stores.ts";
 import { announce, version, writeRunFile } from "./welcome.ts";
 
 const LISTENERS_DEADLINE_MS = 3_000;
+const loadEmulator = () => import("./gateways/emulator/emulator.ts");
 
 async function open(config: Config, log: Log): Promise<() => Promise<void>> {
   const node = config.node.name;
@@ -79,10 +79,10 @@ async function open(config: Config, log: Log): Promise<() => Promise<void>> {
     countMoves(membership, meter);
     const tools = { log, meter, clock };
     const databases = opened("databases", superviseDatabases({ premise, meta, core }, { ...tools, system }));
-    const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, openEmulator }));
+    const { providers, emulator } = opened("providers", await openProviders(config, { ...tools, loadEmulator }));
     const own = openSyntheticPhones({ messageKey, url: () => http.address.url }, tools);
     const push = opened("push", openPush({ redis: config.redis }, { ...tools, premise, core, providers, own }));
-    const outputs = opened("outputs", openOutputs(config, { ...tools, premise, membership, bus }));
+    const outputs = opened("outputs", await openOutputs(config, { ...tools, premise, membership, bus }));
     const hosted = opened("hosted", openHosted({ ...tools, premise, core, queued: push.queued }));
 
     const coreVersion = version();

@@ -35,6 +35,14 @@ function columns(sql: Sql): Fragment {
   return sql`id, tenant_id as "tenantId", site_id as "siteId", name, kind, settings`;
 }
 
+/** Of those there are. */
+export async function outputKinds(premise: Database): Promise<OutputKind[]> {
+  const rows = await premise.run<{ readonly kind: OutputKind }>(
+    (sql) => sql`select distinct kind from premise_core.output_gateways`,
+  );
+  return rows.map(({ kind }) => kind);
+}
+
 /** In order of id, those after `after`; of one site where it is named. */
 export async function listOutputGateways(
   premise: Database,

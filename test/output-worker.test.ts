@@ -59,9 +59,9 @@ function node(shards: readonly Shard[] = SHARDS) {
   const ports = { premise: database, membership: { shards: () => shards }, bus, log, meter, clock: systemClock };
   return { lines, bus, counted, ports };
 }
-function openNode(shards?: readonly Shard[]) {
+async function openNode(shards?: readonly Shard[]) {
   const own = node(shards);
-  const outputs = openOutputs({ secretsDir: null }, own.ports);
+  const outputs = await openOutputs({ secretsDir: null }, own.ports);
   ends.push(outputs.close);
   return { ...own, outputs };
 }
@@ -69,7 +69,7 @@ function openNode(shards?: readonly Shard[]) {
 test("what is due is sent, written down and told in the page's trace", async () => {
   const server = await mailServer();
   const sent = await passOn(await gateway("Desk", server.port));
-  const { counted, lines } = openNode();
+  const { counted, lines } = await openNode();
   await becomes(sent, `SENT 1 ${TAKEN}`);
   const { done_at, claimed_until } = (await rowOf(sent))!;
   assert.ok(done_at !== null && claimed_until === null);
@@ -97,7 +97,7 @@ test("a hint makes a node look, at once and each time", async () => {
       return database.run(build, deadlineMs, urgent);
     },
   };
-  const outputs = openOutputs({ secretsDir: null }, { ...own.ports, premise });
+  const outputs = await openOutputs({ secretsDir: null }, { ...own.ports, premise });
   ends.push(outputs.close);
   // Without them ten looks take ten seconds.
   const hinted = async () => {
@@ -111,7 +111,7 @@ test("many nodes at once send each mail once", async () => {
   const server = await mailServer();
   const desk = await gateway("Desk", server.port);
   const all = await Promise.all(Array.from({ length: 40 }, () => passOn(desk)));
-  for (let n = 0; n < 4; n += 1) openNode();
+  await Promise.all(Array.from({ length: 4 }, () => openNode()));
   await eventually("all are sent", async () => (await dispatchBacklog(database)).rows === 0, 30_000);
   const ids = server.mails.map(({ headers }) => headers["message-id"]!.slice(1, 37));
   assert.equal(ids.sort(), all.map(({ id }) => id).sort());
@@ -124,7 +124,7 @@ test("twenty gateways whose servers hang leave places for one whose server answe
     const desk = await gateway(`Hangs ${n}`, hangs.port);
     for (let page = 0; page < 4; page += 1) await passOn(desk);
   }
-  openNode();
+  await openNode();
   await eventually("each is asked", () => hangs.open() >= 20, 20_000);
   const desk = await gateway("Desk", well.port);
   const all = await Promise.all(Array.from({ length: 12 }, () => passOn(desk)));
@@ -141,7 +141,7 @@ test("greylisted it is tried again later, and the trace says when", async () => 
   server.answers({ "RCPT TO": [451] });
   const sent = await passOn(await gateway("Desk", server.port));
   await tried(sent);
-  const { counted } = openNode();
+  const { counted } = await openNode();
   await becomes(sent, "STORED 9 451 4.7.1");
   const { due_at, claimed_until } = (await rowOf(sent))!;
   assert.ok(due_at.getTime() > Date.now() && claimed_until === null);
@@ -161,7 +161,7 @@ test("a mail that will never be taken is refused at once, and an operator told, 
   const server = await mailServer();
   server.answers({ "RCPT TO": [550] });
   const sent = await passOn(await gateway("Desk", server.port));
-  const { lines, counted } = openNode();
+  const { lines, counted } = await openNode();
   await becomes(sent, "REFUSED 1 550 5.1.1");
   const told = lines.filter(({ level }) => level === "error");
   assert.equal(told.length, 1);
@@ -174,7 +174,7 @@ test("what no try could make in time ends as EXPIRED, with what was said last", 
   const gone = await gateway("Gone");
   const [soon, past] = [await passOn(gone, { seconds: 25 }), await passOn(gone, { seconds: -1 })];
   await tried(soon);
-  openNode();
+  await openNode();
   await becomes(past, "EXPIRED 0 null");
   await becomes(soon, "EXPIRED 9 connection-refused");
 });
@@ -184,7 +184,7 @@ test("an address that no mail can go to is refused, and one by the destination i
   const desk = await gateway("Desk", server.port);
   const bad = await passOn(desk, { address: "desk@hospital.example, other@evil.example" });
   const made = await passOn(desk, { address: "{destination}@pager.example" });
-  openNode();
+  await openNode();
   await becomes(bad, "REFUSED 1 bad-address");
   await becomes(made, `SENT 1 ${TAKEN}`);
   assert.equal(
@@ -208,7 +208,7 @@ test("nobody is told of a page that has been answered, recalled or deleted meanw
   const child = await passOn(desk);
   await sql`update premise_core.messages set step = 1 where unique_id = ${family!.uniqueId}`;
   await sql`update premise_core.messages set parent_id = ${family!.uniqueId}, answer = 'ACKNOWLEDGED' where unique_id = ${child.uniqueId}`;
-  const { counted, lines } = openNode();
+  const { counted, lines } = await openNode();
   for (const each of [answered, replied, recalled, deleted, chat, family, child])
     await becomes(each!, "EXPIRED 0 settled");
   assert.equal(server.sessions(), 0);
@@ -225,7 +225,7 @@ test("a page that was declined, or only fetched, is still told of: its rule may 
   const [declined, fetched] = [await passOn(desk), await passOn(desk)];
   await sql`update premise_core.messages set answer = 'IGNORED' where unique_id = ${declined.uniqueId}`;
   await sql`update premise_core.messages set status = 5 where unique_id = ${fetched.uniqueId}`;
-  openNode();
+  await openNode();
   for (const each of [declined, fetched]) await becomes(each, `SENT 1 ${TAKEN}`);
 });
 
@@ -239,7 +239,7 @@ test("a server that hangs holds up nothing of another gateway, however much wait
   const waiting = pageFor(ward, lab, "5550101");
   await acceptPages(database, "node-a", [waiting]);
   await sql`update premise_core.dispatches set unique_id = ${waiting.uniqueId}`;
-  openNode();
+  await openNode();
   await eventually("it is at the one that hangs", () => hanging.sessions() === 1);
   const good = await Promise.all(Array.from({ length: 10 }, () => passOn(desk)));
   for (const each of good) await becomes(each, `SENT 1 ${TAKEN}`);
@@ -250,16 +250,16 @@ test("a node that drives no pages sends none, and one that closes gives back wha
   const server = await mailServer();
   const desk = await gateway("Desk", server.port);
   const sent = await passOn(desk);
-  openNode([]);
+  await openNode([]);
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   assert.is(await stands(sent), "STORED 0 null");
   server.ails("silent");
-  const { outputs } = openNode();
+  const { outputs } = await openNode();
   await eventually("it is at it", () => server.sessions() === 1);
   await outputs.close();
   assert.is(await stands(sent), "STORED 1 no-answer");
   server.ails("well");
-  openNode();
+  await openNode();
   await becomes(sent, `SENT 2 ${TAKEN}`);
 });
 
@@ -268,7 +268,7 @@ test("what came of a mail is written down also where the database was away at th
   const sent = await passOn(await gateway("Desk", server.port));
   let away = 0;
   const own = node();
-  const outputs = openOutputs(
+  const outputs = await openOutputs(
     { secretsDir: null },
     {
       ...own.ports,
@@ -297,7 +297,10 @@ test("a gateway whose code throws costs its dispatch a claim, and no other anyth
     if (id === bad.id) throw new Error("a fault of ours");
     return { kind: "accepted", code: "250", providerId: null };
   };
-  const worker = openOutputWorker({ SMTP: { addressFor, send } }, { ...ports, random: () => 0.5 });
+  const worker = openOutputWorker(
+    { SMTP: { addressFor, prepare: async () => {}, send } },
+    { ...ports, random: () => 0.5 },
+  );
   ends.push(worker.close);
   await becomes(good, "SENT 1 250");
   assert.is(await stands(bad), "STORED 0 null");

@@ -27,6 +27,8 @@ export type DispatchOutcome =
 
 /** One kind of way out. It keeps nothing between two sends: settings come with each, as they are then. */
 export type Output = {
+  /** Loads what it sends by, which else the first `send` does: that takes a moment, and would fail there. */
+  prepare(): Promise<void>;
   /** The address the step's one stands for; null: none this kind can send to. */
   addressFor(template: string, destination: string): string | null;
   /** Settles soon after the signal at the latest. */

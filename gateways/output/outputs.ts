@@ -1,7 +1,8 @@
 /** The ways out of a node: one of each kind, what sends by them, and an operator's test of one. */
 import { randomUUID } from "node:crypto";
 import type { Loop } from "../../cluster/supervision.ts";
-import type { OutputGateway } from "../../persistence/output-gateways.ts";
+import { type OutputGateway, outputKinds } from "../../persistence/output-gateways.ts";
+import { patiently } from "../../persistence/starting.ts";
 import type { DispatchOutcome } from "./gateway.ts";
 import { openSmtp } from "./smtp.ts";
 import { openOutputWorker } from "./worker.ts";
@@ -16,11 +17,12 @@ export type Outputs = {
 const TEST_DEADLINE_MS = 15_000;
 const TESTS_MAX = 4;
 
-export function openOutputs(
+export async function openOutputs(
   slice: { readonly secretsDir: string | null },
   ports: Omit<Parameters<typeof openOutputWorker>[1], "random">,
-): Outputs {
+): Promise<Outputs> {
   const outputs = { SMTP: openSmtp(slice) };
+  for (const kind of await outputKinds(patiently(ports.premise, ports))) await outputs[kind].prepare();
   const worker = openOutputWorker(outputs, { ...ports, random: Math.random });
   let tests = 0;
   return {

@@ -8,7 +8,6 @@
  * Each wait has its deadline, and all of them together the caller's signal. A server that takes a mail and is cut off before it has said so
  * gets it again, under the same Message-ID.
  */
-import { createTransport } from "nodemailer";
 import type { SmtpSettings } from "../../persistence/output-gateways.ts";
 import { addressFor } from "../mail-address.ts";
 import { readSecretFile, SecretMissing } from "../secret-files.ts";
@@ -31,11 +30,13 @@ export function openSmtp(
   deadlines: Partial<typeof DEADLINES> = {},
 ): Output {
   const { secretsDir } = slice;
+  const load = () => import("nodemailer");
 
   async function transportFor(settings: SmtpSettings) {
     const { host, port, security, caFile, user, passwordFile } = settings;
     const ca = caFile === null ? null : await readSecretFile(secretsDir, caFile, "no-ca-file");
     const pass = passwordFile === null ? "" : await readSecretFile(secretsDir, passwordFile, "no-password-file");
+    const { createTransport } = await load();
     return createTransport({
       ...{ host, port, ...DEADLINES, ...deadlines },
       secure: security === "tls",
@@ -51,6 +52,9 @@ export function openSmtp(
 
   return {
     addressFor,
+    async prepare() {
+      await load();
+    },
     async send(settings, { id, address, page }, signal) {
       try {
         const { from } = settings;
