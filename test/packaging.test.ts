@@ -5,6 +5,7 @@ import {
   accessSync,
   constants,
   cpSync,
+  globSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -16,7 +17,7 @@ import {
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parse } from "yaml";
@@ -46,6 +47,18 @@ test("the image is given every room of the server", () => {
     assert.ok(kept.includes(room), room);
   }
   assert.not.ok(kept.some((line) => /^(test|node_modules|\.env)/.test(line)));
+});
+
+test("the image has compiled also what a start reads only where it is used", () => {
+  const rooms = "{main.ts,{actors,cluster,gateways,persistence}/**/*.ts}";
+  const late = globSync(rooms, { cwd: ROOT }).flatMap((path) =>
+    [...read(path).matchAll(/(?<!: |<)\bimport\("([^"]+)"\)(?!\.[A-Z])/g)].map(([, target = ""]) =>
+      target.startsWith(".") ? `./${join(dirname(path), target)}` : target,
+    ),
+  );
+  assert.ok(late.includes("./gateways/push/fcm.ts") && late.includes("nodemailer"), late.join(" "));
+  const given = [...read("Dockerfile").matchAll(/--import (\S+)/g)].map(([, target = ""]) => target);
+  assert.equal(given.sort(), late.sort());
 });
 
 type Service = {
