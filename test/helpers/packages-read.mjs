@@ -1,4 +1,4 @@
-/** Given to a node by `--import`: says with its first signal to end which packages it has read, and which rooms of ours below gateways. */
+/** Given to a node by `--import`: says at its end which packages it has read, and which rooms below gateways. */
 import { registerHooks } from "node:module";
 import { isMainThread } from "node:worker_threads";
 
