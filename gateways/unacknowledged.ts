@@ -2,7 +2,7 @@
  * What the kernel knows of a TCP connection that Node does not tell: whether the peer has acknowledged all that was
  * written, and whether it has stopped answering. From Linux's /proc/net/tcp; read at most once for all who ask together.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { isIPv4 } from "node:net";
@@ -19,8 +19,6 @@ export type Peer = {
 export type Connection = {
   /** null: the kernel does not have it (any more). */
   look(): Promise<Peer | null>;
-  /** At this very instant, which no earlier look can stand for; holds up everybody else meanwhile. */
-  lookNow(): Peer | null;
 };
 
 export type Peers = {
@@ -41,7 +39,8 @@ const PAUSE_MAX_MS = 1_000;
 /** FIN_WAIT1, LAST_ACK, CLOSING: our good-bye is among what is not acknowledged. */
 const GOOD_BYE_SENT = ["04", "09", "0B"];
 
-type Table = ReadonlyMap<string, Peer>;
+/** What stands behind a connection's addresses in its line: read only of those that are asked about, since there may be thousands. */
+type Table = ReadonlyMap<string, string>;
 
 export function openPeers(): Peers {
   let reading: Promise<Table> | null = null;
@@ -74,35 +73,39 @@ export function openPeers(): Peers {
     if (localPort === undefined || remotePort === undefined || remoteAddress === undefined) return null;
     const key = `${hexPort(localPort)} ${hexAddress(remoteAddress)}:${hexPort(remotePort)}`;
     return {
-      look: async () => (await soon()).get(key) ?? null,
-      lookNow: () => tableOf(TABLES.map(textOf)).get(key) ?? null,
+      async look() {
+        const facts = (await soon()).get(key);
+        return facts === undefined ? null : peerOf(facts);
+      },
     };
   }
 
   return { sees: existsSync(TABLES[0]!), of, look: async (socket) => (await of(socket)?.look()) ?? null };
 }
 
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "latin1");
-  } catch {
-    return "";
-  }
-}
-
+/** A line: `sl: local:port remote:port state tx:rx timer:when retransmits uid probes …`, the addresses in 8 digits or 32. */
 function tableOf(texts: readonly string[]): Table {
-  const table = new Map<string, Peer>();
-  for (const line of texts.flatMap((text) => text.split("\n").slice(1))) {
-    // sl local remote state tx:rx timer:when retransmits uid probes …
-    const [, local, remote, state, queues, , retransmits, , probes] = line.trim().split(/\s+/);
-    if (local === undefined || remote === undefined || state === undefined || queues === undefined) continue;
-    const unacknowledged = Number.parseInt(queues.split(":")[0]!, 16);
-    table.set(`${local.split(":")[1]} ${remote}`, {
-      unacknowledged: GOOD_BYE_SENT.includes(state) ? Math.max(0, unacknowledged - 1) : unacknowledged,
-      silent: Number.parseInt(retransmits ?? "0", 16) > 0 || Number(probes) > 0,
-    });
+  const table = new Map<string, string>();
+  for (const [index, text] of texts.entries()) {
+    const digits = index === 0 ? 8 : 32;
+    for (let start = text.indexOf("\n") + 1; start > 0 && start < text.length; ) {
+      const end = text.indexOf("\n", start);
+      const port = text.indexOf(": ", start) + 2 + digits + 1;
+      const facts = port + 4 + 1 + digits + 1 + 4;
+      table.set(text.slice(port, facts), text.slice(facts, end < 0 ? undefined : end));
+      start = end + 1;
+    }
   }
   return table;
+}
+
+function peerOf(facts: string): Peer {
+  const [state, queues, , retransmits, , probes] = facts.trim().split(/\s+/);
+  const unacknowledged = Number.parseInt(queues?.split(":")[0] ?? "", 16);
+  return {
+    unacknowledged: GOOD_BYE_SENT.includes(state ?? "") ? Math.max(0, unacknowledged - 1) : unacknowledged,
+    silent: Number.parseInt(retransmits ?? "0", 16) > 0 || Number(probes) > 0,
+  };
 }
 
 function hexPort(port: number): string {

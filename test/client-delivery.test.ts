@@ -48,7 +48,7 @@ function peersSaying(unacknowledged: () => number | null): Peers {
     const bytes = unacknowledged();
     return bytes === null ? null : { unacknowledged: bytes, silent: false };
   };
-  const connection = { look: async () => peer(), lookNow: peer };
+  const connection = { look: async () => peer() };
   return { sees: true, look: async () => peer(), of: () => connection };
 }
 

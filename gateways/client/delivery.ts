@@ -62,6 +62,22 @@ export function openDeliveries(peers: Peers): Deliveries {
   };
 }
 
+/** Our good-bye waits until it is released: once it is acknowledged the kernel forgets a connection that the phone has ended first. */
+function withhold(socket: Socket): () => void {
+  const held: { end?: Socket["end"] } = socket;
+  // Another answer of this connection has it.
+  if (Object.hasOwn(held, "end")) return () => {};
+  let asked = false;
+  held.end = () => {
+    asked = true;
+    return socket;
+  };
+  return () => {
+    delete held.end;
+    if (asked) socket.end();
+  };
+}
+
 function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
   const { socket } = response;
   return new Promise((resolve) => {
@@ -81,13 +97,18 @@ function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
     function lost(): void {
       settle(false);
     }
-    /**
-     * The phone's good-bye carries its last acknowledgement. Looked at before anybody answers it: once our own is acknowledged
-     * the kernel forgets the connection.
-     */
+    /** The phone's good-bye carries its last acknowledgement. */
     function ended(): void {
       const handedOver = response.writableEnded && socket!.writableLength === 0;
-      settle(handedOver && (!peers.sees || connection!.lookNow()?.unacknowledged === 0));
+      if (!handedOver || !peers.sees) {
+        settle(handedOver);
+        return;
+      }
+      const answer = withhold(socket!);
+      void connection!.look().then((peer) => {
+        settle(peer?.unacknowledged === 0);
+        answer();
+      });
     }
     /** Without the phone's good-bye it is we who closed, and the kernel goes on sending. */
     function closed(hadError: boolean): void {
@@ -105,9 +126,7 @@ function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
     });
     response.on("finish", () => {
       written = true;
-      // A connection that is to be closed may be gone from the kernel's table before the first look.
-      if (!response.shouldKeepAlive && connection.lookNow()?.unacknowledged === 0) settle(true);
-      else void watch(socket.bytesWritten);
+      void watch(socket.bytesWritten);
     });
 
     /** A phone that asks again at once has later answers under way whenever it is looked: those bytes are not this answer's. */
