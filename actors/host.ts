@@ -9,6 +9,7 @@
  *      └─────────────────────────────────┘ (drained, or a tick where that was lost: looks again)
  *
  *   written ─► unconfirmed ── its bytes acknowledged, and 30 s old ──► forgotten
+ *                          ── the link is ended by us, and the peer says its own good-bye: 2 s old ──► forgotten
  *                          ── the link closes ──► left to the next link
  */
 import { type HostSystemId, type LinkId, unreachable } from "../domain.ts";
@@ -54,15 +55,18 @@ function keyOf({ id, uniqueId, status, replyId }: NewsRow): string {
   return `${id} ${replyId ?? uniqueId} ${status}`;
 }
 
+type Forget = { readonly kind: "forget"; readonly rows: readonly NewsRow[] };
 export type Effect =
   | { readonly kind: "claim" }
   | { readonly kind: "look"; readonly cursor: string; readonly afterId: string; readonly snapshot: string | null }
   | { readonly kind: "write"; readonly news: readonly News[] }
-  | { readonly kind: "forget"; readonly rows: readonly NewsRow[] };
+  | Forget;
 
 export const PAGE_ROWS = 200;
 /** A row stays at least this long after it was written to a connection (CONTRACT, MXPP). */
 export const KEPT_MS = 30_000;
+/** The same where the peer has answered our good-bye: it had read all of it by then, and lived to say so. */
+const KEPT_ANSWERED_MS = 2_000;
 
 /** Pages written in one turn; what is left goes on behind other messages. */
 const TURN_PAGES_MAX = 20;
@@ -135,7 +139,7 @@ function nextPage(cursor: string, look: Look): Effect {
 }
 
 /** Rows that the peer has and that are old enough. */
-function forgets(unconfirmed: ReadonlyMap<string, Unconfirmed>, acknowledged: number, before: number): Effect[] {
+function forgets(unconfirmed: ReadonlyMap<string, Unconfirmed>, acknowledged: number, before: number): Forget[] {
   const statements: NewsRow[][] = [];
   for (const row of unconfirmed.values()) {
     if (row.at > before || row.end > acknowledged) break;
@@ -169,6 +173,8 @@ export type HostActor = {
   turn(message: Message): Promise<void>;
   /** Whatever this transaction or a later one wrote to the lane may not have been seen yet. */
   cursor(): string;
+  /** Its peer has said its good-bye behind ours: what it had acknowledged by then it has read. */
+  forgetAnswered(acknowledged: number): Promise<void>;
 };
 
 /**
@@ -239,5 +245,12 @@ export function hostActor(ports: HostPorts): HostActor {
       if (!(error instanceof DatabaseDown || error instanceof Conflict)) throw error;
     }
   }
-  return { turn, cursor: () => (ports.era() === era ? state.cursor : "0") };
+  return {
+    turn,
+    cursor: () => (ports.era() === era ? state.cursor : "0"),
+    async forgetAnswered(acknowledged) {
+      const read = forgets(state.unconfirmed, acknowledged, ports.now() - KEPT_ANSWERED_MS);
+      for (const { rows } of read) await ports.forget(ports.link, rows);
+    },
+  };
 }

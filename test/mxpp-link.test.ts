@@ -76,7 +76,7 @@ test("a socket that drains while hints pour in is written to again at once, not 
     // No tick comes in this test.
     await eventually("and so is what came next", () => written.length === 3, 2_000);
   } finally {
-    await link.close();
+    await link.close(false);
     await system.close();
   }
 });

@@ -95,7 +95,7 @@ test("a page of high priority reaches its push service, and its host hears so, b
   } finally {
     crowded = false;
     await Promise.all(crowd);
-    await link.close();
+    await link.close(false);
   }
   const first = served - before - crowd.length;
   console.log(`  ${first} of the crowd went before it`);

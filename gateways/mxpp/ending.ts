@@ -1,6 +1,9 @@
 /**
  * The end of a connection: what was read is taken to its end, and what has just been accepted is told before it goes, as far as
  * the peer takes it in time. A host may say its good-bye behind its last page, before that page has had its turn.
+ *
+ *   running ── we end it ──► told ──► good-bye ── the peer's own ──► answered: it has read all that came before ours
+ *      └── the peer does ──► told ──► good-bye       └── reset, nothing within 1 s ──► broken
  */
 import type { Socket } from "node:net";
 import { setTimeout as rest } from "node:timers/promises";
@@ -10,7 +13,13 @@ const LOOK_MS = 20;
 /** For the peer's own good-bye. */
 const DESTROY_MS = 1_000;
 
-/** @returns ends it, once; resolves when its good-bye is said, at the latest after `deadlineMs` */
+export type Ending = {
+  /** Ends it, once; resolves when its good-bye is said, at the latest after `deadlineMs`. */
+  end(deadlineMs: number): Promise<void>;
+  /** Whether the peer has answered our good-bye with its own. A process that has bytes unread, or is gone, resets instead. */
+  answered(): boolean;
+};
+
 export function makeEnding(
   socket: Socket,
   clock: Clock,
@@ -20,17 +29,28 @@ export function makeEnding(
     /** Nothing more is taken of what was read. */
     readonly stop: () => void;
   },
-): (deadlineMs: number) => Promise<void> {
+): Ending {
   let ending: Promise<void> | null = null;
+  let said = false;
+  let answered = false;
+  socket.on("end", () => {
+    answered = said;
+  });
 
   async function end(deadline: number): Promise<void> {
     while (ports.busy() && !ports.gone() && clock.monotonic() < deadline) await rest(LOOK_MS);
     ports.stop();
     socket.end();
+    said = true;
+    // Its good-bye stands behind what it has sent meanwhile, of which nothing is taken.
+    socket.resume();
     setTimeout(() => socket.destroy(), DESTROY_MS).unref();
   }
-  return (deadlineMs) => {
-    ending ??= end(clock.monotonic() + deadlineMs);
-    return ending;
+  return {
+    end(deadlineMs) {
+      ending ??= end(clock.monotonic() + deadlineMs);
+      return ending;
+    },
+    answered: () => answered,
   };
 }

@@ -33,7 +33,8 @@ export type Link = LinkOnWatch & {
   /** Once a second. `acknowledged`: bytes of this connection that the peer has. `now`: monotonic ms. */
   tick(acknowledged: number, now: number): void;
   /** Frees what the peer is not known to have for the next link. */
-  close(): Promise<void>;
+  /** `answered`: the peer has read all, and said so by its good-bye: most of it is not told again. */
+  close(answered: boolean): Promise<void>;
 };
 
 const CLAIM_ROWS = 500;
@@ -72,7 +73,7 @@ export async function makeLink(
     write,
     later: (message) => actor.tell(message),
   };
-  const { turn, cursor } = hostActor(actorPorts);
+  const { turn, cursor, forgetAnswered } = hostActor(actorPorts);
   /** Hints that wait in the mailbox, by `unclaimed`. A flood of them must leave room for what only this link can tell. */
   const hinted = new Set<boolean>();
   const actor: Address<Message> = ports.system.spawn<Message>(
@@ -100,6 +101,8 @@ export async function makeLink(
     bus.subscribe(hostSystemId, false, () => hint(true)),
   ];
 
+  /** Bytes that the peer had by the last tick. */
+  let seen = 0;
   hint(true);
   const link: Link = {
     id,
@@ -107,11 +110,15 @@ export async function makeLink(
     cursor,
     hint,
     drained: () => void actor.tell({ kind: "drained" }),
-    tick: (acknowledged, now) =>
-      void actor.tell({ kind: "tick", acknowledged, writable: !socket.writableNeedDrain, now }),
-    async close() {
+    tick(acknowledged, now) {
+      seen = acknowledged;
+      actor.tell({ kind: "tick", acknowledged, writable: !socket.writableNeedDrain, now });
+    },
+    async close(answered) {
       for (const unsubscribe of unsubscribes) unsubscribe();
       actor.stop();
+      // What cannot be forgotten now is told again.
+      if (answered) await forgetAnswered(seen).catch(() => {});
       links.remove(link);
       await closeLinks(database, [id]).catch(() => links.unclosed(id));
       bus.publish(hostSystemId);

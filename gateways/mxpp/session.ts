@@ -63,7 +63,7 @@ export type SessionPorts = LinkPorts & {
 };
 
 export type Session = {
-  /** Reads no more; resolves when what was read is answered, or after the deadline; then ends the connection. */
+  /** Reads no more, and ends the connection when what was read is answered, or after the deadline; resolves when it is closed, at most 1 s later, and its end written. */
   close(deadlineMs: number): Promise<void>;
 };
 
@@ -98,7 +98,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   let faulty = false;
   let gone = false;
 
-  const end = makeEnding(socket, clock, {
+  const { end, answered } = makeEnding(socket, clock, {
     busy: () => intake.waiting() || flying.size > 0 || untold.size > 0,
     gone: () => gone,
     stop: () => intake.stop(),
@@ -138,14 +138,16 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   socket.on("drain", () => linked?.drained());
   socket.on("end", () => void finish(ENDING_MS));
   socket.on("error", () => {});
-  socket.on("close", () => {
+  const closed = Promise.withResolvers<void>();
+  socket.on("close", (hadError) => {
     gone = true;
     ending = true;
     intake.stop();
     watch.stop();
     share.leave();
     room.leave();
-    void link?.then((made) => made.close()).catch(() => {});
+    const unlinked = link?.then((made) => made.close(answered() && !hadError)).catch(() => {});
+    closed.resolve(unlinked);
   });
 
   const watch = watchPeer(socket, ports, {
@@ -328,7 +330,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     made.then(
       (opened) => {
         linked = opened;
-        if (gone) void opened.close();
+        if (gone) void opened.close(false);
       },
       () => {
         link = null;
@@ -337,7 +339,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
     return made;
   }
 
-  return { close: finish };
+  return { close: (deadlineMs) => finish(deadlineMs).then(() => closed.promise) };
 
   function finish(deadlineMs: number): Promise<void> {
     ending = true;

@@ -1,0 +1,77 @@
+/** A node that goes ends its hosts' connections: what a host has read by then, and answered, is not told to it again elsewhere. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { eventually } from "./helpers/eventually.ts";
+import { openHospital } from "./helpers/hospital.ts";
+import { connectHost } from "./helpers/host.ts";
+import { startNode } from "./helpers/node.ts";
+import { openRawHost } from "./helpers/raw-host.ts";
+
+const PAGES = 20;
+/** Older than what is told again after an answered good-bye, as the node's looks once a second see it. */
+const OLD_MS = 4_500;
+
+const hospital = await openHospital({ TOCSIN_NODE: "staying" });
+const phone = await hospital.phone();
+const { destination } = phone.person;
+const nodes: Awaited<ReturnType<typeof startNode>>[] = [];
+test.after(async () => {
+  for (const node of nodes) await node.close();
+  await hospital.close();
+});
+
+async function secondNode() {
+  const node = await startNode({
+    TOCSIN_NODE: "going",
+    TOCSIN_PREMISE_DATABASE_URL: hospital.databaseUrl,
+    TOCSIN_ADMIN_KEY: hospital.node.adminKey,
+  });
+  nodes.push(node);
+  return node;
+}
+
+/** How many statuses of these the host hears again at the node that stays, once it has heard of a page sent there. */
+async function toldAgain(name: string, pages: readonly string[]): Promise<number> {
+  const host = await connectHost({ port: hospital.node.run().mxpp!.port, name });
+  await host.awaits(await host.sends({ destination }), "ENROUTE");
+  await sleep(1_500);
+  const again = host.hears().filter(({ trackingId }) => pages.includes(trackingId)).length;
+  await host.closes();
+  return again;
+}
+
+for (const [how, ends, expected] of [
+  ["that answers the node's good-bye hears nothing of old again", "answered", 0],
+  ["that was killed hears all of it again", "reset", 4 * PAGES],
+  ["that has bytes unread when it goes hears all of it again", "unread", 4 * PAGES],
+] as const) {
+  test(`a host ${how}`, async () => {
+    const name = `host-${ends}`;
+    await hospital.knows(name);
+    const node = await secondNode();
+    const host = await openRawHost({ port: node.run().mxpp!.port, name });
+    const pages = Array.from({ length: PAGES }, () => host.sends({ destination }));
+    for (const page of pages) await host.awaits(page, "ENROUTE");
+    await eventually("the phone has confirmed all", async () => {
+      const waiting = await phone.fetches();
+      await phone.confirms(waiting.map(({ UniqueId }) => UniqueId));
+      return waiting.length === 0;
+    });
+    for (const page of pages) await host.awaits(page, "DELIVERED");
+    await sleep(OLD_MS);
+    if (ends === "reset") host.cuts();
+    if (ends === "unread") {
+      host.stopsReading();
+      await host.sends({ destination });
+      await sleep(1_000);
+      void node.stops();
+      await sleep(200);
+      host.socket.destroy();
+    }
+    await node.stops();
+    assert.is(await toldAgain(name, pages), expected);
+  });
+}
+
+test.run();
