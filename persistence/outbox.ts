@@ -200,7 +200,6 @@ type ReadRow = {
   destination: string;
   tracking_id: string;
   system_id: string;
-  reply: (Omit<ReplyWords, "priority"> & { priority: number }) | null;
 };
 
 /**
@@ -211,14 +210,13 @@ type ReadRow = {
 export async function readNews(database: Database, reads: readonly LaneRead[], limit: number): Promise<NewsPage[]> {
   const rows = await database.run<ReadRow>(
     (sql) => sql`
-    select read.n::integer as n, here.snapshot::text as snapshot, pg_snapshot_xmin(here.snapshot)::text as oldest_running, row.id,
-      row.written::text as written, row.unique_id, row.status, row.reply_id, coalesce(row.said_at, row.at) as at, row.reason,
-      message.origin, message.destination, message.tracking_id, message.system_id,
-      case when row.status = 'REPLY' then json_build_object('text', coalesce(said.body, ''),
-        'destination', coalesce(person.destination, message.destination), 'name', coalesce(person.name, ''), 'toId', message.from_id,
-        'deviceId', message.device_id, 'conversationId', message.conversation_id, 'siteId', message.host_site_id,
-        'priority', message.priority) end as reply
-    from (select pg_current_snapshot() as snapshot) as here
+    with here as materialized (
+      select snapshot, snapshot::text as text, pg_snapshot_xmin(snapshot)::text as oldest_running from pg_current_snapshot() as snapshot
+    )
+    select read.n::integer as n, here.text as snapshot, here.oldest_running, row.id, row.written::text as written, row.unique_id,
+      row.status, row.reply_id, coalesce(row.said_at, row.at) as at, row.reason,
+      message.origin, message.destination, message.tracking_id, message.system_id
+    from here
     cross join unnest(${reads.map((r) => r.link)}::uuid[], ${reads.map((r) => r.cursor)}::text[]::xid8[],
       ${reads.map((r) => r.afterId)}::bigint[], ${reads.map((r) => r.snapshot)}::text[])
       with ordinality as read (lane, cursor, after_id, snapshot, n)
@@ -230,23 +228,51 @@ export async function readNews(database: Database, reads: readonly LaneRead[], l
       limit ${limit}
     ) as row on true
     left join lateral (
-      select origin, destination, tracking_id, system_id, device_id, conversation_id, host_site_id, from_id, priority
-      from premise_core.messages where unique_id = row.unique_id limit 1
+      select origin, destination, tracking_id, system_id from premise_core.messages where unique_id = row.unique_id limit 1
     ) as message on true
-    left join lateral (select body, subscriber_id from premise_core.replies where id = row.reply_id limit 1) as said on true
-    left join lateral (select destination, name from premise_core.subscribers where id = said.subscriber_id limit 1) as person on true
     order by read.n, row.id`,
+  );
+  const words = await wordsOf(
+    database,
+    rows.filter(({ status }) => status === "REPLY"),
   );
   const pages = new Map<number, { snapshot: string; oldestRunning: string; news: News[] }>();
   for (const row of rows) {
     const page = pages.get(row.n) ?? { snapshot: row.snapshot, oldestRunning: row.oldest_running, news: [] };
-    if (row.id !== null) page.news.push(newsOf({ ...row, id: row.id }));
+    // A reply whose page went between the two statements goes with it.
+    const lost = row.status === "REPLY" && !words.has(row.reply_id!);
+    if (row.id !== null && !lost) page.news.push(newsOf({ ...row, id: row.id }, words));
     pages.set(row.n, page);
   }
   return reads.map((_, index) => pages.get(index + 1)!);
 }
 
-function newsOf({ status, reply_id: replyId, reply, reason, ...row }: ReadRow & { id: string }): News {
+/** What these say. Few looks find any, and each row of a look that asked for them would pay for it. */
+async function wordsOf(
+  database: Database,
+  told: readonly Pick<ReadRow, "unique_id" | "reply_id">[],
+): Promise<ReadonlyMap<ReplyId, ReplyWords>> {
+  if (told.length === 0) return new Map();
+  const rows = await database.run<Omit<ReplyWords, "priority"> & { id: ReplyId; priority: number }>(
+    (sql) => sql`
+    select told.id, coalesce(said.body, '') as text, coalesce(person.destination, message.destination) as destination,
+      coalesce(person.name, '') as name, message.from_id as "toId", message.device_id as "deviceId",
+      message.conversation_id as "conversationId", message.host_site_id as "siteId", message.priority
+    from unnest(${told.map((row) => row.reply_id)}::uuid[], ${told.map((row) => row.unique_id)}::uuid[]) as told (id, page)
+    cross join lateral (
+      select destination, device_id, conversation_id, host_site_id, from_id, priority
+      from premise_core.messages where unique_id = told.page limit 1
+    ) as message
+    left join lateral (select body, subscriber_id from premise_core.replies where id = told.id limit 1) as said on true
+    left join lateral (select destination, name from premise_core.subscribers where id = said.subscriber_id limit 1) as person on true`,
+  );
+  return new Map(rows.map(({ id, priority, ...words }) => [id, { ...words, priority: PRIORITIES[priority]! }]));
+}
+
+function newsOf(
+  { status, reply_id: replyId, reason, ...row }: ReadRow & { id: string },
+  words: ReadonlyMap<ReplyId, ReplyWords>,
+): News {
   const told = {
     id: row.id,
     written: row.written,
@@ -258,8 +284,7 @@ function newsOf({ status, reply_id: replyId, reply, reason, ...row }: ReadRow & 
     systemId: row.system_id,
   };
   if (status !== "REPLY") return { ...told, kind: "status", status, replyId: null, reason };
-  const words = { ...reply!, priority: PRIORITIES[reply!.priority]! };
-  return { ...told, kind: "reply", status, replyId: replyId!, reply: words };
+  return { ...told, kind: "reply", status, replyId: replyId!, reply: words.get(replyId!)! };
 }
 
 /** Forgets rows the peer is known to have: each by all that it was told as, so that what is another's meanwhile stays. */
