@@ -120,9 +120,8 @@ function looked(state: State, page: NewsPage, now: number): { state: State; effe
   }
   const write: Effect[] = fresh.length > 0 ? [{ kind: "write", news: fresh }] : [];
   const first = state.look ?? { snapshot: page.snapshot, oldestRunning: page.oldestRunning, afterId: "0" };
-  const last = page.news.at(-1);
-  if (last !== undefined && page.news.length === PAGE_ROWS) {
-    const look = { ...first, afterId: last.id };
+  if (page.next !== null) {
+    const look = { ...first, afterId: page.next };
     return { state: { ...state, look }, effects: [...write, nextPage(state.cursor, look)] };
   }
   // All that was visible at the look's beginning is written; whoever was still writing then is at or past the cursor.

@@ -174,8 +174,16 @@ export async function newsOfLinks(database: Database, places: readonly LinkPlace
   );
 }
 
-/** One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that. */
-export type NewsPage = { readonly snapshot: string; readonly oldestRunning: string; readonly news: readonly News[] };
+/**
+ * One look at a lane. `snapshot` says what was visible to it; further pages of the same look are held to that, and begin after row
+ * `next`; null: there are none.
+ */
+export type NewsPage = {
+  readonly snapshot: string;
+  readonly oldestRunning: string;
+  readonly news: readonly News[];
+  readonly next: string | null;
+};
 
 /** A look at a lane: what transaction `cursor` or later has written, after row `afterId`, as `snapshot` saw it (null: as it is now). */
 export type LaneRead = {
@@ -236,15 +244,17 @@ export async function readNews(database: Database, reads: readonly LaneRead[], l
     database,
     rows.filter(({ status }) => status === "REPLY"),
   );
-  const pages = new Map<number, { snapshot: string; oldestRunning: string; news: News[] }>();
-  for (const row of rows) {
-    const page = pages.get(row.n) ?? { snapshot: row.snapshot, oldestRunning: row.oldest_running, news: [] };
-    // A reply whose page went between the two statements goes with it.
-    const lost = row.status === "REPLY" && !words.has(row.reply_id!);
-    if (row.id !== null && !lost) page.news.push(newsOf({ ...row, id: row.id }, words));
-    pages.set(row.n, page);
-  }
-  return reads.map((_, index) => pages.get(index + 1)!);
+  const lanes = Map.groupBy(rows, ({ n }) => n);
+  return reads.map((_, index) => {
+    const lane = lanes.get(index + 1)!;
+    const { snapshot, oldest_running: oldestRunning } = lane[0]!;
+    const news = lane.flatMap((row) => {
+      // A reply whose page went between the two statements goes with it.
+      const lost = row.status === "REPLY" && !words.has(row.reply_id!);
+      return row.id === null || lost ? [] : [newsOf({ ...row, id: row.id }, words)];
+    });
+    return { snapshot, oldestRunning, news, next: lane.length === limit ? lane.at(-1)!.id : null };
+  });
 }
 
 /** What these say. Few looks find any, and each row of a look that asked for them would pay for it. */

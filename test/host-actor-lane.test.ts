@@ -56,6 +56,7 @@ class Lane {
     return {
       snapshot,
       oldestRunning: String(Math.min(...running, beyond)),
+      next: found.length === limit ? String(found.at(-1)!.id) : null,
       news: found.map((row) => ({
         ...{
           kind: "status",

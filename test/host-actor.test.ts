@@ -23,7 +23,10 @@ function news(id: number, written = 1): News {
   const told = { kind: "status", status: "QUEUED", replyId: null, reason: null } as const;
   return { ...page, ...told, id: String(id), written: String(written), uniqueId: `page-${id}` as UniqueId };
 }
-const page = (rows: readonly News[], oldestRunning = "9"): NewsPage => ({ snapshot: "s", oldestRunning, news: rows });
+const page = (rows: readonly News[], oldestRunning = "9"): NewsPage => ({
+  ...{ snapshot: "s", oldestRunning, news: rows },
+  next: rows.length === PAGE_ROWS ? rows.at(-1)!.id : null,
+});
 const fullPage = (from: number) => Array.from({ length: PAGE_ROWS }, (_, n) => news(from + n));
 
 // The step, by itself.

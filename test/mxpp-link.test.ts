@@ -39,6 +39,7 @@ test("a socket that drains while hints pour in is written to again at once, not 
     return {
       snapshot: "1:1:",
       oldestRunning: "1",
+      next: null,
       news: [{ ...told, trackingId: "t", systemId: "s", ...status }],
     };
   }

@@ -6,6 +6,7 @@ import type { Database } from "../persistence/database.ts";
 import { DatabaseBusy } from "../persistence/database-faults.ts";
 import { changeMessages } from "../persistence/messages.ts";
 import { claimNews, closeLinks, forgetNews } from "../persistence/outbox.ts";
+import { recordReplies } from "../persistence/replies.ts";
 import { lookAt } from "./helpers/lane.ts";
 import { change, openPages } from "./helpers/pages.ts";
 import { openWard, pageFor } from "./helpers/ward.ts";
@@ -229,5 +230,35 @@ test("two connections that bring one page at once make one message", async () =>
 });
 
 test.after(() => ward.close());
+
+test("a reply whose page goes while it is read leaves what is behind it to the next page of the look", async () => {
+  const host = await ward.host("slow-reader");
+  const { destination, deviceId } = await recipient();
+  const lane = await link(host);
+  const [old, other] = [
+    pageFor(ward, host, destination, { linkId: lane }),
+    pageFor(ward, host, destination, { linkId: lane }),
+  ];
+  await accept(old);
+  await recordReplies(database, "node-a", [{ uniqueId: old.uniqueId, deviceId, clientId: "1", text: "coming" }]);
+  await accept(other);
+  const told = async (from = database, afterId = "0") => {
+    const { news, next } = await lookAt(from, lane, { afterId }, 4);
+    return { next, words: news.map(({ status }) => status) };
+  };
+  const whole = await told();
+  assert.equal(whole.words, ["ACCEPTED", "QUEUED", "READ", "REPLY"]);
+  let statements = 0;
+  const slow: typeof database = {
+    ...database,
+    async run(...args) {
+      statements += 1;
+      if (statements === 2) await sql`delete from premise_core.messages where unique_id = ${old.uniqueId}`;
+      return database.run(...args);
+    },
+  };
+  assert.equal(await told(slow), { next: whole.next, words: ["ACCEPTED", "QUEUED", "READ"] });
+  assert.equal(await told(database, whole.next!), { next: null, words: ["ACCEPTED", "QUEUED"] });
+});
 
 test.run();
