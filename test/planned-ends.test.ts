@@ -9,6 +9,8 @@ import { startNode } from "./helpers/node.ts";
 import { openRawHost } from "./helpers/raw-host.ts";
 
 const PAGES = 20;
+/** What is told of so many is more than a host that stops reading still takes out of its kernel's hands. */
+const FLOOD = 200;
 /** Older than what is told again after an answered good-bye, as the node's looks once a second see it. */
 const OLD_MS = 4_500;
 
@@ -32,13 +34,15 @@ async function secondNode() {
 }
 
 /** How many statuses of these the host hears again at the node that stays, once it has heard of a page sent there. */
-async function toldAgain(name: string, pages: readonly string[]): Promise<number> {
+async function toldAgain(name: string, pages: readonly string[], expected: number): Promise<number> {
   const host = await connectHost({ port: hospital.node.run().mxpp!.port, name });
+  const again = () => host.hears().filter(({ trackingId }) => pages.includes(trackingId)).length;
   await host.awaits(await host.sends({ destination }), "ENROUTE");
+  await eventually("it hears so much again", () => again() >= expected);
   await sleep(1_500);
-  const again = host.hears().filter(({ trackingId }) => pages.includes(trackingId)).length;
+  const heard = again();
   await host.closes();
-  return again;
+  return heard;
 }
 
 for (const [how, ends, expected] of [
@@ -63,14 +67,18 @@ for (const [how, ends, expected] of [
     if (ends === "reset") host.cuts();
     if (ends === "unread") {
       host.stopsReading();
-      await host.sends({ destination });
+      for (let n = 0; n < FLOOD; n += 1) host.sends({ destination });
+      await eventually("it takes no more", () => host.socket.readableLength >= host.socket.readableHighWaterMark);
       await sleep(1_000);
-      void node.stops();
+    }
+    const stopped = node.stops();
+    if (ends === "unread") {
+      // The node has said its good-bye by then, and waits a second for the host's.
       await sleep(200);
       host.socket.destroy();
     }
-    await node.stops();
-    assert.is(await toldAgain(name, pages), expected);
+    await stopped;
+    assert.is(await toldAgain(name, pages, expected), expected);
   });
 }
 
