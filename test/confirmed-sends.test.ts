@@ -220,7 +220,8 @@ test("a sending that is being written when its receipt comes is written by itsel
     await holder`select from premise_core.messages where unique_id = ${id} for update`;
     const sent = paging.sent(send(id, who.devices[0]!));
     await eventually("it waits for the row", async () => {
-      const waiting = await sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%ENROUTE%'`;
+      const waiting = await sql`
+        select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%ENROUTE%'`;
       return waiting.length === 1;
     });
     const said = driven.says(paging, who, id, "DELIVERED");

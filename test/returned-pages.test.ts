@@ -75,10 +75,14 @@ test("a phone that has read its pages has them, though its connection is reset a
 
 test("what a phone gave up while the database is away comes back when that is back", async () => {
   const tries: number[] = [];
+  let delivered = false;
   const { log } = recordLog();
   const unconfirmed = openUnconfirmed({
     paging: {
-      record: async () => ({ kind: "repeated", answer: null }),
+      async record() {
+        delivered = true;
+        return { kind: "repeated", answer: null };
+      },
       async takeBack(_device, pages) {
         tries.push(pages.length);
         if (tries.length < 3) throw new DatabaseDown(false);
@@ -95,7 +99,7 @@ test("what a phone gave up while the database is away comes back when that is ba
   await once(server, "listening");
   const socket = connect((server.address() as AddressInfo).port, "127.0.0.1").pause();
   socket.write("GET / HTTP/1.1\r\nhost: node\r\n\r\n");
-  await sleep(500);
+  await eventually("it counts as having it", () => delivered);
   socket.destroy();
   await eventually("it was tried until it was written", () => tries.length === 3);
   server.close();
