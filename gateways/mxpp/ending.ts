@@ -2,7 +2,7 @@
  * The end of a connection: what was read is taken to its end, and what has just been accepted is told before it goes, as far as
  * the peer takes it in time. A host may say its good-bye behind its last page, before that page has had its turn.
  *
- *   running ── we end it ──► told ──► good-bye ── the peer's own ──► answered: it has read all that came before ours
+ *   running ── we end it ──► told ──► good-bye ── the peer's own ──► answered: it has taken all that came before ours
  *      └── the peer does ──► told ──► good-bye       └── reset, nothing within 1 s ──► broken
  */
 import type { Socket } from "node:net";
@@ -16,7 +16,7 @@ const DESTROY_MS = 1_000;
 export type Ending = {
   /** Ends it, once; resolves when its good-bye is said, at the latest after `deadlineMs`. */
   end(deadlineMs: number): Promise<void>;
-  /** Whether the peer has answered our good-bye with its own. A process that has bytes unread, or is gone, resets instead. */
+  /** Whether the peer has answered our good-bye with its own. A process that is gone, or leaves bytes in its kernel, resets instead. */
   answered(): boolean;
 };
 

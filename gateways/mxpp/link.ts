@@ -32,8 +32,7 @@ export type Link = LinkOnWatch & {
   drained(): void;
   /** Once a second. `acknowledged`: bytes of this connection that the peer has. `now`: monotonic ms. */
   tick(acknowledged: number, now: number): void;
-  /** Frees what the peer is not known to have for the next link. */
-  /** `answered`: the peer has read all, and said so by its good-bye: most of it is not told again. */
+  /** Frees what the peer is not known to have for the next link. `answered`: it answered our good-bye, and has what it had acknowledged. */
   close(answered: boolean): Promise<void>;
 };
 
