@@ -35,8 +35,8 @@ await database.untilUp(5_000);
 const lab = await ward.host("lab");
 const link = await openPages(ward).link(lab);
 const [{ boot: living }] = (await sql`
-  insert into premise_core.nodes (boot, name, address, state, lock_key, lease_until)
-  values (gen_random_uuid(), 'living', '', 'LIVE', 2, now() + interval '1 hour') returning boot`) as unknown as [
+  insert into premise_core.nodes (boot, name, address, state, lock_key, lease_until, knows)
+  values (gen_random_uuid(), 'living', '', 'LIVE', 2, now() + interval '1 hour', 32767) returning boot`) as unknown as [
   { boot: BootId },
 ];
 test.after(async () => {
@@ -44,7 +44,7 @@ test.after(async () => {
   await ward.close();
 });
 
-const { journey, notification, passesOn, comesBack } = pageStatements({ ward, database, living, lab, link });
+const { journey, notification, passesOn, comesBack, saysBack } = pageStatements({ ward, database, living, lab, link });
 
 async function people(from: number, to: number): Promise<Person[]> {
   return Promise.all(
@@ -73,6 +73,7 @@ test("planned on empty tables, each statement of a page's way reads no more than
   await journey([], planned);
   await passesOn([], planned);
   await comesBack([], planned);
+  await saysBack([], planned);
   await releaseClaims(database, "node", [], BATCH);
   const all = await people(0, PEOPLE);
   // Never analysed: what the planner knows of the tables is what they were.
@@ -117,6 +118,7 @@ test("planned on empty tables, each statement of a page's way reads no more than
   await journey(all.slice(0, BATCH), counted);
   await passesOn(all.slice(BATCH, 2 * BATCH), counted);
   await comesBack(all.slice(2 * BATCH, 3 * BATCH), counted);
+  await saysBack(all.slice(3 * BATCH, 4 * BATCH), counted);
   assert.equal(costs, []);
 });
 

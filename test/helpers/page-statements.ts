@@ -306,5 +306,20 @@ export function pageStatements(at: {
     });
   }
 
-  return { journey, notification, passesOn, comesBack };
+  /** Pages that are replied to, and whose host is told what was said. */
+  async function saysBack(whose: readonly Person[], ran: Ran) {
+    const { oldestRunning: cursor } = await lookAt(database, link, {}, 1);
+    const pages = whose.map(({ destination }) => pageFor(ward, lab, destination, { linkId: link }));
+    await acceptPages(database, "node", pages);
+    const replies = pages
+      .map(({ uniqueId }, n) => ({ uniqueId, deviceId: whose[n]!.deviceId, clientId: randomUUID(), text: "x" }))
+      .sort(byId);
+    await recordReplies(database, "node", replies);
+    await ran("look at replies", async () => {
+      const { news } = await lookAt(database, link, { cursor }, 5 * whose.length);
+      if (news.filter(({ kind }) => kind === "reply").length !== replies.length) throw new Error("a reply is missing");
+    });
+  }
+
+  return { journey, notification, passesOn, comesBack, saysBack };
 }
