@@ -6,18 +6,9 @@
  * statuses of one page never leave by two links at once. A row goes when the peer is known to have it; until then a
  * link that breaks leaves it to the next.
  */
-import {
-  type BootId,
-  type DeviceId,
-  type HostSystemId,
-  type LinkId,
-  PRIORITIES,
-  type Priority,
-  type ReplyId,
-  type StatusText,
-  type UniqueId,
-} from "../domain.ts";
+import type { BootId, DeviceId, HostSystemId, LinkId, ReplyId, StatusText, UniqueId } from "../domain.ts";
 import type { Database, Fragment, Sql } from "./database.ts";
+import { type ReplyWords, wordsOf } from "./reply-words.ts";
 
 /**
  * Where news waits: for a host in a link's lane, or the host system's own where no link has it; for a phone in its device's.
@@ -49,19 +40,6 @@ export type News = Told &
   );
 /** Which news it is, and where it stands in its lane. */
 export type NewsRow = Pick<News, "id" | "written" | "uniqueId" | "status" | "replyId">;
-
-export type ReplyWords = {
-  readonly text: string;
-  /** Of the person. */
-  readonly destination: string;
-  readonly name: string;
-  /** The page's, as its host wrote them. */
-  readonly toId: string;
-  readonly deviceId: string | null;
-  readonly conversationId: string;
-  readonly siteId: string;
-  readonly priority: Priority;
-};
 
 export async function openLink(database: Database, link: LinkId, host: HostSystemId, boot: BootId): Promise<void> {
   await database.run(
@@ -242,7 +220,7 @@ export async function readNews(database: Database, reads: readonly LaneRead[], l
   );
   const words = await wordsOf(
     database,
-    rows.filter(({ status }) => status === "REPLY"),
+    rows.flatMap((row) => (row.status === "REPLY" ? [{ id: row.reply_id!, page: row.unique_id }] : [])),
   );
   const lanes = Map.groupBy(rows, ({ n }) => n);
   return reads.map((_, index) => {
@@ -255,28 +233,6 @@ export async function readNews(database: Database, reads: readonly LaneRead[], l
     });
     return { snapshot, oldestRunning, news, next: lane.length === limit ? lane.at(-1)!.id : null };
   });
-}
-
-/** What these say. Few looks find any, and each row of a look that asked for them would pay for it. */
-async function wordsOf(
-  database: Database,
-  told: readonly Pick<ReadRow, "unique_id" | "reply_id">[],
-): Promise<ReadonlyMap<ReplyId, ReplyWords>> {
-  if (told.length === 0) return new Map();
-  const rows = await database.run<Omit<ReplyWords, "priority"> & { id: ReplyId; priority: number }>(
-    (sql) => sql`
-    select told.id, coalesce(said.body, '') as text, coalesce(person.destination, message.destination) as destination,
-      coalesce(person.name, '') as name, message.from_id as "toId", message.device_id as "deviceId",
-      message.conversation_id as "conversationId", message.host_site_id as "siteId", message.priority
-    from unnest(${told.map((row) => row.reply_id)}::uuid[], ${told.map((row) => row.unique_id)}::uuid[]) as told (id, page)
-    cross join lateral (
-      select destination, device_id, conversation_id, host_site_id, from_id, priority
-      from premise_core.messages where unique_id = told.page limit 1
-    ) as message
-    left join lateral (select body, subscriber_id from premise_core.replies where id = told.id limit 1) as said on true
-    left join lateral (select destination, name from premise_core.subscribers where id = said.subscriber_id limit 1) as person on true`,
-  );
-  return new Map(rows.map(({ id, priority, ...words }) => [id, { ...words, priority: PRIORITIES[priority]! }]));
 }
 
 function newsOf(
