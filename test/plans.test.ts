@@ -23,7 +23,7 @@ const BATCH = 50;
 /** Of rows and index entries, for each entry of a statement; to read one of the tables whole takes 40. */
 const READ_MAX = 25;
 /** These read their lane of the outbox, which has two rows for each page. */
-const LANE_READERS = ["look", "look at replies", "repeat", "trace"];
+const LANE_READERS = ["look", "repeat", "trace"];
 const LANE_READ_MAX = (5 * PEOPLE) / BATCH;
 
 const ward = await openWard();

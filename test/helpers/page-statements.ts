@@ -212,7 +212,6 @@ export function pageStatements(at: {
           .map(({ uniqueId, deviceId }) => ({ uniqueId, deviceId, clientId: randomUUID(), text: "x" })),
       ),
     );
-    await ran("look at replies", () => lookAt(database, link, {}, 8 * whose.length));
     await ran("answer", () =>
       recordReceipts(
         database,
