@@ -9,7 +9,7 @@
  *      └─────────────────────────────────┘ (drained, or a tick where that was lost: looks again)
  *
  *   written ─► unconfirmed ── its bytes acknowledged, and 30 s old ──► forgotten
- *                          ── the link is ended by us, and the peer says its own good-bye: 2 s old ──► forgotten
+ *                          ── the link is ended by us, and the peer says its own good-bye: 5 s old ──► forgotten
  *                          ── the link closes ──► left to the next link
  */
 import { type HostSystemId, type LinkId, unreachable } from "../domain.ts";
@@ -66,7 +66,7 @@ export const PAGE_ROWS = 200;
 /** A row stays at least this long after it was written to a connection (CONTRACT, MXPP). */
 export const KEPT_MS = 30_000;
 /** The same where the peer has answered our good-bye: it had read all of it by then, and lived to say so. */
-const KEPT_ANSWERED_MS = 2_000;
+const KEPT_ANSWERED_MS = 5_000;
 
 /** Pages written in one turn; what is left goes on behind other messages. */
 const TURN_PAGES_MAX = 20;

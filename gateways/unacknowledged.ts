@@ -13,6 +13,8 @@ export type Peer = {
   readonly unacknowledged: number;
   /** The peer owes us an answer: bytes are being sent again, or window probes go unanswered. */
   readonly silent: boolean;
+  /** Both sides have said good-bye, the peer not before we did: the kernel keeps such a one for a minute, and forgets the others at once. */
+  readonly endedByUs: boolean;
 };
 
 /** One connection by its addresses: it can be asked about after its end, while the kernel still has it. */
@@ -37,6 +39,7 @@ const FRESH_MS = 20;
 const READING_PART = 0.1;
 const PAUSE_MAX_MS = 1_000;
 /** FIN_WAIT1, LAST_ACK, CLOSING: our good-bye is among what is not acknowledged. */
+const TIME_WAIT = "06";
 const GOOD_BYE_SENT = ["04", "09", "0B"];
 
 /** What stands behind a connection's addresses in its line: read only of those that are asked about, since there may be thousands. */
@@ -105,6 +108,7 @@ function peerOf(facts: string): Peer {
   return {
     unacknowledged: GOOD_BYE_SENT.includes(state ?? "") ? Math.max(0, unacknowledged - 1) : unacknowledged,
     silent: Number.parseInt(retransmits ?? "0", 16) > 0 || Number(probes) > 0,
+    endedByUs: state === TIME_WAIT,
   };
 }
 

@@ -11,7 +11,7 @@ import { eventually } from "./helpers/eventually.ts";
 const BODY = "x".repeat(5_000);
 
 /** A server whose answers' fates are kept in their order, and a phone with one connection to it. */
-async function ward(peers: Peers) {
+async function ward(peers: Peers, headers: Readonly<Record<string, string>> = {}) {
   const deliveries = openDeliveries(peers);
   const fates: Fate[] = [];
   const written: number[] = [];
@@ -29,7 +29,7 @@ async function ward(peers: Peers) {
     written,
     port: () => (server.address() as AddressInfo).port,
     async asks() {
-      const [answer] = await once(get({ port: this.port(), agent }), "response");
+      const [answer] = await once(get({ port: this.port(), agent, headers }), "response");
       answer.resume();
       await once(answer, "end");
     },
@@ -46,7 +46,7 @@ async function ward(peers: Peers) {
 function peersSaying(unacknowledged: () => number | null): Peers {
   const peer = () => {
     const bytes = unacknowledged();
-    return bytes === null ? null : { unacknowledged: bytes, silent: false };
+    return bytes === null ? null : { unacknowledged: bytes, silent: false, endedByUs: false };
   };
   const connection = { look: async () => peer() };
   return { sees: true, look: async () => peer(), of: () => connection };
@@ -91,6 +91,14 @@ async function sleeper(port: number) {
   socket.write("GET / HTTP/1.1\r\nhost: tocsin\r\n\r\n");
   return socket;
 }
+
+test("a near phone that has its connection closed with each answer has taken every one", async () => {
+  const phone = await ward(openPeers(), { connection: "close" });
+  for (let n = 0; n < 50; n += 1) await phone.asks();
+  const fates = await Promise.all(phone.fates.map(({ taken }) => taken));
+  assert.is(fates.filter((taken) => !taken).length, 0);
+  await phone.close();
+});
 
 test("what a phone's kernel took is unread when the phone goes without having read it", async () => {
   const phone = await ward(openPeers());

@@ -4,11 +4,15 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Lost, makePatience, type Sight } from "../gateways/mxpp/watch.ts";
 
-const all = (written: number): Sight => ({ written, waiting: 0, peer: { unacknowledged: 0, silent: false } });
+const all = (written: number): Sight => ({
+  written,
+  waiting: 0,
+  peer: { unacknowledged: 0, silent: false, endedByUs: false },
+});
 const owing = (written: number, unacknowledged: number, waiting = 0, silent = false): Sight => ({
   written,
   waiting,
-  peer: { unacknowledged, silent },
+  peer: { unacknowledged, silent, endedByUs: false },
 });
 
 /** Looks once a second; when it was judged lost, in seconds, and how. */

@@ -6,13 +6,16 @@ import { eventually } from "./helpers/eventually.ts";
 import { openHospital } from "./helpers/hospital.ts";
 import { connectHost } from "./helpers/host.ts";
 import { startNode } from "./helpers/node.ts";
+import { textHeader } from "./helpers/proxy-headers.ts";
 import { openRawHost } from "./helpers/raw-host.ts";
 
 const PAGES = 20;
 /** What is told of so many is more than a host that stops reading still takes out of its kernel's hands. */
 const FLOOD = 200;
 /** Older than what is told again after an answered good-bye, as the node's looks once a second see it. */
-const OLD_MS = 4_500;
+const OLD_MS = 7_500;
+/** Where a balancer's connections come from. */
+const BALANCER = "127.0.0.9";
 
 const hospital = await openHospital({ TOCSIN_NODE: "staying" });
 const phone = await hospital.phone();
@@ -28,6 +31,8 @@ async function secondNode() {
     TOCSIN_NODE: "going",
     TOCSIN_PREMISE_DATABASE_URL: hospital.databaseUrl,
     TOCSIN_ADMIN_KEY: hospital.node.adminKey,
+    TOCSIN_TRUSTED_PROXIES: BALANCER,
+    TOCSIN_PROXY_PROTOCOL: "on",
   });
   nodes.push(node);
   return node;
@@ -48,13 +53,15 @@ async function toldAgain(name: string, pages: readonly string[], expected: numbe
 for (const [how, ends, expected] of [
   ["that answers the node's good-bye hears nothing of old again", "answered", 0],
   ["that was killed hears all of it again", "reset", 4 * PAGES],
+  ["behind a balancer hears all of it again, since who answered is not known", "balanced", 4 * PAGES],
   ["that has bytes unread when it goes hears all of it again", "unread", 4 * PAGES],
 ] as const) {
   test(`a host ${how}`, async () => {
     const name = `host-${ends}`;
     await hospital.knows(name);
     const node = await secondNode();
-    const host = await openRawHost({ port: node.run().mxpp!.port, name });
+    const way = ends === "balanced" ? { from: BALANCER, header: textHeader("127.0.0.1") } : {};
+    const host = await openRawHost({ port: node.run().mxpp!.port, name, ...way });
     const pages = Array.from({ length: PAGES }, () => host.sends({ destination }));
     for (const page of pages) await host.awaits(page, "ENROUTE");
     await eventually("the phone has confirmed all", async () => {

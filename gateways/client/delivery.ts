@@ -85,6 +85,7 @@ function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
     if (socket === null || connection === null) return resolve(false);
     let done = false;
     let written = false;
+    let release = () => {};
 
     function settle(taken: boolean): void {
       if (done) return;
@@ -93,6 +94,7 @@ function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
       socket!.off("end", ended);
       socket!.off("close", closed);
       resolve(taken);
+      release();
     }
     function lost(): void {
       settle(false);
@@ -124,7 +126,8 @@ function answerTaken(response: ServerResponse, peers: Peers): Promise<boolean> {
     response.on("close", () => {
       if (!response.writableFinished) lost();
     });
-    response.on("finish", () => {
+    response.prependListener("finish", () => {
+      if (!response.shouldKeepAlive && !done) release = withhold(socket);
       written = true;
       void watch(socket.bytesWritten);
     });

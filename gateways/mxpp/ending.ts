@@ -8,6 +8,7 @@
 import type { Socket } from "node:net";
 import { setTimeout as rest } from "node:timers/promises";
 import type { Clock } from "../../domain.ts";
+import type { Peers } from "../unacknowledged.ts";
 
 const LOOK_MS = 20;
 /** For the peer's own good-bye. */
@@ -16,8 +17,11 @@ const DESTROY_MS = 1_000;
 export type Ending = {
   /** Ends it, once; resolves when its good-bye is said, at the latest after `deadlineMs`. */
   end(deadlineMs: number): Promise<void>;
-  /** Whether the peer has answered our good-bye with its own. A process that is gone, or leaves bytes in its kernel, resets instead. */
-  answered(): boolean;
+  /**
+   * Once the connection is closed: whether the peer has answered our good-bye with its own. A process that is gone, or leaves bytes in
+   * its kernel, resets instead; one that went before says good-bye first, which the kernel alone can tell.
+   */
+  answered(): Promise<boolean>;
 };
 
 export function makeEnding(
@@ -26,24 +30,22 @@ export function makeEnding(
   ports: {
     readonly busy: () => boolean;
     readonly gone: () => boolean;
+    readonly peers: Pick<Peers, "of">;
     /** Nothing more is taken of what was read. */
     readonly stop: () => void;
   },
 ): Ending {
   let ending: Promise<void> | null = null;
-  let said = false;
-  let answered = false;
-  socket.on("end", () => {
-    answered = said;
+  const connection = ports.peers.of(socket);
+  let reset = false;
+  socket.on("error", () => {
+    reset = true;
   });
 
   async function end(deadline: number): Promise<void> {
     while (ports.busy() && !ports.gone() && clock.monotonic() < deadline) await rest(LOOK_MS);
     ports.stop();
     socket.end();
-    said = true;
-    // Its good-bye stands behind what it has sent meanwhile, of which nothing is taken.
-    socket.resume();
     setTimeout(() => socket.destroy(), DESTROY_MS).unref();
   }
   return {
@@ -51,6 +53,6 @@ export function makeEnding(
       ending ??= end(clock.monotonic() + deadlineMs);
       return ending;
     },
-    answered: () => answered,
+    answered: async () => !reset && (await connection?.look())?.endedByUs === true,
   };
 }

@@ -10,6 +10,8 @@ export type PeerFacts = {
   readonly fingerprint: string | null;
   readonly port: number;
   readonly address: string;
+  /** No trusted balancer stands between: what the kernel knows of the other end is known of the peer. */
+  readonly direct: boolean;
   /** This process's own connection: it speaks for host systems of test pages, and nobody else does. */
   readonly own: boolean;
   /** Who it is as long as it is no host system: its address, or of a balancer, which comes for many, the connection alone. */

@@ -11,6 +11,7 @@ import { connectionsMax } from "../connections.ts";
 import { boundCrowds } from "../crowds.ts";
 import { isOwnLook, type Listener, openListener, type Place } from "../listener.ts";
 import { openNotes } from "../notes.ts";
+import { onTheWire } from "../origin.ts";
 import { openOwnConnections } from "../own-connections.ts";
 import type { Pressure } from "../pressure.ts";
 import { type Balancers, readProxyHeaders } from "../proxy-protocol.ts";
@@ -129,9 +130,10 @@ export async function openMxpp(
       meter.count("back_pressure", { queue: "mxpp_refused" });
       return void socket.destroy();
     }
-    const address = remoteAddress.replace(/^::ffff:/, "");
+    const address = addressOf(remoteAddress);
     const stranger = isBalancer(address) ? `${address} ${remotePort}` : address;
-    const peer = { fingerprint, port: localPort, address, stranger, own: own.has(socket) };
+    const direct = !isBalancer(addressOf(onTheWire(socket).remoteAddress ?? ""));
+    const peer = { fingerprint, port: localPort, address, stranger, direct, own: own.has(socket) };
     const session = openSession(socket, peer, sessionPorts);
     sessions.set(session, { socket, since: clock.monotonic(), seen: 0 });
     counts[kind] += 1;
@@ -225,4 +227,9 @@ export async function openMxpp(
       await links.close();
     },
   };
+}
+
+/** An IPv4 address that a socket for both has mapped. */
+function addressOf(remote: string): string {
+  return remote.replace(/^::ffff:/, "");
 }

@@ -101,6 +101,7 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   const { end, answered } = makeEnding(socket, clock, {
     busy: () => intake.waiting() || flying.size > 0 || untold.size > 0,
     gone: () => gone,
+    peers: ports.peers,
     stop: () => intake.stop(),
   });
   const outlet = makeOutlet(socket, { host: () => host, meter, paid: () => resumeIfRoom() });
@@ -137,16 +138,15 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
   });
   socket.on("drain", () => linked?.drained());
   socket.on("end", () => void finish(ENDING_MS));
-  socket.on("error", () => {});
   const closed = Promise.withResolvers<void>();
-  socket.on("close", (hadError) => {
+  socket.on("close", () => {
     gone = true;
     ending = true;
     intake.stop();
     watch.stop();
     share.leave();
     room.leave();
-    const unlinked = link?.then((made) => made.close(answered() && !hadError)).catch(() => {});
+    const unlinked = link?.then(async (made) => made.close(peer.direct && (await answered()))).catch(() => {});
     closed.resolve(unlinked);
   });
 
@@ -343,7 +343,8 @@ export function openSession(socket: Socket, peer: PeerFacts, ports: SessionPorts
 
   function finish(deadlineMs: number): Promise<void> {
     ending = true;
-    socket.pause();
+    // What it sends meanwhile is not taken. Its good-bye stands behind it.
+    socket.resume();
     return end(deadlineMs);
   }
 }

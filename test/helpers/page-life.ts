@@ -63,7 +63,7 @@ export function judge(shape: Shape, pages: readonly Page[], history: readonly Li
   const settles = ({ event }: Line, passesOn: boolean) =>
     shape.asksAnswer
       ? event === "ACKNOWLEDGED" || event === "REPLY" || (event === "IGNORED" && !passesOn)
-      : [...RECEIPTS, "REPLY"].includes(event);
+      : HOLDING.includes(event);
   for (const { id, answer, replied, outcome } of pages) {
     const mine = told.filter((one) => one.id === id).map((one) => one.status);
     const statuses = mine.filter((word) => word !== "REPLY");
@@ -96,7 +96,10 @@ export function judge(shape: Shape, pages: readonly Page[], history: readonly Li
     const after = end < 0 ? [] : driven.slice(end + 1).map(({ event }) => event);
     for (const word of DRIVEN) assert.not(after.includes(word), `${word} after it was settled`);
     // Finished, or told that it is not: silence is neither.
-    const byKin = history.filter((line) => line.id !== id && settles(line, true));
+    const byKin = pages
+      .filter((kin) => kin.id !== id)
+      .flatMap((kin) => linesOf(kin.id).slice(lostBy(linesOf(kin.id)) + 1))
+      .filter((line) => settles(line, true));
     if (outcome !== "RECALLED" && end < 0 && byKin.length === 0)
       assert.ok(mine.includes("FAILED"), `nobody answered, and the host was told ${mine}`);
     assert.is(mine.includes("FAILED"), outcome !== null);
