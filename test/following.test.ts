@@ -50,6 +50,7 @@ test("trace --follow goes on through a kill -9 and a restart at another port, an
   await eventually("ENROUTE is told", () => told().includes("ENROUTE"), WITHIN_MS);
   const was = hospital.node.run().url;
   await hospital.node.kills();
+  await eventually("it says so", () => following.err().includes("trying again"), WITHIN_MS);
   // What happens meanwhile happens at the other node.
   const [page] = await elsewhere.fetches();
   await elsewhere.confirms([page!.UniqueId]);

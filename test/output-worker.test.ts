@@ -203,7 +203,7 @@ test("nobody is told of a page that has been answered, recalled or deleted meanw
   await sql`update premise_core.messages set replied_at = now() where unique_id = ${replied!.uniqueId}`;
   await sql`update premise_core.messages set outcome = 'RECALLED' where unique_id = ${recalled!.uniqueId}`;
   await sql`delete from premise_core.messages where unique_id = ${deleted!.uniqueId}`;
-  await sql`update premise_core.messages set status = 4, timeout_user = null where unique_id = ${chat!.uniqueId}`;
+  await sql`update premise_core.messages set status = 4, fetched_by = array[gen_random_uuid()], timeout_user = null where unique_id = ${chat!.uniqueId}`;
   // Somebody it was passed on to has answered.
   const child = await passOn(desk);
   await sql`update premise_core.messages set step = 1 where unique_id = ${family!.uniqueId}`;

@@ -11,6 +11,7 @@ export type Typed = {
   readonly child: ChildProcess;
   /** What it has written so far. */
   out(): string;
+  err(): string;
   /** Its lines of JSON so far. */
   records(): Record<string, unknown>[];
   readonly ended: Promise<Ended>;
@@ -61,6 +62,7 @@ export function openCommandLine(): CommandLine {
     return {
       child,
       out: () => written.out,
+      err: () => written.err,
       records: () => recordsOf(written.out),
       ended: new Promise((resolve) => {
         child.once("close", (code) => {
