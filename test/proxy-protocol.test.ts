@@ -197,7 +197,7 @@ test("what the kernel knows of a balancer's connection is found, and one origin 
   assert.is(sockets[0]!.remoteAddress, CALLER);
   assert.is(sockets[0]!.remotePort, 5_000);
   const peer = await openPeers().look(sockets[0]!);
-  assert.equal(peer, { unacknowledged: 0, silent: false });
+  assert.equal(peer, { unacknowledged: 0, silent: false, endedByUs: false });
   // A balancer that names no port names it again and again.
   const more = [
     await comes("127.0.0.2", textHeader(CALLER, 5_000)),
