@@ -18,7 +18,11 @@ const test = suite("overload");
 const HOSTS = 12;
 /** 10 s is promised, and measured by `npm run overload`; a machine that is busy with something else makes all nodes busy. */
 const EVEN_MS = 20_000;
-const CALM_MS = 8_000;
+/** Nothing moves for so long, within so long. */
+const CALM_MS = 5_000;
+const REST_MS = 45_000;
+/** Each host once, and as often again as it takes to even them out. */
+const MOVES_MAX = 4 * HOSTS;
 const WARM_MS = 12_000;
 
 test("a server is overloaded: a node with ten times its share of hosts sends some to the others, and none back and forth", async () => {
@@ -48,9 +52,20 @@ test("a server is overloaded: a node with ten times its share of hosts sends som
       () => Math.max(...balancer.held()) <= HOSTS / 2,
       EVEN_MS,
     );
-    const taken = balancer.taken();
-    await sleep(CALM_MS);
-    assert.ok(balancer.taken() - taken <= HOSTS / 2, `${balancer.taken() - taken} connections moved after that`);
+    // How many move until all have their share depends on how fast the machine is; that it ends does not.
+    let restedAt = performance.now();
+    let taken = balancer.taken();
+    await eventually(
+      "they come to rest",
+      async () => {
+        await sleep(250);
+        if (balancer.taken() !== taken) restedAt = performance.now();
+        taken = balancer.taken();
+        return performance.now() - restedAt >= CALM_MS;
+      },
+      REST_MS,
+    );
+    assert.ok(taken <= MOVES_MAX, `${taken} connections were made`);
     assert.ok(Math.max(...balancer.held()) <= HOSTS / 2, balancer.held().join());
     await cluster.heals(60_000);
     assert.equal(cluster.history.faults(), []);
