@@ -65,7 +65,7 @@ export type Effect =
 export const PAGE_ROWS = 200;
 /** A row stays at least this long after it was written to a connection (CONTRACT, MXPP). */
 export const KEPT_MS = 30_000;
-/** The same where the peer has answered our good-bye: it had read all of it by then, and lived to say so. */
+/** The same where the peer has answered our good-bye: its process had taken all of it from its kernel by then. */
 const KEPT_ANSWERED_MS = 5_000;
 
 /** Pages written in one turn; what is left goes on behind other messages. */

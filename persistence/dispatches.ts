@@ -16,7 +16,7 @@ import type { Database, Fragment, Sql } from "./database.ts";
 import type { Lane } from "./outbox.ts";
 import type { OutputGateway } from "./output-gateways.ts";
 import { answers, settledByFamily } from "./page-family.ts";
-import { isReturned } from "./returned-pages.ts";
+import { isHeld } from "./returned-pages.ts";
 
 /** Where it is told that a dispatch is due: the same for all of them, on every node. */
 export const DISPATCHES_LANE = "d15bac4e-0000-4000-8000-000000000000" as Lane;
@@ -105,7 +105,7 @@ export async function claimDispatches(
       select destination, priority, accepted_at as "acceptedAt",
         -- As actors/due settles it, but that a page somebody declined is not: its rule may pass on just that.
         not (outcome is not distinct from 'RECALLED' or ${answers(sql, "message")}
-          or (timeout_user is null and status >= 4 and not ${isReturned(sql, "message")}) or ${settledByFamily(sql, "message")}) as wanted
+          or (timeout_user is null and ${isHeld(sql, "message")}) or ${settledByFamily(sql, "message")}) as wanted
       from premise_core.messages as message where unique_id = claimed.unique_id limit 1
     ) as page on true`,
   );

@@ -10,7 +10,7 @@ import { type Rule, ruleFor } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { canBeTold, isFor, type WakeTarget, wakeTargets } from "./page-devices.ts";
 import { settledByFamily, untoldAnswer } from "./page-family.ts";
-import { isReturned } from "./returned-pages.ts";
+import { isHeld, isReturned } from "./returned-pages.ts";
 
 /** All that is needed to decide what is to happen to a message next. Times in ms since 1970, on the database's clock. */
 export type DueMessage = {
@@ -224,7 +224,7 @@ export async function changeMessages(
         outcome_reason = case when message.outcome is null and input.outcome is not null then input.detail else message.outcome_reason end,
         told = coalesce(input.tell, message.told),
         wakeups = message.wakeups + input.wakes,
-        reminders = message.reminders + case when message.status >= 4 and not ${isReturned(sql, "message")} then input.wakes else 0 end,
+        reminders = message.reminders + case when ${isHeld(sql, "message")} then input.wakes else 0 end,
         open = message.open and input.event <> 'EXPIRED',
         due_at = case
           when input.due = 'never' then case when message.open and input.event <> 'EXPIRED' then message.expires_at end
@@ -234,7 +234,7 @@ export async function changeMessages(
             clock_timestamp() + input.due_ms * interval '1 ms', message.expires_at,
             case
               when message.step > 0 and message.outcome is null then message.step_deadline
-              when message.status >= 4 and not ${isReturned(sql, "message")} then message.user_deadline
+              when ${isHeld(sql, "message")} then message.user_deadline
               when message.outcome is null then message.device_deadline
             end)
         end

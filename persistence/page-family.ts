@@ -3,7 +3,7 @@
  * is asked within the very statement that would, since their rows move without each other's.
  */
 import type { Fragment, Sql } from "./database.ts";
-import { isReturned } from "./returned-pages.ts";
+import { isHeld } from "./returned-pages.ts";
 
 /** Whether this one's recipient has answered for all of its family. `page`: the statement's name for the message's row. */
 export function answers(sql: Sql, page: string): Fragment {
@@ -12,7 +12,7 @@ export function answers(sql: Sql, page: string): Fragment {
 
 /** Whether another of its family has settled the page. */
 export function settledByFamily(sql: Sql, page: string): Fragment {
-  const settles: Fragment = sql`case when ${sql(page)}.timeout_user is null then kin.status >= 4 and not ${isReturned(sql, "kin")} else ${answers(sql, "kin")} end`;
+  const settles: Fragment = sql`case when ${sql(page)}.timeout_user is null then ${isHeld(sql, "kin")} else ${answers(sql, "kin")} end`;
   return sql`(${hasFamily(sql, page)} and ${anyOfOthers(sql, page, settles)})`;
 }
 

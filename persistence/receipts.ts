@@ -19,7 +19,7 @@ import { ruleFor } from "./escalation-rules.ts";
 import { type Lane, laneOf } from "./outbox.ts";
 import { isFor } from "./page-devices.ts";
 import { isUnanswered, owesFamily } from "./page-family.ts";
-import { isReturned } from "./returned-pages.ts";
+import { isHeld } from "./returned-pages.ts";
 import { type StreamFrame, sentBy } from "./stream-sends.ts";
 
 export type ReceiptEntry = {
@@ -101,7 +101,7 @@ export async function recordReceipts(
           then exists (select from ${ruleFor(sql, "message")} as rule where rule.on_ignored)
           else false end as passes_on,
         -- When it is first brought back to mind, after DELIVERED; null: it is not.
-        case when message.status < 4 or ${isReturned(sql, "message")} then (
+        case when not ${isHeld(sql, "message")} then (
           select case when profile.repeats > 0 then profile.interval_seconds end
           from (${alertProfile(sql, "device", sql`message.priority`)}) as profile) end as reminded,
         case
@@ -139,7 +139,7 @@ export async function recordReceipts(
         told = case when before.tells then before.receipt else message.told end,
         open = before.stays_open,
         user_deadline = case
-          when (message.status < 4 or ${isReturned(sql, "message")}) and message.outcome is distinct from 'RECALLED' then clock_timestamp() + message.timeout_user
+          when not ${isHeld(sql, "message")} and message.outcome is distinct from 'RECALLED' then clock_timestamp() + message.timeout_user
           else message.user_deadline
         end,
         due_at = case
@@ -151,7 +151,7 @@ export async function recordReceipts(
             then case when before.stays_open then message.expires_at end
           when before.receipt = 'IGNORED' and message.answer is null then clock_timestamp()
           when message.step > 0 and message.outcome is null then message.due_at
-          when message.status < 4 or ${isReturned(sql, "message")}
+          when not ${isHeld(sql, "message")}
             then clock_timestamp() + least(message.timeout_user, make_interval(secs => before.reminded))
           else message.due_at
         end

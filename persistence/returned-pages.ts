@@ -16,6 +16,11 @@ export function isReturned(sql: Sql, page: string): Fragment {
   return sql`(${sql(page)}.status = 4 and ${sql(page)}.fetched_by = '{}')`;
 }
 
+/** A phone has it: what DELIVERED means to whoever acts by it. */
+export function isHeld(sql: Sql, page: string): Fragment {
+  return sql`(${sql(page)}.status >= 4 and not ${isReturned(sql, page)})`;
+}
+
 /** Not those that somebody has opened, answered or recalled meanwhile. Answers with those that came back. */
 export async function returnPages(
   database: Database,

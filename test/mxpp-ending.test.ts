@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { systemClock } from "../domain.ts";
 import { makeEnding } from "../gateways/mxpp/ending.ts";
-import { openPeers } from "../gateways/unacknowledged.ts";
+import { openPeers, type Peers } from "../gateways/unacknowledged.ts";
 
 const peers = openPeers();
 
@@ -17,9 +17,21 @@ async function pair() {
   const [ours] = (await once(server, "connection")) as [Socket];
   server.close();
   theirs.on("error", () => {});
-  const ending = makeEnding(ours, systemClock, { busy: () => false, gone: () => false, peers, stop() {} });
+  let looks = 0;
+  const counting: Pick<Peers, "of"> = {
+    of(socket) {
+      const connection = peers.of(socket)!;
+      return {
+        look() {
+          looks += 1;
+          return connection.look();
+        },
+      };
+    },
+  };
+  const ending = makeEnding(ours, systemClock, { busy: () => false, gone: () => false, peers: counting, stop() {} });
   const closed = new Promise((resolve) => ours.once("close", resolve));
-  return { ours: ours.resume(), theirs, ending, answered: () => closed.then(ending.answered) };
+  return { ours: ours.resume(), theirs, ending, answered: () => closed.then(ending.answered), looks: () => looks };
 }
 
 test("a peer that reads to our good-bye and says its own has answered", async () => {
@@ -28,6 +40,14 @@ test("a peer that reads to our good-bye and says its own has answered", async ()
   theirs.resume();
   await ending.end(0);
   assert.is(await answered(), true);
+});
+
+test("of a peer whose good-bye is seen first the kernel is not asked: what waits for it goes on at once", async () => {
+  const { ours, theirs, ending, answered, looks } = await pair();
+  ours.once("end", () => void ending.end(0));
+  theirs.resume().end();
+  assert.is(await answered(), false);
+  assert.is(looks(), 0);
 });
 
 test("a peer that went first has not, though its good-bye is seen behind ours", async () => {

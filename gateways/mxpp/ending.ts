@@ -37,7 +37,11 @@ export function makeEnding(
 ): Ending {
   let ending: Promise<void> | null = null;
   const connection = ports.peers.of(socket);
+  let theirs = false;
   let reset = false;
+  socket.on("end", () => {
+    theirs = ending === null;
+  });
   socket.on("error", () => {
     reset = true;
   });
@@ -53,6 +57,10 @@ export function makeEnding(
       ending ??= end(clock.monotonic() + deadlineMs);
       return ending;
     },
-    answered: async () => !reset && (await connection?.look())?.endedByUs === true,
+    // Where we said none nothing is asked: what waits for the host goes to its next connection at once.
+    async answered() {
+      if (ending === null || theirs || reset) return false;
+      return (await connection?.look())?.endedByUs === true;
+    },
   };
 }
