@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { cpuSeconds } from "../bench/stage/measure.ts";
 import { openBalancer } from "./helpers/balancer.ts";
 import { openCluster } from "./helpers/cluster.ts";
 import { holdTo } from "./helpers/cpu-quota.ts";
@@ -24,6 +25,8 @@ const REST_MS = 45_000;
 /** Each host once, and as often again as it takes to even them out. */
 const MOVES_MAX = 4 * HOSTS;
 const WARM_MS = 12_000;
+/** Of what the node with most hosts takes of a core, each is left so much. */
+const HELD_PART = 0.6;
 
 test("a server is overloaded: a node with ten times its share of hosts sends some to the others, and none back and forth", async () => {
   const balancer = await openBalancer();
@@ -45,8 +48,12 @@ test("a server is overloaded: a node with ten times its share of hosts sends som
     assert.equal(balancer.held(), [10, 1, 1]);
     balancer.shares(ports, [1, 1, 1]);
     // What has just been started is slow for a while.
-    await sleep(WARM_MS);
-    for (const node of cluster.nodes) quotas.push(holdTo(node.pid(), 0.3));
+    await sleep(WARM_MS / 2);
+    const before = cpuSeconds(cluster.nodes[0]!.pid());
+    await sleep(WARM_MS / 2);
+    // So that ten hosts are too many on a fast machine as on a slow one, and half of them are not.
+    const cores = HELD_PART * ((cpuSeconds(cluster.nodes[0]!.pid()) - before) / (WARM_MS / 2_000));
+    for (const node of cluster.nodes) quotas.push(holdTo(node.pid(), cores));
     await eventually(
       "no node has more than half of the hosts",
       () => Math.max(...balancer.held()) <= HOSTS / 2,
